@@ -1,0 +1,53 @@
+"""Ask a ProGAN service for images: `Client`, or `AsyncClient` for asyncio."""
+
+from progan_client.aio import AsyncClient
+from progan_client.animation import save_animation
+from progan_client.channel import Tls
+from progan_client.client import Client
+from progan_client.errors import (
+    ArgumentError,
+    ClientClosedError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ProganError,
+    ReplyError,
+    ResourceExhaustedError,
+    ServiceError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from progan_client.images import Frame, GeneratedImages, StageTimes
+from progan_client.models import Model, ModelVersion, ServedModel
+
+__all__ = [
+    "ArgumentError",
+    "AsyncClient",
+    "Client",
+    "ClientClosedError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "FieldViolation",
+    "Frame",
+    "GeneratedImages",
+    "InternalError",
+    "InvalidArgumentError",
+    "Model",
+    "ModelVersion",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "ProganError",
+    "ReplyError",
+    "ResourceExhaustedError",
+    "ServedModel",
+    "ServiceError",
+    "StageTimes",
+    "Tls",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "save_animation",
+]

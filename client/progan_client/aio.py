@@ -1,0 +1,186 @@
+"""The client for asyncio: the verbs of `client.Client`, whose docstrings hold here too."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import ArrayLike
+
+from progan_client import codec
+from progan_client.channel import (
+    DEFAULT_TARGET,
+    IMAGE_OPTIONS,
+    STATE_OPTIONS,
+    Options,
+    Settings,
+    Tls,
+    checked_timeout_s,
+)
+from progan_client.codec import Part, Path
+from progan_client.errors import NotFoundError, not_ready_in_time, translated
+from progan_client.images import Encoding, Frame, GeneratedImages
+from progan_client.models import Model
+from progan_protos.v1 import image_generator_pb2 as pb
+from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
+
+
+class AsyncClient:
+    """Asks a ProGAN service for images, without blocking the event loop; make it inside the loop that uses it.
+
+        async with AsyncClient() as client:
+            images = await client.generate(count=16, seed=1337)
+        images.grid().save("grid.png")
+
+    Arguments, results and errors are those of `Client`. Cancelling a task ends its call on the service. A stream that
+    is left early ends when its iterator is closed: `contextlib.aclosing` does that at once.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = 30.0,
+        stream_timeout_s: float = 3600.0,
+        tls: Tls | None = None,
+        token: str = "",
+    ) -> None:
+        """Hold the address and what goes with every call; see `Settings` and `Tls` in `progan_client.channel`."""
+        self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token)
+        self._image_channel = _channel(self._settings, IMAGE_OPTIONS)
+        self._state_channel = _channel(self._settings, STATE_OPTIONS)
+        self._images = pb_grpc.ImageGeneratorServiceStub(self._image_channel)
+        self._models = pb_grpc.ImageGeneratorServiceStub(self._state_channel)
+        self._health = health_pb2_grpc.HealthStub(self._state_channel)
+
+    async def generate(
+        self,
+        *,
+        latents: ArrayLike | None = None,
+        seeds: Iterable[int] | None = None,
+        count: int | None = None,
+        seed: int | None = None,
+        labels: ArrayLike | None = None,
+        model: str = "",
+        version: int = 0,
+        encoding: Encoding = "raw",
+        quality: int = 0,
+        timeout_s: float | None = None,
+    ) -> GeneratedImages:
+        """Images in one reply, in the order asked for; see `Client.generate`."""
+        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality)
+        reply: pb.GenerateResponse = await self._call(self._images.Generate, request, timeout_s)
+        return codec.images_of_reply(reply, request)
+
+    def stream(
+        self,
+        *,
+        latents: ArrayLike | None = None,
+        seeds: Iterable[int] | None = None,
+        count: int | None = None,
+        seed: int | None = None,
+        labels: ArrayLike | None = None,
+        model: str = "",
+        version: int = 0,
+        encoding: Encoding = "raw",
+        quality: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[GeneratedImages]:
+        """Any number of images, one or a few at a time, in the order asked for; see `Client.stream`."""
+        deadline_s = self._settings.stream_deadline_s(timeout_s)
+        request = codec.stream_generate_request(
+            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality)
+        )
+        return self._stream(
+            self._images.StreamGenerate, request, deadline_s, lambda part: [codec.images_of_part(part, request)]
+        )
+
+    def interpolate(
+        self,
+        *,
+        latents: ArrayLike | None = None,
+        seeds: Iterable[int] | None = None,
+        frames_between: int = 30,
+        path: Path = "spherical",
+        loop: bool = False,
+        labels: ArrayLike | None = None,
+        model: str = "",
+        version: int = 0,
+        encoding: Encoding = "raw",
+        quality: int = 0,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[Frame]:
+        """The frames of a walk through latent space, in order; see `Client.interpolate`."""
+        deadline_s = self._settings.stream_deadline_s(timeout_s)
+        request = codec.interpolate_request(
+            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality
+        )
+        return self._stream(self._images.Interpolate, request, deadline_s, codec.frames_of_part)
+
+    async def models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """Every model of the service, by name."""
+        reply: pb.ListModelsResponse = await self._call(self._models.ListModels, pb.ListModelsRequest(), timeout_s)
+        return [codec.model_of_message(model) for model in reply.models]
+
+    async def model(self, name: str = "", *, timeout_s: float | None = None) -> Model:
+        """One model; empty: the default one. NotFoundError when there is none of this name."""
+        reply: pb.GetModelResponse = await self._call(self._models.GetModel, pb.GetModelRequest(name=name), timeout_s)
+        return codec.model_of_message(reply.model)
+
+    async def health(self, model: str = "", *, timeout_s: float | None = None) -> str:
+        """Whether the service, or one model of it, is ready; see `Client.health`."""
+        try:
+            reply: health_pb2.HealthCheckResponse = await self._call(
+                self._health.Check, codec.health_request(model), timeout_s
+            )
+        except NotFoundError:
+            return codec.UNKNOWN_HEALTH
+        return codec.health_of_reply(reply)
+
+    async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Return as soon as the service is ready to make images; DeadlineExceededError when it is not in time."""
+        try:
+            with translated(self._settings.target, timeout_s):
+                async with asyncio.timeout(checked_timeout_s("timeout_s", timeout_s)):
+                    await self._image_channel.channel_ready()  # held back until the service's health is SERVING
+        except TimeoutError as error:
+            raise not_ready_in_time(self._settings.target, timeout_s) from error
+
+    async def close(self) -> None:
+        """Let go of the connections; calls in flight end with an error."""
+        await self._image_channel.close()
+        await self._state_channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Callable[..., Any], request: Message, timeout_s: float | None) -> Any:
+        deadline_s = self._settings.deadline_s(timeout_s)
+        with translated(self._settings.target, deadline_s):
+            return await method(request, timeout=deadline_s, metadata=self._settings.metadata)
+
+    async def _stream(
+        self, method: Callable[..., Any], request: Message, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
+    ) -> AsyncGenerator[Part]:
+        with translated(self._settings.target, deadline_s):
+            call = method(request, timeout=deadline_s, metadata=self._settings.metadata)
+            try:
+                async for reply in call:
+                    for part in decode(reply):
+                        yield part
+            finally:  # also when the reader closes or drops the iterator
+                call.cancel()
+
+
+def _channel(settings: Settings, options: Options) -> grpc.aio.Channel:
+    if settings.tls is None:
+        return grpc.aio.insecure_channel(settings.target, options)
+    return grpc.aio.secure_channel(settings.target, settings.tls.credentials(), options)

@@ -1,0 +1,57 @@
+"""A walk through latent space as one file that moves."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from progan_client.errors import ArgumentError
+from progan_client.images import DEFAULT_QUALITY, Frame, enlarged, to_image
+
+# Suffix -> (Pillow's format, the milliseconds that the format counts in).
+ANIMATION_FORMATS = {".webp": ("WEBP", 1), ".gif": ("GIF", 10)}
+
+
+def save_animation(
+    frames: Iterable[Frame], path: Path | str, *, fps: float = 24.0, scale: int = 1, quality: int = DEFAULT_QUALITY
+) -> int:
+    """Write frames to an animated WebP or GIF, by suffix, that repeats for ever; return the number of frames.
+
+    `fps`      frames per second, above 0 and at most 100.
+    `scale`    every pixel becomes a square of scale x scale pixels.
+    `quality`  1 to 100, for WebP; GIF has 256 colours a frame and no quality.
+
+    Raises ArgumentError for another suffix, no frames or a wrong number, OSError when the file cannot be written, and
+    what the frames' iterator raises; then nothing is written.
+    """
+    unit_ms = animation_format(path)[1]
+    if not 0 < fps <= 100:
+        raise ArgumentError("fps", "must be above 0 and at most 100", fps)
+    if not 1 <= quality <= 100:
+        raise ArgumentError("quality", "must be 1 to 100", quality)
+    pictures = [to_image(enlarged(frame.pixels, scale)) for frame in frames]
+    if not pictures:
+        raise ArgumentError("frames", "must be at least one", 0)
+    pictures[0].save(
+        path,
+        format=animation_format(path)[0],
+        save_all=True,
+        append_images=pictures[1:],
+        duration=_durations_ms(len(pictures), fps, unit_ms),
+        loop=0,
+        quality=quality,
+    )
+    return len(pictures)
+
+
+def animation_format(path: Path | str) -> tuple[str, int]:
+    """What `ANIMATION_FORMATS` says of the path's suffix; ArgumentError for any other."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in ANIMATION_FORMATS:
+        raise ArgumentError("suffix", f"must be {' or '.join(ANIMATION_FORMATS)}", suffix)
+    return ANIMATION_FORMATS[suffix]
+
+
+def _durations_ms(count: int, fps: float, unit_ms: int) -> list[int]:
+    """Each frame's time in whole units whose sum does not drift: 24 fps is 42, 41, 42, ... ms."""
+    ends = [round(index * 1000 / fps / unit_ms) * unit_ms for index in range(count + 1)]
+    return [end - start for start, end in pairwise(ends)]

@@ -1,0 +1,209 @@
+"""What the commands of `progan-client` do; `cli` reads their arguments."""
+
+import argparse
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_client.animation import animation_format, save_animation
+from progan_client.client import Client
+from progan_client.errors import ArgumentError
+from progan_client.images import (
+    DEFAULT_QUALITY,
+    GeneratedImages,
+    encoded,
+    encoding_of,
+    enlarged,
+    image_grid,
+    numbered,
+    to_image,
+)
+from progan_client.models import Model, ModelVersion, ServedModel
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
+
+def generate(client: Client, args: argparse.Namespace) -> int:
+    """Images in one picture, or each in a file of its own."""
+    path, each = _destination(args, folder_stem="image")
+    quality = _quality(args, path)
+    encoding = encoding_of(path.suffix) if each and args.scale == 1 else "raw"  # drawn on here: travels as pixels
+    parts = client.stream(
+        **_source(args),
+        labels=args.labels,
+        model=args.model,
+        version=args.version,
+        encoding=encoding,
+        quality=0 if encoding in ("raw", "png") else quality,
+    )
+    if each:
+        _write_each(parts, path, args.scale, quality)
+    else:
+        _write_grid(list(parts), path, args.columns, args.scale, quality)
+    return DONE
+
+
+def interpolate(client: Client, args: argparse.Namespace) -> int:
+    """A walk as one moving picture, or each frame in a file of its own."""
+    path, each = _destination(args, folder_stem="frame", moving=True)
+    quality = _quality(args, path)
+    frames = client.interpolate(
+        latents=_latents(args.latents),
+        seeds=args.seeds,
+        frames_between=args.frames,
+        path="linear" if args.linear else "spherical",
+        loop=args.loop,
+        labels=args.labels,
+        model=args.model,
+        version=args.version,
+    )
+    if each:
+        _write_each((frame.images for frame in frames), path, args.scale, quality)
+        return DONE
+    walk = list(frames)
+    save_animation(walk, path, fps=args.fps, scale=args.scale, quality=quality)
+    height, width, _ = walk[0].pixels.shape
+    size = f"{width * args.scale}x{height * args.scale}"
+    _tell(path, f"{len(walk)} frames of {size} pixels, {len(walk) / args.fps:.3g} s", walk[0].images.model)
+    return DONE
+
+
+def models(client: Client, args: argparse.Namespace) -> int:
+    """Every model of the service as a table."""
+    found = client.models()
+    if not found:
+        print(f"{args.target} has no models")
+        return DONE
+    rows: list[tuple[str, ...]] = [("MODEL", "VERSION", "STATE", "IMAGES", "LATENT", "LABELS", "DIGEST")]
+    rows += [_row(model, version) for model in found for version in model.versions]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if any(model.is_default for model in found):
+        print("* answers when no model is named")
+    for model in found:
+        for version in model.versions:
+            if version.error:
+                print(f"{model.name} version {version.version}: {version.error}")
+    return DONE
+
+
+def health(client: Client, args: argparse.Namespace) -> int:
+    """Whether the service or one model is ready; exit code 0 only then."""
+    if args.wait is not None:
+        client.wait_until_ready(args.wait)
+    state = client.health(args.model)
+    print(f"{args.target}{f' {args.model}' if args.model else ''}: {state}")
+    return DONE if state == "SERVING" else FAILED
+
+
+def _source(args: argparse.Namespace) -> dict[str, Any]:
+    """The one source of latents among the arguments of `Client.stream`; with none given, one random image."""
+    nothing = args.seed is None and args.seeds is None and args.latents is None and args.count is None
+    return {
+        "latents": _latents(args.latents),
+        "seeds": args.seeds,
+        "count": 1 if nothing else args.count,
+        "seed": args.seed,
+    }
+
+
+def _latents(path: Path | None) -> NDArray[Any] | None:
+    if path is None:
+        return None
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ArgumentError("--latents", "must be a .npy file of numbers", str(path)) from error
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError("--latents", "must be a .npy file, one array", str(path))
+    return array[None] if array.ndim == 1 else array
+
+
+def _destination(args: argparse.Namespace, *, folder_stem: str, moving: bool = False) -> tuple[Path, bool]:
+    """The path to write to, and whether each image has a file of its own; OSError when nothing can be written there.
+
+    Found before the call is made, so that no work is done in vain.
+    """
+    path = Path(args.output)
+    if args.output.endswith(("/", os.sep)) or path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        path, each = path / f"{folder_stem}.{args.format or 'png'}", True
+    elif args.format is not None:
+        raise ArgumentError("--format", "is for -o FOLDER/, a file's suffix is its own", args.format)
+    else:
+        each = args.each
+    _ = animation_format(path) if moving and not each else encoding_of(path.suffix)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
+    if not os.access(path if path.exists() and not each else path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "not allowed to write there", str(path))
+    return path, each
+
+
+def _quality(args: argparse.Namespace, path: Path) -> int:
+    if args.quality is None:
+        return DEFAULT_QUALITY
+    if path.suffix.lower() in (".png", ".gif"):
+        raise ArgumentError("--quality", "is for JPEG and WebP", args.quality)
+    return int(args.quality)
+
+
+def _write_each(parts: Iterable[GeneratedImages], path: Path, scale: int, quality: int) -> None:
+    """Each image to its own numbered file, as it comes."""
+    count = 0
+    for part in parts:
+        for index in range(len(part)):
+            file = numbered(path, count)
+            if scale == 1:
+                file.write_bytes(part.file(index, path.suffix, quality=quality))
+            else:
+                file.write_bytes(encoded(to_image(enlarged(part.pixels[index], scale)), path.suffix, quality))
+            count += 1
+    last = f" to {numbered(path, count - 1).name}" if count > 1 else ""
+    size = f"{part.shape[2] * scale}x{part.shape[1] * scale}"
+    _tell(f"{numbered(path, 0)}{last}", f"{_images(count)} of {size} pixels", part.model)
+
+
+def _write_grid(parts: list[GeneratedImages], path: Path, columns: int | None, scale: int, quality: int) -> None:
+    """All images to one picture."""
+    pixels = np.concatenate([part.pixels for part in parts])
+    picture = image_grid(pixels, columns, scale)
+    path.write_bytes(encoded(picture, path.suffix, quality))
+    seeds = [seed for part in parts for seed in part.seeds or ()]
+    what = _images(len(pixels)) + (f" of {_seeds_in_words(seeds)}" if seeds else "")
+    _tell(path, f"{what}, {picture.width}x{picture.height} pixels", parts[0].model)
+
+
+def _tell(path: Path | str, what: str, model: ServedModel) -> None:
+    print(f"{path}: {what}, {model.name} version {model.version}")
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _seeds_in_words(seeds: list[int]) -> str:
+    """[5] -> "seed 5", [5, 6, 7] -> "seeds 5 to 7", [5, 9] -> "seeds 5,9"."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {','.join(str(seed) for seed in seeds)}"
+
+
+def _row(model: Model, version: ModelVersion) -> tuple[str, ...]:
+    return (
+        f"{model.name}{'*' if model.is_default else ''}",
+        str(version.version),
+        version.state,
+        f"{version.resolution}x{version.resolution} {'grey' if version.channels == 1 else 'RGB'}",
+        str(version.latent_size),
+        str(version.label_count or "-"),
+        version.digest[:19],  # "sha256:" and 12 digits tell versions apart
+    )

@@ -1,0 +1,223 @@
+"""Generated images in memory and on disk."""
+
+import io
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from progan_client.errors import ArgumentError, ReplyError
+from progan_client.models import ServedModel
+
+Encoding = Literal["raw", "png", "jpeg", "webp"]
+Pixels = NDArray[np.uint8]
+Latents = NDArray[np.float32]
+
+ENCODING_OF_SUFFIX: dict[str, Encoding] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+DEFAULT_QUALITY = 90  # the service's own
+
+
+@dataclass(frozen=True)
+class StageTimes:
+    """Where the time of a reply went on the server, in seconds.
+
+    `queue_s` is the longest wait of one image, `inference_s` the sum over the batches that held the images.
+    """
+
+    queue_s: float
+    inference_s: float
+    encode_s: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GeneratedImages:
+    """Images of one size, in the order of the request, with what is needed to make them again.
+
+    `len()` counts them; iterating and `[i]` give PIL images, `[i:j]` the same class for a part.
+
+    `shape`     (N, H, W, C); C is 1 (grey) or 3 (RGB).
+    `encoding`  how they travelled.
+    `files`     the N files as they travelled (PNG, JPEG or WebP); empty when they travelled raw.
+    `raw`       uint8 [N, H, W, C] when they travelled raw, else None: use `pixels`, which is always there.
+    `latents`   float32 [N, L], the latents used: `generate(latents=images.latents)` gives the same images.
+    `seeds`     the N seeds, None when the request gave latents.
+    `model`     the name, version and digest that made them.
+    `times`     where the time went on the server; of the whole reply, also after slicing.
+    """
+
+    shape: tuple[int, int, int, int]
+    encoding: Encoding
+    files: tuple[bytes, ...]
+    raw: Pixels | None
+    latents: Latents
+    seeds: tuple[int, ...] | None
+    model: ServedModel
+    times: StageTimes
+
+    def __repr__(self) -> str:
+        count, height, width, channels = self.shape
+        return (
+            f"<GeneratedImages: {count} of {height}x{width}x{channels}, {self.model.name} version {self.model.version}>"
+        )
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        return (to_image(pixels) for pixels in self.pixels)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> "GeneratedImages": ...
+    def __getitem__(self, index: int | slice) -> "Image.Image | GeneratedImages":
+        if not isinstance(index, slice):
+            return to_image(self.pixels[index])
+        return replace(
+            self,
+            shape=(len(range(*index.indices(len(self)))), *self.shape[1:]),
+            files=self.files[index],
+            raw=None if self.raw is None else self.raw[index],
+            latents=self.latents[index],
+            seeds=None if self.seeds is None else self.seeds[index],
+        )
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """uint8 [N, H, W, C]; files are decoded at the first use. ReplyError when one is no image of this size."""
+        if self.raw is not None:
+            return self.raw
+        pixels = np.empty(self.shape, np.uint8)
+        for index, file in enumerate(self.files):
+            pixels[index] = _decoded(file, self.shape[1:])
+        return pixels
+
+    def grid(self, columns: int | None = None, *, scale: int = 1) -> Image.Image:
+        """All images in one picture, row by row, without gaps; see `image_grid`."""
+        return image_grid(self.pixels, columns, scale)
+
+    def save(self, path: Path | str, *, quality: int = DEFAULT_QUALITY) -> tuple[Path, ...]:
+        """Write each image to a file and return the files' paths.
+
+        One image goes to `path`, several to `stem-0000.suffix`, `stem-0001.suffix`, ... beside it. The suffix (.png,
+        .jpg, .jpeg, .webp) is the format; an image that travelled in that format is written as it came. `quality` is
+        1 to 100 and only for JPEG and WebP. Raises ArgumentError for another suffix or quality, OSError when a file
+        cannot be written.
+        """
+        paths = [Path(path)] if len(self) == 1 else [numbered(path, index) for index in range(len(self))]
+        for index, each in enumerate(paths):
+            each.write_bytes(self.file(index, each.suffix, quality=quality))
+        return tuple(paths)
+
+    def file(self, index: int, suffix: str, *, quality: int = DEFAULT_QUALITY) -> bytes:
+        """One image as the bytes of a file; `suffix` and `quality` as in `save`."""
+        if self.files and encoding_of(suffix) == self.encoding:
+            return self.files[index]
+        return encoded(self[index], suffix, quality)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame of a walk through latent space.
+
+    `index`   its position in the walk, from 0.
+    `images`  the frame as GeneratedImages of one image, for its file, model and times.
+    """
+
+    index: int
+    images: GeneratedImages
+
+    @property
+    def pixels(self) -> Pixels:
+        """uint8 [H, W, C]."""
+        pixels: Pixels = self.images.pixels[0]
+        return pixels
+
+    @property
+    def latent(self) -> Latents:
+        """float32 [L]."""
+        latent: Latents = self.images.latents[0]
+        return latent
+
+    @property
+    def image(self) -> Image.Image:
+        """The frame as a PIL image."""
+        return self.images[0]
+
+    def save(self, path: Path | str, *, quality: int = DEFAULT_QUALITY) -> Path:
+        """Write the frame to `path`; suffix, quality and errors as in `GeneratedImages.save`."""
+        return self.images.save(path, quality=quality)[0]
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """uint8 [H, W, C] -> a PIL image, grey (L) or RGB."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def enlarged(pixels: Pixels, scale: int) -> Pixels:
+    """uint8 [..., H, W, C] -> [..., H * scale, W * scale, C]; every pixel becomes a square, nothing is blurred."""
+    if scale < 1:
+        raise ArgumentError("scale", "must be at least 1", scale)
+    return pixels if scale == 1 else pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
+
+
+def image_grid(pixels: Pixels, columns: int | None = None, scale: int = 1) -> Image.Image:
+    """uint8 [N, H, W, C] -> one picture, row by row, without gaps; what is left of the last row is black.
+
+    `columns` is by default the smallest number that makes the grid at least as wide as high. Raises ArgumentError for
+    no images, and for columns or a scale below 1.
+    """
+    count, height, width, channels = pixels.shape
+    if count < 1:
+        raise ArgumentError("images", "must be at least one", count)
+    columns = math.isqrt(count - 1) + 1 if columns is None else columns
+    if columns < 1:
+        raise ArgumentError("columns", "must be at least 1", columns)
+    rows = -(-count // columns)
+    cells = np.zeros((rows * columns, height, width, channels), np.uint8)
+    cells[:count] = pixels
+    picture = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)  # [rows, H, columns, W, C]
+    return to_image(enlarged(picture.reshape(rows * height, columns * width, channels), scale))
+
+
+def numbered(path: Path | str, index: int) -> Path:
+    """("out/image.png", 7) -> out/image-0007.png."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}-{index:04d}{path.suffix}")
+
+
+def encoding_of(suffix: str) -> Encoding:
+    """ ".jpg" -> "jpeg"; ArgumentError for a suffix that names no image format of ours."""
+    try:
+        return ENCODING_OF_SUFFIX[suffix.lower()]
+    except KeyError:
+        raise ArgumentError("suffix", f"must be one of {', '.join(ENCODING_OF_SUFFIX)}", suffix) from None
+
+
+def encoded(image: Image.Image, suffix: str, quality: int = DEFAULT_QUALITY) -> bytes:
+    """The bytes of an image file; the same pixels give the same bytes (no times or names go in)."""
+    encoding = encoding_of(suffix)
+    if not 1 <= quality <= 100:
+        raise ArgumentError("quality", "must be 1 to 100", quality)
+    file = io.BytesIO()
+    image.save(file, encoding, **({} if encoding == "png" else {"quality": quality}))
+    return file.getvalue()
+
+
+def _decoded(file: bytes, shape: tuple[int, ...]) -> Pixels:
+    """A file of the service -> uint8 [H, W, C]."""
+    height, width, channels = shape
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # WebP has no grey
+    except (UnidentifiedImageError, OSError) as error:
+        raise ReplyError(f"the service sent a file that is no image: {error}") from error
+    if pixels.shape[:2] != (height, width):
+        raise ReplyError(f"the service announced images of {(height, width)} pixels and sent one of {pixels.shape[:2]}")
+    return pixels.reshape(shape)

@@ -1,0 +1,273 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ImageEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    IMAGE_ENCODING_UNSPECIFIED: _ClassVar[ImageEncoding]
+    IMAGE_ENCODING_RAW: _ClassVar[ImageEncoding]
+    IMAGE_ENCODING_PNG: _ClassVar[ImageEncoding]
+    IMAGE_ENCODING_JPEG: _ClassVar[ImageEncoding]
+    IMAGE_ENCODING_WEBP: _ClassVar[ImageEncoding]
+
+class InterpolationPath(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INTERPOLATION_PATH_UNSPECIFIED: _ClassVar[InterpolationPath]
+    INTERPOLATION_PATH_SPHERICAL: _ClassVar[InterpolationPath]
+    INTERPOLATION_PATH_LINEAR: _ClassVar[InterpolationPath]
+
+class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
+    MODEL_STATE_AVAILABLE: _ClassVar[ModelState]
+    MODEL_STATE_LOADING: _ClassVar[ModelState]
+    MODEL_STATE_READY: _ClassVar[ModelState]
+    MODEL_STATE_FAILED: _ClassVar[ModelState]
+IMAGE_ENCODING_UNSPECIFIED: ImageEncoding
+IMAGE_ENCODING_RAW: ImageEncoding
+IMAGE_ENCODING_PNG: ImageEncoding
+IMAGE_ENCODING_JPEG: ImageEncoding
+IMAGE_ENCODING_WEBP: ImageEncoding
+INTERPOLATION_PATH_UNSPECIFIED: InterpolationPath
+INTERPOLATION_PATH_SPHERICAL: InterpolationPath
+INTERPOLATION_PATH_LINEAR: InterpolationPath
+MODEL_STATE_UNSPECIFIED: ModelState
+MODEL_STATE_AVAILABLE: ModelState
+MODEL_STATE_LOADING: ModelState
+MODEL_STATE_READY: ModelState
+MODEL_STATE_FAILED: ModelState
+
+class ModelSelector(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class FloatMatrix(_message.Message):
+    __slots__ = ("rows", "columns", "values")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    rows: int
+    columns: int
+    values: bytes
+    def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class Latents(_message.Message):
+    __slots__ = ("vectors", "seeds", "seed_range")
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    SEED_RANGE_FIELD_NUMBER: _ClassVar[int]
+    vectors: FloatMatrix
+    seeds: SeedList
+    seed_range: SeedRange
+    def __init__(self, vectors: _Optional[_Union[FloatMatrix, _Mapping]] = ..., seeds: _Optional[_Union[SeedList, _Mapping]] = ..., seed_range: _Optional[_Union[SeedRange, _Mapping]] = ...) -> None: ...
+
+class SeedList(_message.Message):
+    __slots__ = ("seeds",)
+    SEEDS_FIELD_NUMBER: _ClassVar[int]
+    seeds: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, seeds: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SeedRange(_message.Message):
+    __slots__ = ("first_seed", "count")
+    FIRST_SEED_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    first_seed: int
+    count: int
+    def __init__(self, first_seed: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
+
+class OutputFormat(_message.Message):
+    __slots__ = ("encoding", "quality")
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    encoding: ImageEncoding
+    quality: int
+    def __init__(self, encoding: _Optional[_Union[ImageEncoding, str]] = ..., quality: _Optional[int] = ...) -> None: ...
+
+class GenerateRequest(_message.Message):
+    __slots__ = ("model", "latents", "labels", "format")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSelector
+    latents: Latents
+    labels: FloatMatrix
+    format: OutputFormat
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+
+class GenerateResponse(_message.Message):
+    __slots__ = ("images", "latents", "model", "times")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    images: Images
+    latents: FloatMatrix
+    model: ServedModel
+    times: StageTimes
+    def __init__(self, images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+
+class StreamGenerateRequest(_message.Message):
+    __slots__ = ("model", "latents", "labels", "format")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSelector
+    latents: Latents
+    labels: FloatMatrix
+    format: OutputFormat
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+
+class StreamGenerateResponse(_message.Message):
+    __slots__ = ("first_index", "images", "latents", "model", "times")
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    first_index: int
+    images: Images
+    latents: FloatMatrix
+    model: ServedModel
+    times: StageTimes
+    def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+
+class InterpolateRequest(_message.Message):
+    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    KEY_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_BETWEEN_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    LOOP_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSelector
+    key_frames: Latents
+    frames_between: int
+    path: InterpolationPath
+    loop: bool
+    labels: FloatMatrix
+    format: OutputFormat
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+
+class InterpolateResponse(_message.Message):
+    __slots__ = ("first_index", "images", "latents", "model", "times")
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    first_index: int
+    images: Images
+    latents: FloatMatrix
+    model: ServedModel
+    times: StageTimes
+    def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+
+class Images(_message.Message):
+    __slots__ = ("encoding", "count", "height", "width", "channels", "pixels", "files")
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    encoding: ImageEncoding
+    count: int
+    height: int
+    width: int
+    channels: int
+    pixels: bytes
+    files: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, encoding: _Optional[_Union[ImageEncoding, str]] = ..., count: _Optional[int] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., channels: _Optional[int] = ..., pixels: _Optional[bytes] = ..., files: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ServedModel(_message.Message):
+    __slots__ = ("name", "version", "digest")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    digest: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class StageTimes(_message.Message):
+    __slots__ = ("queue", "inference", "encode")
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_FIELD_NUMBER: _ClassVar[int]
+    ENCODE_FIELD_NUMBER: _ClassVar[int]
+    queue: _duration_pb2.Duration
+    inference: _duration_pb2.Duration
+    encode: _duration_pb2.Duration
+    def __init__(self, queue: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., inference: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., encode: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ListModelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListModelsResponse(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class GetModelRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: Model
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "versions", "is_default")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    versions: _containers.RepeatedCompositeFieldContainer[ModelVersion]
+    is_default: bool
+    def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., is_default: bool = ...) -> None: ...
+
+class ModelVersion(_message.Message):
+    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LATENT_SIZE_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    state: ModelState
+    error: str
+    digest: str
+    latent_size: int
+    resolution: int
+    channels: int
+    label_count: int
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    provenance: _struct_pb2.Struct
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,248 @@
+"""Configuration: one frozen class a concern, validated when made."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+
+class ConfigError(ValueError):
+    """A configuration value breaks its rule; the message names the field, the value and the rule."""
+
+
+def _require(holds: bool, field_name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field_name} is {value!r}: {rule}")
+
+
+def is_power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+def resolutions_up_to(resolution: int) -> list[int]:
+    """4, 8, ... up to `resolution`."""
+    return [2**r for r in range(2, resolution.bit_length())]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The shape of both networks (paper, appendix A). The defaults are the paper's full-size networks.
+
+    resolution    side of the final images in pixels, a power of two from 4 to 1024
+    channels      1 (grey) or 3 (RGB)
+    label_size    length of the one-hot label vectors, 0 without labels
+    fmap_base     feature maps double towards low resolutions from fmap_base / 2^s ...
+    fmap_max      ... up to this many
+    """
+
+    resolution: int
+    channels: int = 3
+    label_size: int = 0
+    fmap_base: int = 8192
+    fmap_max: int = 512
+
+    def __post_init__(self) -> None:
+        _require(
+            4 <= self.resolution <= 1024 and is_power_of_two(self.resolution),
+            "resolution",
+            self.resolution,
+            "must be a power of two from 4 to 1024",
+        )
+        _require(self.channels in (1, 3), "channels", self.channels, "must be 1 or 3")
+        _require(self.label_size >= 0, "label_size", self.label_size, "must be 0 or more")
+        _require(self.fmap_max >= 1, "fmap_max", self.fmap_max, "must be 1 or more")
+        _require(
+            self.features(self.resolution) >= 1,
+            "fmap_base",
+            self.fmap_base,
+            f"must be at least {self.resolution // 2} for {self.resolution}x{self.resolution} images",
+        )
+
+    def features(self, resolution: int) -> int:
+        """Feature maps of the block at `resolution`: min(fmap_base / 2^s, fmap_max) with 2^s = resolution / 2."""
+        return min(self.fmap_base * 2 // resolution, self.fmap_max)
+
+    @property
+    def latent_size(self) -> int:
+        return min(self.fmap_base, self.fmap_max)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run. Amounts of training are counted in thousands of real images shown (kimg).
+
+    seed                 of the weights, the order of the images, mirroring and all latents
+    stable_kimg          at each resolution before the next one fades in
+    fade_kimg            over which a new resolution fades in
+    total_kimg           of the whole run; the final resolution runs to the end
+    batch_sizes          images a step, by resolution; a resolution left out takes the next lower one's
+    learning_rates       of Adam, by resolution, likewise
+    adam_beta2           beta1 is 0 (paper, appendix A.1)
+    ema_halflife_kimg    after which a generator weight counts half in the averaged generator
+    gp_weight            lambda of the gradient penalty
+    gp_target            gradient norm that costs nothing
+    gp_reference         "canvas": the norm with respect to the image upscaled to the final resolution, as the original
+                         implementations take it; "native": at the resolution of the stage
+    drift_weight         of the squared scores of real images
+    mbstd_group_size     images over which the minibatch standard deviation is taken
+    mirror               show each real image mirrored half of the time
+    tick_kimg            between two status lines, image grids and checkpoints
+    """
+
+    seed: int = 0
+    stable_kimg: float = 600
+    fade_kimg: float = 600
+    total_kimg: float = 12000
+    batch_sizes: Mapping[int, int] = field(default_factory=lambda: {4: 16})
+    learning_rates: Mapping[int, float] = field(default_factory=lambda: {4: 0.001})
+    adam_beta2: float = 0.99
+    ema_halflife_kimg: float = 10
+    gp_weight: float = 10
+    gp_target: float = 1
+    gp_reference: str = "canvas"
+    drift_weight: float = 0.001
+    mbstd_group_size: int = 4
+    mirror: bool = False
+    tick_kimg: float = 100
+
+    def __post_init__(self) -> None:
+        for name in ("stable_kimg", "total_kimg", "ema_halflife_kimg", "gp_target", "tick_kimg"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
+        for name in ("seed", "fade_kimg", "gp_weight", "drift_weight"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        _require(self.seed < 2**31, "seed", self.seed, "must be below 2^31")
+        _require(0 < self.adam_beta2 < 1, "adam_beta2", self.adam_beta2, "must lie between 0 and 1")
+        _require(
+            self.gp_reference in ("canvas", "native"), "gp_reference", self.gp_reference, "must be canvas or native"
+        )
+        _require(self.mbstd_group_size >= 1, "mbstd_group_size", self.mbstd_group_size, "must be 1 or more")
+        for name in ("batch_sizes", "learning_rates"):
+            table = getattr(self, name)
+            _require(4 in table, name, table, "must give a value for resolution 4")
+            for resolution, value in table.items():
+                _require(is_power_of_two(resolution), f"{name} resolution", resolution, "must be a power of two")
+                _require(value > 0, f"{name} at {resolution}", value, "must be above 0")
+        for resolution, batch in self.batch_sizes.items():
+            group = min(self.mbstd_group_size, batch)
+            _require(
+                batch % group == 0,
+                f"batch_sizes at {resolution}",
+                batch,
+                f"must be a multiple of mbstd_group_size {self.mbstd_group_size}, or smaller than it",
+            )
+
+
+@dataclass(frozen=True)
+class DatasetConfig:
+    """Which images a run is trained on, so that a resume meets the same ones."""
+
+    name: str
+    image_count: int
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run as it is written beside itself: data, network and training."""
+
+    dataset: DatasetConfig
+    network: NetworkConfig
+    training: TrainingConfig
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises ConfigError for anything `to_json` does not write."""
+        try:
+            document = json.loads(text)
+            return cls(
+                DatasetConfig(**document["dataset"]),
+                NetworkConfig(**document["network"]),
+                TrainingConfig(**training_values(document["training"])),
+            )
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"not a run configuration: {error}") from error
+
+
+def training_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of TrainingConfig as JSON holds them (resolutions are strings there), names checked."""
+    known = {f.name for f in fields(TrainingConfig)}
+    for name in document:
+        _require(name in known, "setting", name, f"must be one of {', '.join(sorted(known))}")
+    values = dict(document)
+    for name in ("batch_sizes", "learning_rates"):
+        if name in values:
+            values[name] = {int(resolution): value for resolution, value in values[name].items()}
+    return values
+
+
+@dataclass(frozen=True)
+class BatchingConfig:
+    """How rows (one row: one image) become batches.
+
+    max_batch_size         rows of the largest batch
+    allowed_batch_sizes    sizes that batches are padded up to, rising, the last one max_batch_size
+    max_queued_rows        rows that may wait; a request that does not fit is refused whole
+    """
+
+    max_batch_size: int = 16
+    allowed_batch_sizes: tuple[int, ...] = ()
+    max_queued_rows: int = 1024
+
+    def __post_init__(self) -> None:
+        _require(self.max_batch_size >= 1, "max_batch_size", self.max_batch_size, "must be 1 or more")
+        if not self.allowed_batch_sizes:
+            powers = [2**k for k in range(self.max_batch_size.bit_length()) if 2**k < self.max_batch_size]
+            object.__setattr__(self, "allowed_batch_sizes", (*powers, self.max_batch_size))
+        sizes = self.allowed_batch_sizes
+        _require(
+            sizes[0] >= 1 and list(sizes) == sorted(set(sizes)) and sizes[-1] == self.max_batch_size,
+            "allowed_batch_sizes",
+            sizes,
+            f"must rise and end with max_batch_size {self.max_batch_size}",
+        )
+        _require(
+            self.max_queued_rows >= self.max_batch_size,
+            "max_queued_rows",
+            self.max_queued_rows,
+            f"must be at least max_batch_size {self.max_batch_size}",
+        )
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Where the server listens, what it serves, how it ends.
+
+    store                the model store; each <store>/<model>/<version>/ is a SavedModel with progan.json
+    default_model        the model of requests that name none; empty: the only one
+    host, port, http_port   gRPC and HTTP (/metrics /livez /readyz) addresses; port 0 takes a free one
+    max_images           images a unary call may ask for
+    max_message_bytes    size of one request or reply
+    lame_duck_s          serving on after SIGTERM while readiness already says no
+    drain_s              how long what is in flight may take after that
+    """
+
+    store: Path
+    default_model: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8500
+    http_port: int = 8501
+    max_images: int = 256
+    max_message_bytes: int = 64 * 2**20
+    lame_duck_s: float = 5.0
+    drain_s: float = 20.0
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("port", "http_port"):
+            _require(0 <= getattr(self, name) <= 65535, name, getattr(self, name), "must lie between 0 and 65535")
+        _require(self.port == 0 or self.port != self.http_port, "http_port", self.http_port, "must differ from port")
+        _require(self.max_images >= 1, "max_images", self.max_images, "must be 1 or more")
+        _require(
+            self.max_message_bytes >= 4 * 2**20, "max_message_bytes", self.max_message_bytes, "must be at least 4 MiB"
+        )
+        for name in ("lame_duck_s", "drain_s"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")

@@ -1,0 +1,1 @@
+"""Images on disk: building, drawing, reading and ordering a training set."""

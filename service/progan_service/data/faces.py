@@ -1,0 +1,284 @@
+"""`progan dataset demo`: friendly drawn faces whose every attribute is known. Data for tests and first trainings.
+
+A face is drawn in its own units: (0, 0) is the middle of the face, y points down, the chin lies at y = 1. It is drawn
+four times too large and scaled down, so every edge is smooth.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+SKINS: dict[str, Colour] = {
+    "porcelain": (253, 224, 204),
+    "peach": (246, 199, 160),
+    "tan": (217, 160, 112),
+    "brown": (162, 106, 68),
+    "deep": (104, 66, 45),
+}
+HAIR_COLOURS: dict[str, Colour] = {
+    "black": (40, 34, 40),
+    "brown": (96, 58, 34),
+    "auburn": (160, 68, 34),
+    "blond": (236, 192, 92),
+    "grey": (176, 178, 186),
+    "pink": (236, 118, 160),
+}
+EYE_COLOURS: dict[str, Colour] = {"brown": (82, 48, 28), "blue": (52, 108, 178), "green": (58, 128, 82)}
+BACKGROUNDS: dict[str, Colour] = {
+    "sky": (158, 208, 240),
+    "mint": (166, 224, 196),
+    "lemon": (252, 230, 150),
+    "coral": (250, 176, 156),
+    "lilac": (204, 190, 240),
+}
+SHIRTS: dict[str, Colour] = {
+    "navy": (52, 72, 122),
+    "red": (208, 72, 72),
+    "green": (62, 142, 102),
+    "white": (244, 244, 240),
+    "violet": (128, 88, 168),
+}
+HAIR_STYLES = ("short", "bob", "long", "curly", "bun", "bald")
+NOSES = ("button", "long")
+
+ATTRIBUTE_VALUES: dict[str, tuple[str, ...]] = {
+    "glasses": ("no glasses", "glasses"),
+    "smile": ("no smile", "smile"),
+    "skin": tuple(SKINS),
+    "hair_style": HAIR_STYLES,
+    "hair_colour": tuple(HAIR_COLOURS),
+    "eyes": tuple(EYE_COLOURS),
+    "nose": NOSES,
+    "background": tuple(BACKGROUNDS),
+    "shirt": tuple(SHIRTS),
+}
+"""Names of the values of each attribute that can be a label; a truth value stands at its place 0 or 1."""
+
+_SUPERSAMPLING = 4
+_MARGIN = 1.25  # the canvas is this much wider than the picture, so that tilting turns no empty corner in
+_HAIR_LENGTHS = {"bob": 0.8, "long": 1.5}  # where hair ends below the middle of the face
+_WHITE = (255, 255, 255)
+_INK = (44, 34, 40)
+
+
+@dataclass(frozen=True)
+class FaceAttributes:
+    """Everything that decides how a face looks; `draw_face` adds no chance of its own."""
+
+    glasses: bool
+    smile: bool
+    skin: str  # a key of SKINS
+    hair_style: str  # one of HAIR_STYLES
+    hair_colour: str  # a key of HAIR_COLOURS; of the eyebrows too
+    eyes: str  # a key of EYE_COLOURS
+    nose: str  # one of NOSES
+    background: str  # a key of BACKGROUNDS
+    shirt: str  # a key of SHIRTS
+    x: float = 0.0  # shift to the right, in image widths
+    y: float = 0.0  # shift downwards, in image widths
+    scale: float = 1.0
+    tilt_degrees: float = 0.0  # to the left
+    face_width: float = 0.85  # half-width; the half-height is 1
+    eye_distance: float = 0.36  # of each eye from the middle
+    eye_size: float = 1.0
+    brow_height: float = 0.0  # raised above the usual, in face units
+    mouth_width: float = 0.36  # half-width, in face units
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Self:
+        """A face drawn evenly: each named value as often as its neighbours, glasses and smile every second time."""
+
+        def one_of(attribute: str) -> str:
+            values = ATTRIBUTE_VALUES[attribute]
+            return values[rng.integers(len(values))]
+
+        return cls(
+            glasses=bool(rng.integers(2)),
+            smile=bool(rng.integers(2)),
+            skin=one_of("skin"),
+            hair_style=one_of("hair_style"),
+            hair_colour=one_of("hair_colour"),
+            eyes=one_of("eyes"),
+            nose=one_of("nose"),
+            background=one_of("background"),
+            shirt=one_of("shirt"),
+            x=rng.uniform(-0.03, 0.03),
+            y=rng.uniform(-0.02, 0.03),
+            scale=rng.uniform(0.92, 1.06),
+            tilt_degrees=rng.uniform(-7.0, 7.0),
+            face_width=rng.uniform(0.79, 0.92),
+            eye_distance=rng.uniform(0.33, 0.39),
+            eye_size=rng.uniform(0.9, 1.15),
+            brow_height=rng.uniform(-0.03, 0.06),
+            mouth_width=rng.uniform(0.31, 0.42),
+        )
+
+
+def draw_face(attributes: FaceAttributes, size: int) -> Image.Image:
+    """The face as an RGB image of size x size pixels; the same attributes and size give the same pixels."""
+    background = BACKGROUNDS[attributes.background]
+    large_size = size * _SUPERSAMPLING
+    large = Image.new("RGB", (round(large_size * _MARGIN),) * 2, background)
+    pen = _Pen(ImageDraw.Draw(large), large.width / 2, large_size, attributes)
+    for draw_part in _PARTS:
+        draw_part(pen, attributes)
+    tilted = large.rotate(attributes.tilt_degrees, Image.Resampling.BILINEAR, fillcolor=background)
+    start = (large.width - large_size) // 2
+    return tilted.reduce(_SUPERSAMPLING, box=(start, start, start + large_size, start + large_size))
+
+
+class _Pen:
+    """Draws in face units on the large canvas."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw, centre: float, picture_size: int, face: FaceAttributes) -> None:
+        self._draw = draw
+        self._unit = 0.315 * picture_size * face.scale
+        self._x = centre + picture_size * face.x
+        self._y = centre + picture_size * (0.03 + face.y)  # a little low: hair needs room
+
+    def _pixels(self, point: Point) -> Point:
+        return self._x + self._unit * point[0], self._y + self._unit * point[1]
+
+    def ellipse(self, x: float, y: float, radius_x: float, radius_y: float, fill: Colour) -> None:
+        corners = self._pixels((x - radius_x, y - radius_y)), self._pixels((x + radius_x, y + radius_y))
+        self._draw.ellipse(corners, fill=fill)
+
+    def ring(self, x: float, y: float, radius: float, width: float, fill: Colour) -> None:
+        turns = (2 * math.pi * step / 48 for step in range(50))
+        self.stroke([(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns], width, fill)
+
+    def polygon(self, points: list[Point], fill: Colour) -> None:
+        self._draw.polygon([self._pixels(point) for point in points], fill=fill)
+
+    def box(self, left: float, top: float, right: float, bottom: float, radius: float, fill: Colour) -> None:
+        corners = self._pixels((left, top)), self._pixels((right, bottom))
+        self._draw.rounded_rectangle(corners, self._unit * radius, fill=fill)
+
+    def stroke(self, points: list[Point], width: float, fill: Colour) -> None:
+        """A line with round joints and ends."""
+        self._draw.line([self._pixels(point) for point in points], fill, round(self._unit * width), "curve")
+        for x, y in (points[0], points[-1]):
+            self.ellipse(x, y, width / 2, width / 2, fill)
+
+
+def _mix(first: Colour, second: Colour, share: float) -> Colour:
+    """`first` with this share of `second`."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def _curve(left: float, right: float, height: Callable[[float], float]) -> list[Point]:
+    """Points from left to right; `height` gives y for t from -1 to 1."""
+    steps = [step / 12 - 1 for step in range(25)]
+    return [((left + right) / 2 + (right - left) / 2 * t, height(t)) for t in steps]
+
+
+def _hair_behind(pen: _Pen, face: FaceAttributes) -> None:
+    hair, width = HAIR_COLOURS[face.hair_colour], face.face_width
+    if face.hair_style == "bald":
+        return
+    if face.hair_style == "curly":
+        for turn in np.linspace(-0.15, 1.15, 12) * math.pi:
+            pen.ellipse(-1.0 * width * math.cos(turn), -0.3 - 0.85 * math.sin(turn), 0.42, 0.42, hair)
+        return
+    if face.hair_style == "bun":
+        pen.ellipse(0.0, -1.18, 0.38, 0.33, hair)
+    if face.hair_style in _HAIR_LENGTHS:
+        length = _HAIR_LENGTHS[face.hair_style]
+        pen.box(-width - 0.24, -0.6, width + 0.24, length, 0.4, _mix(hair, _INK, 0.2))
+    pen.ellipse(0.0, -0.22, width + 0.14, 0.98, hair)
+
+
+def _shoulders(pen: _Pen, face: FaceAttributes) -> None:
+    skin, shirt = SKINS[face.skin], SHIRTS[face.shirt]
+    pen.box(-1.25, 1.2, 1.25, 3.0, 0.5, shirt)
+    pen.ellipse(0.0, 1.22, 0.42, 0.28, _mix(skin, _INK, 0.18))
+    pen.box(-0.3, 0.6, 0.3, 1.3, 0.2, _mix(skin, _INK, 0.18))
+
+
+def _head(pen: _Pen, face: FaceAttributes) -> None:
+    skin, width = SKINS[face.skin], face.face_width
+    for side in (-1, 1):
+        pen.ellipse(side * width, 0.08, 0.17, 0.22, skin)
+        pen.ellipse(side * width, 0.08, 0.09, 0.13, _mix(skin, (200, 70, 60), 0.25))
+    pen.ellipse(0.0, 0.0, width, 1.0, skin)
+    for side in (-1, 1):
+        pen.ellipse(side * 0.56 * width, 0.4, 0.17, 0.12, _mix(skin, (236, 84, 84), 0.32))
+
+
+def _hair_in_front(pen: _Pen, face: FaceAttributes) -> None:
+    hair, width = HAIR_COLOURS[face.hair_colour], face.face_width
+    if face.hair_style == "bald":
+        pen.ellipse(-0.3, -0.72, 0.16, 0.09, _mix(SKINS[face.skin], _WHITE, 0.4))
+        return
+    if face.hair_style == "curly":
+        for t in (-0.8, -0.4, 0.0, 0.4, 0.8):
+            pen.ellipse(t * width, -0.86 + 0.35 * t * t, 0.27, 0.25, hair)
+        return
+    hairline: dict[str, Callable[[float], float]] = {
+        "short": lambda t: -0.5 + 0.16 * t,
+        "bob": lambda t: -0.46 + 0.12 * t * t,
+        "long": lambda t: -0.82 + 0.75 * abs(t - 0.15) ** 1.4,
+        "bun": lambda t: -0.74 + 0.5 * t * t,
+    }
+    outer = width + 0.1
+    crown = _curve(-outer, outer, lambda t: -0.18 - 0.96 * math.sqrt(1 - t * t))
+    pen.polygon(crown + _curve(outer, -outer, lambda t: hairline[face.hair_style](-t)), hair)
+    shine = _curve(-0.55, -0.1, lambda t: -0.93 - 0.07 * t)
+    pen.stroke(shine, 0.08, _mix(hair, _WHITE, 0.35))
+
+
+def _eyes(pen: _Pen, face: FaceAttributes) -> None:
+    for side in (-1, 1):
+        x, size = side * face.eye_distance, face.eye_size
+        if face.glasses:
+            pen.ellipse(x, 0.02, 0.31, 0.31, _mix(SKINS[face.skin], _WHITE, 0.45))
+        pen.ellipse(x, 0.02, 0.17 * size, 0.19 * size, _WHITE)
+        pen.ellipse(x, 0.03, 0.12 * size, 0.14 * size, EYE_COLOURS[face.eyes])
+        pen.ellipse(x, 0.03, 0.065 * size, 0.08 * size, _INK)
+        pen.ellipse(x + 0.045, -0.03, 0.04, 0.04, _WHITE)
+
+
+def _brows(pen: _Pen, face: FaceAttributes) -> None:
+    colour = _mix(HAIR_COLOURS[face.hair_colour], _INK, 0.35)
+    y = -0.36 - face.brow_height
+    for side in (-1, 1):
+        middle = side * face.eye_distance
+        pen.stroke(_curve(middle - 0.17, middle + 0.17, lambda t: y + 0.06 * t * t), 0.08, colour)
+
+
+def _nose(pen: _Pen, face: FaceAttributes) -> None:
+    shade = _mix(SKINS[face.skin], (120, 40, 30), 0.32)
+    if face.nose == "button":
+        pen.ellipse(0.0, 0.3, 0.11, 0.08, shade)
+    else:
+        pen.stroke([(0.03, 0.08), (0.09, 0.32), (-0.04, 0.34)], 0.06, shade)
+
+
+def _mouth(pen: _Pen, face: FaceAttributes) -> None:
+    width = face.mouth_width
+    if face.smile:
+        lip = _curve(-width, width, lambda t: 0.52)
+        pen.polygon(lip + _curve(width, -width, lambda t: 0.52 + 0.3 * (1 - t * t)), (150, 38, 52))
+        pen.polygon(lip + _curve(0.9 * width, -0.9 * width, lambda t: 0.54 + 0.09 * (1 - t * t)), _WHITE)
+    else:
+        pen.stroke(_curve(-0.6 * width, 0.6 * width, lambda t: 0.6 + 0.02 * (1 - t * t)), 0.08, (150, 58, 62))
+
+
+def _glasses(pen: _Pen, face: FaceAttributes) -> None:
+    if not face.glasses:
+        return
+    for side in (-1, 1):
+        pen.ring(side * face.eye_distance, 0.02, 0.3, 0.09, _INK)
+        pen.stroke([(side * (face.eye_distance + 0.3), -0.02), (side * face.face_width, -0.06)], 0.08, _INK)
+    pen.stroke(_curve(0.3 - face.eye_distance, face.eye_distance - 0.3, lambda t: -0.05), 0.09, _INK)
+
+
+_PARTS = (_hair_behind, _shoulders, _head, _hair_in_front, _eyes, _brows, _nose, _mouth, _glasses)

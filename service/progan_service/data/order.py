@@ -1,0 +1,68 @@
+"""Which image stands at which position of an endless, seeded shuffle. Pure functions over positions; numpy only.
+
+A position counts images shown, so a resumed run continues the very sequence of the run it resumes.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.data.errors import DatasetError
+
+# The second word of the Philox key keeps these draws apart from each other and from the latents of the same seed.
+_SHUFFLE = 1 << 62
+_MIRROR = 1 << 63
+
+
+def image_indices(seed: int, start: int, count: int, dataset_size: int) -> NDArray[np.int64]:
+    """Indices [count] of the images at positions start … start + count - 1.
+
+    Position i lies in epoch i // dataset_size; each epoch shows every image once, in an order that is a pure function
+    of the seed, the epoch and the size.
+
+    Raises:
+        DatasetError: a seed outside [0, 2^64), a negative start or count, or a size below 1.
+    """
+    _check(seed, start, count)
+    if dataset_size < 1:
+        raise DatasetError(f"dataset_size is {dataset_size}: an order needs at least one image")
+    pieces = [np.empty(0, np.int64)]
+    position, end = start, start + count
+    while position < end:
+        epoch, first = divmod(position, dataset_size)
+        last = min(dataset_size, first + end - position)
+        pieces.append(_permutation(seed, epoch, dataset_size)[first:last])
+        position += last - first
+    return np.concatenate(pieces)
+
+
+def mirrored(seed: int, start: int, count: int) -> NDArray[np.bool_]:
+    """Fair coins [count] for positions start … start + count - 1: each a pure function of (seed, position).
+
+    Raises:
+        DatasetError: a seed outside [0, 2^64), or a negative start or count.
+    """
+    _check(seed, start, count)
+    # A Philox counter gives four words: one counter per position, its first word's top bit is the coin.
+    words: NDArray[np.uint64] = np.random.Philox(key=_key(seed, _MIRROR), counter=start).random_raw(4 * count)
+    return words[::4] >= np.uint64(2**63)
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, dataset_size: int) -> NDArray[np.int64]:
+    generator = np.random.Generator(np.random.Philox(key=_key(seed, _SHUFFLE + epoch)))
+    order = generator.permutation(dataset_size)
+    order.flags.writeable = False
+    return order
+
+
+def _key(seed: int, word: int) -> NDArray[np.uint64]:
+    return np.array([seed, word], np.uint64)
+
+
+def _check(seed: int, start: int, count: int) -> None:
+    if not 0 <= seed < 2**64:
+        raise DatasetError(f"seed is {seed}: it must lie in [0, 2^64)")
+    if start < 0 or count < 0:
+        raise DatasetError(f"start is {start} and count is {count}: neither may be negative")

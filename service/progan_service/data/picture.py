@@ -1,0 +1,100 @@
+"""A picture file of any kind, size and mode -> a square RGB image."""
+
+import io
+import warnings
+from pathlib import PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+Fit = Literal["crop", "pad"]
+
+# By name a picture. What Pillow cannot decode (.heic) belongs here too: it is refused by name, not passed over.
+_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".tga"),
+    *(".pbm", ".pgm", ".pnm", ".ppm", ".jp2", ".avif", ".heic", ".heif"),
+)
+# Never "whatever Pillow knows": a PostScript file under another name would start Ghostscript.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+_WHITE = (255, 255, 255)
+
+
+class PictureError(Exception):
+    """One picture cannot be used; the message is the reason."""
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this path is meant to be a picture: a known ending, and no hidden file or folder in it."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def decode_rgb(content: bytes) -> Image.Image:
+    """The picture as RGB, upright by its EXIF orientation, transparency composed on white, first frame only.
+
+    Grey of 16 bits is scaled to 8. Colour profiles are not applied.
+
+    Raises:
+        PictureError: broken, of an unknown format or mode, or so large that it may be a decompression bomb.
+    """
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=formats)
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except PictureError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise PictureError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: scale it down first") from None
+    except UnidentifiedImageError:
+        raise PictureError("no picture of a known format") from None
+    except Exception as error:
+        raise PictureError(f"cannot be decoded: {error}") from None
+
+
+def check_size(image: Image.Image, resolution: int, fit: Fit) -> None:
+    """Raise PictureError for a picture that would have to be enlarged."""
+    side, name = (min(image.size), "shorter") if fit == "crop" else (max(image.size), "longer")
+    if side < resolution:
+        raise PictureError(f"{image.width}x{image.height} pixels: the {name} side must be at least {resolution}")
+
+
+def to_square(image: Image.Image, resolution: int, fit: Fit) -> NDArray[np.uint8]:
+    """An RGB picture -> uint8 [resolution, resolution, 3]: its centre square, or all of it on white."""
+    if fit == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        return np.asarray(_resize(image, (resolution, resolution), (left, top, left + side, top + side)))
+    scale = resolution / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    square = Image.new("RGB", (resolution, resolution), _WHITE)
+    inner = _resize(image, (width, height), (0, 0, *image.size))
+    square.paste(inner, ((resolution - width) // 2, (resolution - height) // 2))
+    return np.asarray(square)
+
+
+def _resize(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise PictureError("floating-point pixels: their range is unknown, save it with 8 bits")
+    if image.mode.startswith("I"):
+        return _from_16_bits(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, (*_WHITE, 255)), layer)
+    return image.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 65535:
+        raise PictureError("pixels beyond 16 bits: save it with 8 or 16 bits a channel")
+    return Image.fromarray(np.rint(grey / 257).astype(np.uint8)).convert("RGB")

@@ -1,0 +1,110 @@
+"""A validated request becomes images: whole, or piece by piece for a stream."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.serving.batching import Generated
+from progan_service.serving.catalog import ReadyModel
+from progan_service.serving.encoding import Encoding, encode
+from progan_service.serving.errors import QueueFull
+from progan_service.serving.metrics import Metrics
+from progan_service.serving.requests import Format, Labels
+
+STREAM_MESSAGE_BYTES = 2 * 2**20  # stays below the 4 MiB that gRPC clients accept by default
+
+
+class Rows(Protocol):
+    """The latents of a request, or the frames of a walk."""
+
+    @property
+    def count(self) -> int: ...
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a request asks for; `deadline` in seconds of time.monotonic()."""
+
+    model: ReadyModel
+    latents: Rows
+    labels: Labels
+    format: Format
+    deadline: float
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one image and its latent, uncompressed."""
+        metadata = self.model.metadata
+        return metadata.resolution**2 * metadata.channels + 4 * metadata.latent_size
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive images of a job: `files` holds them encoded, and is empty for RAW."""
+
+    first: int
+    latents: NDArray[np.float32]
+    generated: Generated
+    files: list[bytes]
+    encode_s: float
+
+
+class ImageMaker:
+    """Runs jobs through the batches of their model and encodes what comes out."""
+
+    def __init__(self, max_batch_size: int, encoders: Executor, metrics: Metrics) -> None:
+        self._max_batch_size = max_batch_size
+        self._encoders = encoders
+        self._metrics = metrics
+
+    async def make(self, job: Job, start: int, stop: int) -> Piece:
+        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit raises."""
+        latents = job.latents.rows(start, stop)
+        generated = await job.model.batcher.submit((latents, *job.labels.rows(start, stop)), job.deadline)
+        self._metrics.images.labels(job.model.name, str(job.model.version)).inc(len(latents))
+        if job.format.encoding is Encoding.RAW:
+            return Piece(start, latents, generated, [], 0.0)
+        started = time.monotonic()
+        files = await asyncio.get_running_loop().run_in_executor(
+            self._encoders, encode, generated.pixels, job.format.encoding, job.format.quality
+        )
+        encode_s = time.monotonic() - started
+        self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
+        return Piece(start, latents, generated, files, encode_s)
+
+    async def stream(self, job: Job) -> AsyncIterator[Piece]:
+        """All images of a job, a few at a time; no more than two batches ahead of the reader."""
+        step = min(self._max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
+        ahead = max(2, 2 * self._max_batch_size // step)
+        window: deque[asyncio.Task[Piece]] = deque()
+        try:
+            for start in range(0, job.latents.count, step):
+                stop = min(start + step, job.latents.count)
+                window.append(asyncio.create_task(self._make_in_turn(job, start, stop)))
+                if len(window) == ahead:
+                    yield await window.popleft()
+            while window:
+                yield await window.popleft()
+        finally:
+            for task in window:
+                task.cancel()
+            await asyncio.gather(*window, return_exceptions=True)
+
+    async def _make_in_turn(self, job: Job, start: int, stop: int) -> Piece:
+        """A stream is refused at its first piece or not at all: later ones wait for room in the queue."""
+        while True:
+            try:
+                return await self.make(job, start, stop)
+            except QueueFull as error:
+                if start == 0:
+                    raise
+                await asyncio.sleep(error.retry_after_s)

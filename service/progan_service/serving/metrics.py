@@ -1,0 +1,78 @@
+"""The server's metrics, in base units. No label value is ever a name that a caller made up."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+
+disable_created_metrics()  # a second time series for each, that nobody asked for
+
+_LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """One set of metrics in a registry of its own, so that two servers in a process do not mix."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter(
+            "progan_requests_total",
+            "Finished calls by gRPC status code.",
+            ["method", "model", "code"],
+            registry=registry,
+        )
+        self.request_duration = Histogram(
+            "progan_request_duration_seconds",
+            "Whole calls, to the last message.",
+            ["method", "model"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.images = Counter("progan_images_total", "Images sent.", ["model", "version"], registry=registry)
+        self.queue_rows = Gauge("progan_queue_rows", "Images waiting for the device.", ["priority"], registry=registry)
+        self.queue_duration = Histogram(
+            "progan_queue_duration_seconds",
+            "Wait of a request's part of a batch.",
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.batch_rows = Histogram(
+            "progan_batch_rows", "Images in a batch, padding left out.", buckets=_ROWS, registry=registry
+        )
+        self.batch_padding_rows = Counter(
+            "progan_batch_padding_rows_total", "Rows computed only to fill up a batch.", registry=registry
+        )
+        self.inference_duration = Histogram(
+            "progan_inference_duration_seconds",
+            "One batch on the device.",
+            ["model", "version", "batch_size"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.encode_duration = Histogram(
+            "progan_encode_duration_seconds", "Encoding one reply.", ["format"], buckets=_LATENCY_S, registry=registry
+        )
+        self.rows_dropped = Counter(
+            "progan_rows_dropped_total",
+            "Images asked for and not made: cancelled, expired or rejected.",
+            ["reason"],
+            registry=registry,
+        )
+        self.model_load_duration = Histogram(
+            "progan_model_load_duration_seconds",
+            "Loading, verifying and warming up a version.",
+            buckets=(0.5, 1, 2.5, 5, 10, 25, 50, 100, 250),
+            registry=registry,
+        )
+        self.model_load_failures = Counter(
+            "progan_model_load_failures_total",
+            "Versions that could not be loaded.",
+            ["model", "reason"],
+            registry=registry,
+        )
+        self.model_info = Gauge(
+            "progan_model_info",
+            "1 for each loaded version.",
+            ["model", "version", "digest", "resolution"],
+            registry=registry,
+        )
+        self.model_ready = Gauge("progan_model_ready", "1 while the model answers.", ["model"], registry=registry)

@@ -1,0 +1,137 @@
+"""serve(): build, wire, listen, load, wait for a signal, drain."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from progan_service.config import ServerConfig
+from progan_service.serving.catalog import ModelCatalog, ReadyModel
+from progan_service.serving.generation import ImageMaker
+from progan_service.serving.health import SERVICE, Health
+from progan_service.serving.http import HttpServer
+from progan_service.serving.metrics import Metrics
+from progan_service.serving.rpc import rpc_handlers
+from progan_service.serving.servicer import ImageGeneratorServicer
+
+log = logging.getLogger(__name__)
+
+_MAX_CONNECTION_AGE_S = 300  # clients look up the addresses anew and find new pods
+_MAX_CONNECTION_AGE_GRACE_S = 3600  # what a stream gets to finish on its old connection
+_FORCED_EXIT_CODE = 1
+
+
+class ListenError(Exception):
+    """An address that cannot be taken; the message names it."""
+
+
+class Server:
+    """One server in the running event loop. `start`, then `load`, at the end `stop`."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        """Raises ModelStoreError when the store cannot be used, ListenError when a port cannot be taken."""
+        self._config = config
+        self._metrics = Metrics()
+        self._health = Health(self._metrics)
+        self._catalog = ModelCatalog(config, self._metrics)
+        self._metrics.queue_rows.labels("interactive").set_function(self._catalog.queued_rows)
+        encoders = ThreadPoolExecutor(thread_name_prefix="encode")
+        maker = ImageMaker(config.batching.max_batch_size, encoders, self._metrics)
+        self._grpc = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # else a second server on the same port starts silently
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", config.max_message_bytes),
+                ("grpc.max_connection_age_ms", _MAX_CONNECTION_AGE_S * 1000),
+                ("grpc.max_connection_age_grace_ms", _MAX_CONNECTION_AGE_GRACE_S * 1000),
+            ]
+        )
+        servicer = ImageGeneratorServicer(config, self._catalog, maker)
+        self._grpc.add_generic_rpc_handlers((rpc_handlers(servicer, self._metrics),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
+        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._grpc)
+        self.port = self._listen()
+        try:
+            self._http = HttpServer(config.host, config.http_port, self._metrics.registry, lambda: self._health.ready)
+        except OSError as error:
+            raise ListenError(_refusal("HTTP", config.host, config.http_port, "--http-port")) from error
+        self.http_port = self._http.port
+
+    def _listen(self) -> int:
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        try:
+            return self._grpc.add_insecure_port(f"{host}:{self._config.port}")
+        except RuntimeError as error:
+            raise ListenError(_refusal("gRPC", self._config.host, self._config.port, "--port")) from error
+
+    async def start(self) -> None:
+        """Answer calls: alive, not ready."""
+        await self._health.alive()
+        await self._grpc.start()
+        self._http.start()
+
+    async def load(self) -> list[ReadyModel]:
+        """Load the models; those that are ready now."""
+        await self._catalog.load()
+        ready = self._catalog.ready_models()
+        await self._health.models_loaded([model.name for model in ready], list(self._catalog.versions))
+        return ready
+
+    async def stop(self) -> None:
+        """Say not ready, serve on for the lame-duck time, then refuse new work and finish what is in flight."""
+        await self._health.draining()
+        await asyncio.sleep(self._config.lame_duck_s)
+        try:
+            await asyncio.wait_for(self._catalog.drain(), self._config.drain_s)
+        except TimeoutError:
+            log.warning("work was still in flight after %s s of draining; it is dropped", self._config.drain_s)
+        await self._grpc.stop(grace=1)
+        self._http.stop()
+
+
+def _refusal(what: str, host: str, port: int, option: str) -> str:
+    return (
+        f"the {what} port cannot be opened on {host}:{port}: another program listens there or the address is not this "
+        f"machine's; choose another with {option} or --host"
+    )
+
+
+async def _load(server: Server, announce: Callable[[str], None]) -> None:
+    started = time.monotonic()
+    for model in await server.load():
+        size = model.metadata.resolution
+        announce(
+            f"ready: {model.name} version {model.version}, {size}x{size}, after {time.monotonic() - started:.1f} s"
+        )
+
+
+async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+    announce   takes the lines a person at a terminal wants to see
+    """
+    server = Server(config)
+    stopping = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            os._exit(_FORCED_EXIT_CODE)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    await server.start()
+    announce(f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...")
+    loading = asyncio.create_task(_load(server, announce))
+    await stopping.wait()
+    announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
+    loading.cancel()
+    await server.stop()

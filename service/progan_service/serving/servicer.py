@@ -1,0 +1,153 @@
+"""The rpcs of ImageGeneratorService: protobuf to arrays and back. Translates, decides nothing."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import numpy as np
+from google.protobuf import duration_pb2
+from numpy.typing import NDArray
+
+from progan_protos.v1 import image_generator_pb2 as pb
+from progan_service.config import ServerConfig
+from progan_service.serving.catalog import ModelCatalog, ReadyModel, State, VersionStatus
+from progan_service.serving.encoding import Encoding
+from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.generation import ImageMaker, Job, Piece
+from progan_service.serving.requests import Format, Labels, Latents, Walk
+from progan_service.serving.rpc import Call
+
+_REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
+
+_ENCODINGS = {encoding: pb.ImageEncoding.Value(f"IMAGE_ENCODING_{encoding}") for encoding in Encoding}
+_STATES = {state: pb.ModelState.Value(f"MODEL_STATE_{state.name}") for state in State}
+
+
+class ImageGeneratorServicer:
+    """Its methods are the rpcs of the .proto; they raise ServingErrors."""
+
+    def __init__(self, config: ServerConfig, catalog: ModelCatalog, maker: ImageMaker) -> None:
+        self._config = config
+        self._catalog = catalog
+        self._maker = maker
+
+    async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
+        job = self._generate_job(request, call)
+        self._check_fits_one_reply(job)
+        piece = await self._maker.make(job, 0, job.latents.count)
+        return pb.GenerateResponse(
+            images=_images(piece, job), latents=_matrix(piece.latents), model=_served(job.model), times=_times(piece)
+        )
+
+    async def StreamGenerate(
+        self, request: pb.StreamGenerateRequest, call: Call
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        job = self._generate_job(request, call)
+        async with aclosing(self._maker.stream(job)) as pieces:
+            async for piece in pieces:
+                yield pb.StreamGenerateResponse(
+                    first_index=piece.first,
+                    images=_images(piece, job),
+                    latents=_matrix(piece.latents),
+                    model=_served(job.model),
+                    times=_times(piece),
+                )
+
+    async def Interpolate(self, request: pb.InterpolateRequest, call: Call) -> AsyncIterator[pb.InterpolateResponse]:
+        model = self._resolve(request.model, call)
+        walk = Walk.parse(request, model.metadata, self._config.max_images)
+        labels = Labels.parse(request.labels, model.metadata, walk.key_frames, request.frames_between)
+        job = Job(model, walk, labels, Format.parse(request.format), call.deadline)
+        async with aclosing(self._maker.stream(job)) as pieces:
+            async for piece in pieces:
+                yield pb.InterpolateResponse(
+                    first_index=piece.first,
+                    images=_images(piece, job),
+                    latents=_matrix(piece.latents),
+                    model=_served(job.model),
+                    times=_times(piece),
+                )
+
+    async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(models=[self._model(name, call) for name in self._catalog.versions])
+
+    async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
+        return pb.GetModelResponse(model=self._model(request.name, call))
+
+    def _generate_job(self, request: pb.GenerateRequest | pb.StreamGenerateRequest, call: Call) -> Job:
+        model = self._resolve(request.model, call)
+        latents = Latents.parse(request.latents, model.metadata)
+        labels = Labels.parse(request.labels, model.metadata, latents.count)
+        return Job(model, latents, labels, Format.parse(request.format), call.deadline)
+
+    def _resolve(self, selector: pb.ModelSelector, call: Call) -> ReadyModel:
+        model = self._catalog.resolve(selector.name, selector.version)
+        call.model = model.name
+        return model
+
+    def _check_fits_one_reply(self, job: Job) -> None:
+        count, config = job.latents.count, self._config
+        if count > config.max_images:
+            raise InvalidArgument(
+                "latents", f"asks for {count} images; one call gives at most {config.max_images}, use StreamGenerate"
+            )
+        reply_bytes = count * job.image_bytes + _REPLY_OVERHEAD_BYTES
+        if reply_bytes > config.max_message_bytes:
+            raise InvalidArgument(
+                "latents",
+                f"asks for {count} images, up to {reply_bytes} bytes; a reply holds at most "
+                f"{config.max_message_bytes}, use StreamGenerate",
+            )
+
+    def _model(self, name: str, call: Call) -> pb.Model:
+        versions = self._catalog.statuses(name)
+        call.model = name = name or self._catalog.default
+        return pb.Model(name=name, versions=[_version(v) for v in versions], is_default=name == self._catalog.default)
+
+
+def _images(piece: Piece, job: Job) -> pb.Images:
+    pixels = piece.generated.pixels
+    count, height, width, channels = pixels.shape
+    return pb.Images(
+        encoding=_ENCODINGS[job.format.encoding],
+        count=count,
+        height=height,
+        width=width,
+        channels=channels,
+        pixels=b"" if piece.files else pixels.tobytes(),
+        files=piece.files,
+    )
+
+
+def _matrix(rows: NDArray[np.float32]) -> pb.FloatMatrix:
+    return pb.FloatMatrix(rows=rows.shape[0], columns=rows.shape[1], values=rows.astype("<f4", copy=False).tobytes())
+
+
+def _served(model: ReadyModel) -> pb.ServedModel:
+    return pb.ServedModel(name=model.name, version=model.version, digest=model.metadata.digest)
+
+
+def _times(piece: Piece) -> pb.StageTimes:
+    return pb.StageTimes(
+        queue=_duration(piece.generated.queue_s),
+        inference=_duration(piece.generated.inference_s),
+        encode=_duration(piece.encode_s),
+    )
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
+
+
+def _version(status: VersionStatus) -> pb.ModelVersion:
+    message = pb.ModelVersion(version=status.version, state=_STATES[status.state], error=status.error)
+    if metadata := status.metadata:
+        message.digest = metadata.digest
+        message.latent_size = metadata.latent_size
+        message.resolution = metadata.resolution
+        message.channels = metadata.channels
+        message.label_count = metadata.label_count
+        message.label_names.extend(metadata.label_names)
+        message.provenance.update(dict(metadata.provenance))
+    return message

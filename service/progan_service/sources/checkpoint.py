@@ -1,0 +1,38 @@
+"""A training run as a source: its averaged generator, as it is at its newest checkpoint."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from progan_service.config import RunConfig
+from progan_service.model.networks import Generator
+from progan_service.training.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
+from progan_service.training.schedule import GrowthSchedule
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator at the point of growth that its run has reached; `provenance` is plain JSON values."""
+
+    generator: Generator
+    resolution: int
+    alpha: float
+    provenance: dict[str, Any]
+
+
+def load_run(run: Path) -> TrainedGenerator:
+    """Raises CheckpointError or ConfigError when the directory holds no run, no checkpoint, or damaged ones."""
+    config_file = run / "config.json"
+    if not config_file.is_file():
+        raise CheckpointError(f"{run}: not a training run (no config.json); give the directory of `progan train --run`")
+    config = RunConfig.from_json(config_file.read_text())
+    checkpoint = latest_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"{run}: no checkpoint yet; the first one comes with the first tick")
+    arrays = read_checkpoint(checkpoint)
+    generator = Generator(config.network, name="generator_ema")
+    assign_variables(checkpoint, arrays, generator.weights)
+    images_shown = int(arrays["images_shown"])
+    phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
+    provenance = {"source": "progan train", "images_shown": images_shown, **asdict(config)}
+    return TrainedGenerator(generator, phase.resolution, phase.alpha, provenance)

@@ -1,0 +1,64 @@
+"""Checkpoints: everything a run needs to go on, in one file, written atomically.
+
+A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, and `images_shown`.
+"""
+
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+KEPT = 2  # the newest, and one to fall back to
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read or does not fit; the message names the file and the reason."""
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    return max(directory.glob("images-*.npz"), default=None)
+
+
+def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
+    """Write a checkpoint and remove all but the newest KEPT; a kill at any moment leaves the earlier ones whole."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"images-{images_shown:09d}.npz"
+    partial = directory / ".partial.npz"
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
+    """All arrays by name, `images_shown` among them. Raises CheckpointError for a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({error}); remove it to go on from the one before"
+        ) from error
+
+
+def assign_variables(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], variables: Iterable[keras.Variable]
+) -> None:
+    """Give each variable the array of its name. Raises CheckpointError, before any change, when one does not fit."""
+    variables = list(variables)
+    for variable in variables:
+        if variable.path not in arrays:
+            raise CheckpointError(f"{path}: holds no {variable.path}; it belongs to another network")
+        found, expected = arrays[variable.path].shape, tuple(variable.shape)
+        if found != expected:
+            raise CheckpointError(f"{path}: {variable.path} has shape {found}, not {expected}; another network")
+    for variable in variables:
+        variable.assign(arrays[variable.path])

@@ -1,0 +1,41 @@
+"""A run directory belongs to one configuration: written at the start, compared at every resume."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from progan_service.config import ConfigError, RunConfig
+
+CONFIG_FILE = "config.json"
+MAY_CHANGE = {"training.total_kimg", "training.tick_kimg"}  # longer, or seen more often: the same run
+
+
+def claim_run_directory(run: Path, config: RunConfig) -> None:
+    """Make the run directory, or go on with it. Raises ConfigError, naming every difference, for another run's."""
+    file = run / CONFIG_FILE
+    if file.is_file():
+        _require_same(run, RunConfig.from_json(file.read_text()), config)
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
+    run.mkdir(parents=True, exist_ok=True)
+    partial = run / f".{CONFIG_FILE}"
+    partial.write_text(config.to_json())
+    partial.replace(file)
+
+
+def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
+    old, new = _flat(asdict(before)), _flat(asdict(now))
+    different = [
+        f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name) and name not in MAY_CHANGE
+    ]
+    if different:
+        raise ConfigError(f"{run}: began with another configuration: {'; '.join(different)}")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

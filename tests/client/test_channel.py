@@ -1,0 +1,62 @@
+"""How a client reaches the service."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from progan_client import ArgumentError, Client, Tls
+from progan_client.channel import IMAGE_OPTIONS, STATE_OPTIONS, Settings
+
+
+def test_messages_may_hold_64_mib_both_ways() -> None:
+    for options in (dict(IMAGE_OPTIONS), dict(STATE_OPTIONS)):
+        assert options["grpc.max_send_message_length"] == 67_108_864
+        assert options["grpc.max_receive_message_length"] == 67_108_864
+
+
+def test_images_are_asked_of_ready_servers_only_and_state_of_all() -> None:
+    images, state = (
+        json.loads(str(dict(options)["grpc.service_config"])) for options in (IMAGE_OPTIONS, STATE_OPTIONS)
+    )
+    assert images["healthCheckConfig"] == {"serviceName": "progan.v1.ImageGeneratorService"}
+    assert "healthCheckConfig" not in state
+    for config in (images, state):
+        assert config["loadBalancingConfig"] == [{"round_robin": {}}]
+        assert config["methodConfig"][0]["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "RESOURCE_EXHAUSTED"]
+
+
+def test_a_token_goes_along_as_a_bearer_token() -> None:
+    assert Settings("there:1", 1.0, 1.0, None, "secret").metadata == (("authorization", "Bearer secret"),)
+    assert Settings("there:1", 1.0, 1.0, None, "").metadata == ()
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan])
+def test_there_is_always_a_deadline(timeout_s: float) -> None:
+    for name in ("timeout_s", "stream_timeout_s"):
+        with pytest.raises(ArgumentError, match=f"{name}: must be a number of seconds above 0; got {timeout_s}"):
+            Client(**{name: timeout_s})  # type: ignore[arg-type]
+    with Client() as client, pytest.raises(ArgumentError, match="timeout_s: must be a number of seconds above 0"):
+        client.stream(count=1, timeout_s=timeout_s)
+
+
+def test_a_secret_is_not_repeated() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        Client(token="sécret\n")
+    assert "cret" not in str(caught.value).replace("a secret", "")
+
+
+def test_a_certificate_needs_its_key() -> None:
+    with pytest.raises(ArgumentError, match="certificate, key: give both or neither"):
+        Tls(certificate="client.pem")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pem"):
+        Client(tls=Tls(root=tmp_path / "nothing.pem"))
+
+
+def test_no_target_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="target: must be HOST:PORT; got ''"):
+        Client("")

@@ -1,0 +1,239 @@
+"""The command `progan-client` against a real server, the tiny model."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from progan_client import Client, cli
+
+NOBODY = "127.0.0.1:1"
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(server_target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command in an empty folder; gives exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROGAN_TARGET", server_target)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        try:
+            code = cli.main(arguments)
+        except SystemExit as leaving:  # argparse
+            code = int(leaving.code or 0)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_one_image(run: Run, server_target: str) -> None:
+    assert run("generate", "--seed", "1337", "-o", "image.png") == (
+        0,
+        "image.png: 1 image of seed 1337, 8x8 pixels, tiny version 1\n",
+        "",
+    )
+    with Client(server_target) as client, Image.open("image.png") as image:
+        assert np.array_equal(np.asarray(image), client.generate(seed=1337).pixels[0])
+
+
+def test_several_images_are_one_picture(run: Run, server_target: str) -> None:
+    code, out, _ = run("generate", "--seed", "5", "--count", "16", "-o", "grid.png")
+    assert (code, out) == (0, "grid.png: 16 images of seeds 5 to 20, 32x32 pixels, tiny version 1\n")
+    with Client(server_target) as client, Image.open("grid.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(client.generate(count=16, seed=5).grid()))
+
+
+def test_the_same_command_writes_the_same_bytes(run: Run) -> None:
+    for name in ("first.png", "second.png"):
+        assert run("generate", "--seed", "1337", "--count", "16", "-o", name)[0] == 0
+    assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
+
+
+def test_columns_and_scale(run: Run) -> None:
+    code, out, _ = run("generate", "--seeds", "1,5,9", "--columns", "3", "--scale", "4", "-o", "row.webp")
+    assert (code, out) == (0, "row.webp: 3 images of seeds 1,5,9, 96x32 pixels, tiny version 1\n")
+
+
+def test_without_a_seed_the_one_drawn_is_told(run: Run) -> None:
+    code, out, _ = run("generate", "-o", "first.png")
+    seed = re.fullmatch(r"first\.png: 1 image of seed (\d+), 8x8 pixels, tiny version 1\n", out)
+    assert code == 0
+    assert seed is not None
+    run("generate", "--seed", seed[1], "-o", "second.png")
+    assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
+
+
+def test_a_folder_gets_a_file_for_each_image(run: Run) -> None:
+    code, out, _ = run("generate", "--seeds", "1,2,3", "-o", "new/images/")
+    assert (code, out) == (
+        0,
+        "new/images/image-0000.png to image-0002.png: 3 images of 8x8 pixels, tiny version 1\n",
+    )
+    assert sorted(os.listdir("new/images")) == ["image-0000.png", "image-0001.png", "image-0002.png"]
+
+
+def test_each_image_in_a_format_and_scale(run: Run) -> None:
+    assert run("generate", "--count", "2", "-o", ".", "--format", "webp", "--scale", "3")[0] == 0
+    assert run("generate", "--count", "2", "--each", "--quality", "50", "-o", "face.jpg")[0] == 0
+    assert sorted(os.listdir()) == ["face-0000.jpg", "face-0001.jpg", "image-0000.webp", "image-0001.webp"]
+    with Image.open("image-0001.webp") as image:
+        assert (image.format, image.size) == ("WEBP", (24, 24))
+
+
+def test_latents_of_a_file(run: Run, server_target: str) -> None:
+    with Client(server_target) as client:
+        images = client.generate(seeds=[3])
+    np.save("z.npy", images.latents)
+    assert run("generate", "--latents", "z.npy", "-o", "image.png")[:2] == (
+        0,
+        "image.png: 1 image, 8x8 pixels, tiny version 1\n",
+    )
+    with Image.open("image.png") as image:
+        assert np.array_equal(np.asarray(image), images.pixels[0])
+
+
+@pytest.mark.parametrize("name", ["walk.webp", "walk.gif"])
+def test_a_walk(run: Run, name: str) -> None:
+    code, out, _ = run("interpolate", "--seeds", "1,2,3", "--frames", "4", "--fps", "10", "--scale", "2", "-o", name)
+    assert (code, out) == (0, f"{name}: 11 frames of 16x16 pixels, 1.1 s, tiny version 1\n")
+    with Image.open(name) as picture:
+        assert picture.size == (16, 16)
+        assert len(list(ImageSequence.Iterator(picture))) == 11
+
+
+def test_a_looping_walk_frame_by_frame(run: Run) -> None:
+    code, out, _ = run("interpolate", "--seeds", "1,2", "--frames", "2", "--linear", "--loop", "-o", "frames/")
+    assert (code, out) == (0, "frames/frame-0000.png to frame-0005.png: 6 images of 8x8 pixels, tiny version 1\n")
+
+
+def test_models_are_a_table(run: Run) -> None:
+    code, out, _ = run("models")
+    assert code == 0
+    table = [re.split(r"  +", line) for line in out.splitlines()]
+    assert table[0] == ["MODEL", "VERSION", "STATE", "IMAGES", "LATENT", "LABELS", "DIGEST"]
+    (tiny,) = [row for row in table if row[0] == "tiny*"]
+    assert tiny[1:6] == ["1", "ready", "8x8 RGB", "16", "-"]
+    assert re.fullmatch("sha256:[0-9a-f]{12}", tiny[6])
+    assert "* answers when no model is named" in out
+
+
+def test_health(run: Run, server_target: str) -> None:
+    assert run("health") == (0, f"{server_target}: SERVING\n", "")
+    assert run("health", "--wait", "10", "--model", "tiny") == (0, f"{server_target} tiny: SERVING\n", "")
+    assert run("health", "--model", "nonesuch") == (1, f"{server_target} nonesuch: SERVICE_UNKNOWN\n", "")
+
+
+def test_the_target_may_stand_before_or_after_the_command(run: Run, server_target: str) -> None:
+    assert run("--target", NOBODY, "health")[0] == 1
+    assert run("health", "--target", NOBODY)[0] == 1
+    assert run("--target", NOBODY, "health", "--target", server_target)[0] == 0
+
+
+def test_an_unreachable_server_is_one_sentence(run: Run) -> None:
+    code, out, err = run("generate", "--seed", "1", "-o", "image.png", "--target", NOBODY)
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        f"progan-client: no ready ProGAN service at {NOBODY}: is it running, and is the address right?"
+    )
+    assert err.count("\n") == 1
+    assert not Path("image.png").exists()
+
+
+def test_an_unknown_model_is_one_sentence(run: Run) -> None:
+    code, out, err = run("generate", "--seed", "1", "--model", "nonesuch", "-o", "image.png")
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"progan-client: .*nonesuch.*\n", err)
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("generate --seed -1 -o a.png", "seed: must be 0 to 18446744073709551615; got -1"),
+        ("generate --count 0 -o a.png", "count: must be 1 to 4294967295; got 0"),
+        ("generate --seeds 1 --count 2 -o a.png", "latents, seeds, count: give exactly one; got ['seeds', 'count']"),
+        ("generate --seed 1 -o a.bmp", "suffix: must be one of .png, .jpg, .jpeg, .webp; got '.bmp'"),
+        ("generate --seed 1 -o a.png --quality 90", "--quality: is for JPEG and WebP; got 90"),
+        (
+            "generate --seed 1 -o a.png --format png",
+            "--format: is for -o FOLDER/, a file's suffix is its own; got 'png'",
+        ),
+        ("generate --seed 1 -o a.png --timeout 0", "timeout_s: must be a number of seconds above 0; got 0.0"),
+        ("generate --latents cli.txt -o a.png", "--latents: must be a .npy file of numbers; got 'cli.txt'"),
+        ("interpolate --seeds 1 -o walk.webp", "seeds: must be two or more; got 1"),
+        ("interpolate --seeds 1,2 -o walk.mp4", "suffix: must be .webp or .gif; got '.mp4'"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sentence: str) -> None:
+    Path("cli.txt").write_text("no array")
+    assert run("--target", NOBODY, *command.split()) == (2, "", f"progan-client: {sentence}\n")
+    assert os.listdir() == ["cli.txt"]
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("", "the following arguments are required: COMMAND"),
+        ("generate --seed 1", "the following arguments are required: -o/--output"),
+        ("generate --seeds 1,b -o a.png", "must be integers with commas between, such as 1,2,3; got '1,b'"),
+        ("generate -o a.jpg --quality 101", "--quality: must be an integer, at least 1 and at most 100; got '101'"),
+        ("generate -o a.png --scale 0", "--scale: must be an integer, at least 1; got '0'"),
+        ("generate -o a.png --columns 1.5", "--columns: must be an integer, at least 1; got '1.5'"),
+        ("interpolate --fps 0 -o a.gif", "--fps: must be a number, at least 0.1 and at most 100; got '0'"),
+        ("generate --labels 1;2 -o a.png", "must be numbers with commas between, such as 0,1; got '1;2'"),
+        ("generate --seed 1 --seeds 2 -o a.png", "argument --seeds: not allowed with argument --seed"),
+        ("interpolate -o walk.webp", "one of the arguments --seeds --latents is required"),
+    ],
+)
+def test_a_command_that_cannot_be_read_shows_its_usage(run: Run, command: str, sentence: str) -> None:
+    code, out, err = run(*command.split())
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: progan-client")
+    assert sentence in err
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("generate --seed 1 -o nowhere/a.png", "nowhere: there is no such folder"),
+        ("generate --seed 1 -o file/", "file: File exists"),
+        ("generate --latents z.npy -o a.png", "z.npy: No such file or directory"),
+        ("generate --seed 1 --tls-root ca.pem -o a.png", "ca.pem: No such file or directory"),
+    ],
+)
+def test_a_path_that_cannot_be_used_is_found_before_the_call(run: Run, command: str, sentence: str) -> None:
+    Path("file").touch()
+    code, out, err = run("--target", NOBODY, *command.split())
+    assert (code, out) == (1, "")
+    assert err == f"progan-client: {sentence}\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_folder_that_must_not_be_written_is_found_before_the_call(run: Run) -> None:
+    Path("closed").mkdir(mode=0o500)
+    assert run("--target", NOBODY, "generate", "--seed", "1", "-o", "closed/a.png") == (
+        1,
+        "",
+        "progan-client: closed/a.png: not allowed to write there\n",
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["generate"], ["interpolate"], ["models"], ["health"]])
+def test_help(run: Run, command: list[str]) -> None:
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(" ".join(["usage: progan-client", *command]))
+    assert "--target HOST:PORT" in out
+
+
+def test_the_installed_command(server_target: str) -> None:
+    command = Path(sys.executable).with_name("progan-client")
+    done = subprocess.run([command, "health", "--target", server_target], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{server_target}: SERVING\n", "")

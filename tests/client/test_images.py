@@ -1,0 +1,195 @@
+"""Images in memory, as files, as grids, as moving pictures."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from progan_client import ArgumentError, Frame, GeneratedImages, ReplyError, ServedModel, StageTimes, save_animation
+from progan_client.images import Pixels, encoded, image_grid, numbered, to_image
+
+RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
+
+
+def images_of(pixels: Pixels) -> GeneratedImages:
+    return GeneratedImages(
+        shape=pixels.shape,
+        encoding="raw",
+        files=(),
+        raw=pixels,
+        latents=np.arange(len(pixels), dtype=np.float32)[:, None],
+        seeds=tuple(range(len(pixels))),
+        model=ServedModel("tiny", 1, "sha256:00"),
+        times=StageTimes(0.0, 0.0, 0.0),
+    )
+
+
+@pytest.fixture
+def three() -> GeneratedImages:
+    """A red, a green and a blue image of one row and two pixels."""
+    return images_of(np.array([[[colour, colour]] for colour in (RED, GREEN, BLUE)], np.uint8))
+
+
+def test_iterating_and_indexing_give_pictures(three: GeneratedImages) -> None:
+    assert len(three) == 3
+    assert [image.getpixel((0, 0)) for image in three] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert three[-1].size == (2, 1)
+    assert repr(three) == "<GeneratedImages: 3 of 1x2x3, tiny version 1>"
+
+
+def test_a_slice_is_a_part_with_its_latents_and_seeds(three: GeneratedImages) -> None:
+    part = three[1:]
+    assert len(part) == 2
+    assert part.shape == (2, 1, 2, 3)
+    assert part.pixels[0, 0, 0].tolist() == GREEN
+    assert part.latents.tolist() == [[1.0], [2.0]]
+    assert part.seeds == (1, 2)
+
+
+def test_grey_images_are_grey_pictures() -> None:
+    grey = images_of(np.array([[[[7], [8]]]], np.uint8))
+    assert grey[0].mode == "L"
+    assert grey[0].getpixel((1, 0)) == 8
+
+
+def test_a_grid_is_filled_row_by_row_and_its_rest_is_black(three: GeneratedImages) -> None:
+    grid = np.asarray(three.grid(columns=2))
+    assert grid.tolist() == [[RED, RED, GREEN, GREEN], [BLUE, BLUE, [0, 0, 0], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (2, 1)), (2, (4, 1)), (4, (4, 2)), (5, (6, 2)), (16, (8, 4))])
+def test_a_grid_is_as_square_as_it_can_be(count: int, size: tuple[int, int]) -> None:
+    assert image_grid(np.zeros((count, 1, 2, 3), np.uint8)).size == size
+
+
+def test_a_scaled_grid_has_squares_for_pixels() -> None:
+    grid = image_grid(np.array([[[[1], [2]]]], np.uint8), scale=2)
+    assert np.asarray(grid).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+
+def test_images_columns_and_scale_begin_at_one(three: GeneratedImages) -> None:
+    with pytest.raises(ArgumentError, match="columns: must be at least 1; got 0"):
+        three.grid(columns=0)
+    with pytest.raises(ArgumentError, match="images: must be at least one; got 0"):
+        three[:0].grid()
+    with pytest.raises(ArgumentError, match="scale: must be at least 1; got 0"):
+        three.grid(scale=0)
+
+
+def test_one_image_is_saved_under_the_name_given(three: GeneratedImages, tmp_path: Path) -> None:
+    assert three[:1].save(tmp_path / "image.png") == (tmp_path / "image.png",)
+    with Image.open(tmp_path / "image.png") as image:
+        assert np.asarray(image).tolist() == [[RED, RED]]
+
+
+def test_several_images_are_numbered(three: GeneratedImages, tmp_path: Path) -> None:
+    names = [path.name for path in three.save(tmp_path / "image.png")]
+    assert names == ["image-0000.png", "image-0001.png", "image-0002.png"]
+    with Image.open(tmp_path / "image-0002.png") as image:
+        assert image.getpixel((0, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".png", "PNG"), (".JPG", "JPEG"), (".jpeg", "JPEG"), (".webp", "WEBP")])
+def test_the_suffix_is_the_format(three: GeneratedImages, tmp_path: Path, suffix: str, form: str) -> None:
+    (path,) = three[:1].save(tmp_path / f"image{suffix}")
+    with Image.open(path) as image:
+        assert image.format == form
+
+
+def test_the_same_pixels_give_the_same_png(three: GeneratedImages) -> None:
+    again = images_of(three.pixels.copy())
+    assert three.file(0, ".png") == again.file(0, ".png")
+    with Image.open(io.BytesIO(three.file(0, ".png"))) as image:
+        assert image.info == {}
+
+
+def test_an_unknown_suffix_is_refused(three: GeneratedImages, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"suffix: must be one of \.png, \.jpg, \.jpeg, \.webp; got '\.bmp'"):
+        three[:1].save(tmp_path / "image.bmp")
+
+
+def test_quality_has_a_range(three: GeneratedImages, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="quality: must be 1 to 100; got 101"):
+        three[:1].save(tmp_path / "image.jpg", quality=101)
+
+
+def travelled_as_png(pixels: Pixels) -> GeneratedImages:
+    files = tuple(encoded(to_image(each), ".png") for each in pixels)
+    return replace(images_of(pixels), encoding="png", files=files, raw=None)
+
+
+def test_files_are_decoded_when_pixels_are_asked_for(three: GeneratedImages) -> None:
+    travelled = travelled_as_png(three.pixels)
+    assert np.array_equal(travelled.pixels, three.pixels)
+    assert travelled[1:].pixels[0, 0, 0].tolist() == GREEN
+
+
+def test_a_grey_file_keeps_one_channel() -> None:
+    grey = np.array([[[[7], [8]]]], np.uint8)
+    assert np.array_equal(travelled_as_png(grey).pixels, grey)
+
+
+def test_a_file_that_travelled_is_written_as_it_came(three: GeneratedImages, tmp_path: Path) -> None:
+    with_a_note = three.file(0, ".png") + b"as it came"
+    travelled = replace(travelled_as_png(three.pixels[:1]), files=(with_a_note,))
+    (path,) = travelled.save(tmp_path / "image.png")
+    assert path.read_bytes() == with_a_note
+    (path,) = travelled.save(tmp_path / "image.webp")
+    assert path.read_bytes()[8:12] == b"WEBP"
+
+
+@pytest.mark.parametrize("file", [b"no image", b""])
+def test_a_file_that_is_no_image_is_the_services_fault(three: GeneratedImages, file: bytes) -> None:
+    travelled = replace(travelled_as_png(three.pixels[:1]), files=(file,))
+    with pytest.raises(ReplyError, match="the service sent a file that is no image"):
+        _ = travelled.pixels
+
+
+def test_a_file_of_another_size_is_the_services_fault(three: GeneratedImages) -> None:
+    travelled = replace(travelled_as_png(three.pixels[:1]), shape=(1, 2, 2, 3))
+    with pytest.raises(ReplyError, match=r"announced images of \(2, 2\) pixels and sent one of \(1, 2\)"):
+        _ = travelled.pixels
+
+
+def test_numbers_come_before_the_suffix() -> None:
+    assert numbered("out/image.png", 7) == Path("out/image-0007.png")
+
+
+@pytest.fixture
+def walk() -> list[Frame]:
+    """Seven frames, each brighter than the one before."""
+    pixels = np.repeat(np.arange(7, dtype=np.uint8) * 40, 8 * 8 * 3).reshape(7, 8, 8, 3)
+    return [Frame(index, images_of(pixels[index : index + 1])) for index in range(7)]
+
+
+@pytest.mark.parametrize(
+    ("name", "durations"),
+    [("walk.webp", [42, 41, 42, 42, 41, 42, 42]), ("walk.gif", [40, 40, 40, 50, 40, 40, 40])],
+)
+def test_a_walk_becomes_a_moving_picture(walk: list[Frame], tmp_path: Path, name: str, durations: list[int]) -> None:
+    assert save_animation(iter(walk), tmp_path / name, fps=24, scale=2) == 7
+    with Image.open(tmp_path / name) as picture:
+        assert picture.size == (16, 16)
+        shown = []
+        for frame in ImageSequence.Iterator(picture):
+            frame.load()  # only then WebP tells the duration
+            shown.append(frame.info["duration"])
+    assert shown == durations
+
+
+def test_a_frame_is_an_array_a_picture_and_a_file(walk: list[Frame], tmp_path: Path) -> None:
+    assert walk[2].pixels.shape == (8, 8, 3)
+    assert walk[2].image.getpixel((0, 0)) == (80, 80, 80)
+    assert walk[2].save(tmp_path / "frame.png") == tmp_path / "frame.png"
+
+
+def test_a_wrong_animation_is_refused(walk: list[Frame], tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"suffix: must be \.webp or \.gif; got '\.mp4'"):
+        save_animation(walk, tmp_path / "walk.mp4")
+    with pytest.raises(ArgumentError, match="fps: must be above 0 and at most 100; got 0"):
+        save_animation(walk, tmp_path / "walk.gif", fps=0)
+    with pytest.raises(ArgumentError, match="frames: must be at least one; got 0"):
+        save_animation([], tmp_path / "walk.gif")

@@ -1,0 +1,54 @@
+"""What `import progan_client` gives, and what it needs."""
+
+import subprocess
+import sys
+
+import progan_client
+
+WITHOUT_SERVICE = """
+import sys
+sys.modules["tensorflow"] = None  # importing it now raises ImportError
+sys.modules["progan_service"] = None
+import progan_client, progan_client.cli
+print(len(progan_client.__all__))
+"""
+
+
+def test_public_names_are_these() -> None:
+    assert progan_client.__all__ == [
+        "ArgumentError",
+        "AsyncClient",
+        "Client",
+        "ClientClosedError",
+        "DeadlineExceededError",
+        "FailedPreconditionError",
+        "FieldViolation",
+        "Frame",
+        "GeneratedImages",
+        "InternalError",
+        "InvalidArgumentError",
+        "Model",
+        "ModelVersion",
+        "NotFoundError",
+        "PermissionDeniedError",
+        "ProganError",
+        "ReplyError",
+        "ResourceExhaustedError",
+        "ServedModel",
+        "ServiceError",
+        "StageTimes",
+        "Tls",
+        "UnauthenticatedError",
+        "UnavailableError",
+        "save_animation",
+    ]
+    assert all(hasattr(progan_client, name) for name in progan_client.__all__)
+
+
+def test_public_names_are_sorted() -> None:
+    assert progan_client.__all__ == sorted(progan_client.__all__)
+
+
+def test_imports_where_there_is_no_tensorflow_and_no_service() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_SERVICE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "25\n", "")

@@ -1,0 +1,72 @@
+"""Real things made tiny: a model of 8x8 pixels in a store, and servers on free loopback ports."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from progan_service.config import NetworkConfig, ServerConfig
+from progan_service.model_store import ModelStore
+from progan_service.serving.server import Server
+
+TINY = NetworkConfig(resolution=8, fmap_base=64, fmap_max=16)
+
+RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one model, `tiny`, version 1: untrained, latent size 16, 8x8 RGB."""
+    import keras
+
+    from progan_service.export import export_generator
+    from progan_service.model.networks import Generator
+
+    store = ModelStore(tmp_path_factory.mktemp("store"))
+    keras.utils.set_random_seed(0)
+    export_generator(Generator(TINY), store, "tiny", resolution=8, provenance={"source": "tests"})
+    return store.root
+
+
+@pytest.fixture(scope="session")
+def server_target(tiny_store: Path) -> Iterator[str]:
+    """Where a ready server with the tiny model listens."""
+    with running_server(ServerConfig(tiny_store, port=0, http_port=0, lame_duck_s=0)) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+def run_server() -> RunServer:
+    """Starts a server of one's own: `with run_server(config) as server`, ready and on server.port."""
+    return running_server
+
+
+@contextmanager
+def running_server(config: ServerConfig) -> Iterator[Server]:
+    """A server in an event loop and thread of its own, loaded; stopped at the end."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="server")
+    thread.start()
+
+    async def start() -> Server:
+        server = Server(config)
+        await server.start()
+        await server.load()
+        return server
+
+    try:
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=120)
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(timeout=60)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

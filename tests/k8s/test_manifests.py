@@ -1,0 +1,370 @@
+"""What schemas cannot say: the manifests agree with the code and with each other.
+
+`make test` reads the files as they are written; `make check` asks the same of what kubectl renders from each overlay.
+"""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import kubernetes_validate  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from progan_protos.v1 import image_generator_pb2
+from progan_service import exit_codes
+from progan_service.cli import parser
+
+Resource = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+WRITTEN = ["base", "dataset", "train"]  # folders of complete resources
+RENDERED = ["base", "dataset", "train", "overlays/cpu", "overlays/gpu", "overlays/gpu-train"]
+KUBERNETES = "1.36"
+
+
+def read(folder: str) -> list[Resource]:
+    paths = sorted((K8S / folder).glob("*.yaml"))
+    return [yaml.safe_load(path.read_text()) for path in paths if path.name != "kustomization.yaml"]
+
+
+def render(folder: str) -> list[Resource]:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.fail("kubectl 1.27 or newer is needed to render the manifests: install it and put it on the PATH.")
+    rendered = subprocess.run([kubectl, "kustomize", str(K8S / folder)], capture_output=True, text=True)
+    assert rendered.returncode == 0, rendered.stderr
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+@pytest.fixture(
+    params=[
+        *[pytest.param((read, folder), id=f"written-{folder}") for folder in WRITTEN],
+        *[pytest.param((render, folder), id=f"rendered-{folder}", marks=pytest.mark.check) for folder in RENDERED],
+    ]
+)
+def resources(request: pytest.FixtureRequest) -> list[Resource]:
+    source, folder = request.param
+    found: list[Resource] = source(folder)
+    return found
+
+
+def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
+    return [resource for resource in resources if resource["kind"] == kind]
+
+
+def named(folder: str, kind: str, name: str) -> Resource:
+    [found] = [resource for resource in of_kind(read(folder), kind) if resource["metadata"]["name"] == name]
+    return found
+
+
+def pods(resources: list[Resource]) -> list[Resource]:
+    return [resource["spec"]["template"] for resource in resources if resource["kind"] in ("Deployment", "Job")]
+
+
+def containers_of(pod: Resource) -> list[Resource]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def containers(resources: list[Resource]) -> list[Resource]:
+    return [container for pod in pods(resources) for container in containers_of(pod)]
+
+
+def server() -> Resource:
+    [container] = named("base", "Deployment", "progan")["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def serve_args() -> Namespace:
+    return parser().parse_args(server()["args"])
+
+
+def mount_of(container: Resource, path: str) -> Resource:
+    """The deepest volume mount that holds `path`."""
+    mounts = [m for m in container["volumeMounts"] if PurePosixPath(path).is_relative_to(m["mountPath"])]
+    assert mounts, f"{container['name']}: {path} lies on no volume"
+    return dict(max(mounts, key=lambda mount: len(mount["mountPath"])))
+
+
+# -- The files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(K8S.rglob("*.yaml")), ids=lambda path: str(path.relative_to(K8S)))
+def test_a_file_holds_one_resource(path: Path) -> None:
+    assert len(list(yaml.safe_load_all(path.read_text()))) == 1
+
+
+@pytest.mark.parametrize("folder", WRITTEN)
+def test_a_kustomization_lists_every_file_of_its_folder(folder: str) -> None:
+    listed = yaml.safe_load((K8S / folder / "kustomization.yaml").read_text())["resources"]
+    assert listed == sorted(path.name for path in (K8S / folder).glob("*.yaml") if path.name != "kustomization.yaml")
+
+
+def test_the_image_is_tagged_with_the_version_of_the_service() -> None:
+    version = tomllib.loads((ROOT / "service/pyproject.toml").read_text())["project"]["version"]
+    tags = {
+        str(path.parent.relative_to(K8S)): image
+        for path in K8S.rglob("kustomization.yaml")
+        for image in yaml.safe_load(path.read_text()).get("images", [])
+    }
+    assert tags == {
+        "components/gpu": {"name": "progan", "newTag": f"{version}-gpu"},
+        "dataset": {"name": "progan", "newTag": f"{version}-cpu"},
+        "overlays/cpu": {"name": "progan", "newTag": f"{version}-cpu"},
+        "train": {"name": "progan", "newTag": f"{version}-cpu"},
+    }
+
+
+# -- Every resource ----------------------------------------------------------------------------------------------------
+
+
+def test_every_resource_fits_its_schema(resources: list[Resource]) -> None:
+    for resource in resources:
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+
+
+def test_every_quantity_can_be_read() -> None:
+    """The schema takes any string: `cpu: 2x` would pass it."""
+
+    def quantities(node: Any) -> Iterator[str]:
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else []:
+            if key in ("cpu", "memory", "storage", "sizeLimit", "nvidia.com/gpu"):
+                yield str(value)
+            else:
+                yield from quantities(value)
+
+    found = [q for path in K8S.rglob("*.yaml") for q in quantities(yaml.safe_load(path.read_text()))]
+    assert {"2", "2Gi"} <= set(found)
+    assert [q for q in found if not re.fullmatch(r"[0-9]+(\.[0-9]+)?(m|[KMGT]i)?", q)] == []
+
+
+def test_selectors_find_their_pods() -> None:
+    def finds(selector: Resource) -> list[str]:
+        return [
+            pod["metadata"]["labels"]["app.kubernetes.io/component"]
+            for folder in WRITTEN
+            for pod in pods(read(folder))
+            if selector.items() <= pod["metadata"]["labels"].items()
+        ]
+
+    everything, the_server = ["server", "dataset", "train"], ["server"]
+    assert finds(named("base", "Deployment", "progan")["spec"]["selector"]["matchLabels"]) == the_server
+    assert finds(named("base", "Service", "progan")["spec"]["selector"]) == the_server
+    assert finds(named("base", "PodDisruptionBudget", "progan")["spec"]["selector"]["matchLabels"]) == the_server
+    assert finds(named("base", "NetworkPolicy", "progan-server")["spec"]["podSelector"]["matchLabels"]) == the_server
+    deny = named("base", "NetworkPolicy", "progan-default-deny")["spec"]
+    assert finds(deny["podSelector"]["matchLabels"]) == everything
+    assert deny["policyTypes"] == ["Ingress", "Egress"]
+    assert not {"ingress", "egress"} & deny.keys()  # no exceptions
+
+
+# -- Every pod and container -------------------------------------------------------------------------------------------
+
+
+def test_every_command_line_is_one_the_command_takes(resources: list[Resource]) -> None:
+    for container in containers(resources):
+        assert "command" not in container  # the image's entrypoint is `progan`
+        parser().parse_args(container["args"])
+
+
+def test_a_command_line_with_an_unknown_flag_is_noticed() -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args([*server()["args"], "--no-such-flag"])
+
+
+def test_every_pod_runs_without_root_and_without_a_token(resources: list[Resource]) -> None:
+    for pod in pods(resources):
+        assert pod["spec"]["serviceAccountName"] == "progan"
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "fsGroup": 10001,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+    for account in of_kind(resources, "ServiceAccount"):
+        assert account["metadata"]["name"] == "progan"
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_every_container_is_locked_down(resources: list[Resource]) -> None:
+    for container in containers(resources):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert mount_of(container, "/tmp")["name"] == "tmp"
+
+
+def test_every_container_asks_for_cpu_and_memory_and_is_limited_in_memory_alone(resources: list[Resource]) -> None:
+    for container in containers(resources):
+        requests, limits = container["resources"]["requests"], container["resources"]["limits"]
+        assert requests.keys() == {"cpu", "memory"}
+        assert requests["memory"] == limits["memory"]
+        assert "cpu" not in limits
+
+
+def test_every_mount_has_a_volume_and_every_volume_a_mount(resources: list[Resource]) -> None:
+    for pod in pods(resources):
+        mounted = {mount["name"] for container in containers_of(pod) for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
+
+
+def test_every_claim_exists(resources: list[Resource]) -> None:
+    written = [resource for folder in WRITTEN for resource in read(folder)]
+    existing = {claim["metadata"]["name"] for claim in of_kind(written, "PersistentVolumeClaim")}
+    assert existing == {"progan-data", "progan-models", "progan-runs"}
+    volumes = [volume for pod in pods(resources) for volume in pod["spec"]["volumes"]]
+    assert {v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v} <= existing
+
+
+# -- The servers -------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_listens_where_everybody_looks() -> None:
+    args = serve_args()
+    assert args.host == "0.0.0.0"  # the default, 127.0.0.1, is out of reach of probes and clients
+    assert (args.port, args.http_port) == (8500, 8501)
+    assert server()["ports"] == [
+        {"name": "grpc", "containerPort": args.port},
+        {"name": "http", "containerPort": args.http_port},
+    ]
+    service = named("base", "Service", "progan")["spec"]
+    assert service["clusterIP"] == "None"  # headless: clients balance over the pods themselves
+    assert service["ports"] == [
+        {"name": "grpc", "port": args.port, "targetPort": "grpc"},
+        {"name": "http", "port": args.http_port, "targetPort": "http"},
+    ]
+    [ingress] = named("base", "NetworkPolicy", "progan-server")["spec"]["ingress"]
+    assert [rule["port"] for rule in ingress["ports"]] == [args.port, args.http_port]
+
+
+def test_probes_ask_what_the_server_answers() -> None:
+    port = serve_args().port
+    contract = image_generator_pb2.DESCRIPTOR.services_by_name["ImageGeneratorService"].full_name
+    assert server()["startupProbe"]["grpc"] == {"port": port}  # no service name: the process alone
+    assert server()["livenessProbe"]["grpc"] == {"port": port}
+    assert server()["readinessProbe"]["grpc"] == {"port": port, "service": contract}
+
+
+def test_a_slow_start_has_five_minutes_and_a_slow_answer_three_seconds() -> None:
+    startup = server()["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 300
+    assert [server()[f"{probe}Probe"]["timeoutSeconds"] for probe in ("startup", "liveness", "readiness")] == [3, 3, 3]
+
+
+def test_a_server_is_not_killed_while_it_drains() -> None:
+    args = serve_args()
+    pod = named("base", "Deployment", "progan")["spec"]["template"]["spec"]
+    assert (args.lame_duck_s, args.drain_s) == (5, 20)
+    assert pod["terminationGracePeriodSeconds"] > args.lame_duck_s + args.drain_s
+
+
+def test_servers_read_the_store_that_the_export_writes() -> None:
+    train = named("train", "Job", "progan-train")["spec"]["template"]["spec"]
+    serve = named("base", "Deployment", "progan")["spec"]["template"]["spec"]
+    [export] = train["containers"]
+    published = mount_of(export, str(parser().parse_args(export["args"]).store))
+    loaded = mount_of(server(), str(serve_args().store))
+
+    def claim(pod: Resource, mount: Resource) -> str:
+        [volume] = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
+        return str(volume["persistentVolumeClaim"]["claimName"])
+
+    assert claim(train, published) == claim(serve, loaded) == "progan-models"
+    assert "readOnly" not in published
+    assert loaded["readOnly"] is True
+    assert named("base", "PersistentVolumeClaim", "progan-models")["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+# -- Training ----------------------------------------------------------------------------------------------------------
+
+
+def test_training_reads_the_dataset_and_exports_what_it_trained() -> None:
+    [dataset] = named("dataset", "Job", "progan-dataset")["spec"]["template"]["spec"]["containers"]
+    pod = named("train", "Job", "progan-train")["spec"]["template"]["spec"]
+    [train], [export] = pod["initContainers"], pod["containers"]
+    train_args, export_args = parser().parse_args(train["args"]), parser().parse_args(export["args"])
+
+    assert parser().parse_args(dataset["args"]).out == train_args.data == Path("/data/faces")
+    assert "readOnly" not in mount_of(dataset, "/data/faces")
+    assert mount_of(train, "/data/faces") == {"name": "data", "mountPath": "/data", "readOnly": True}
+
+    assert export_args.source == train_args.run_directory == Path("/runs/faces")
+    assert mount_of(train, "/runs/faces") == {"name": "runs", "mountPath": "/runs"}
+    assert mount_of(export, "/runs/faces") == {"name": "runs", "mountPath": "/runs", "readOnly": True}
+
+
+def test_a_preempted_run_goes_on_and_a_hopeless_one_ends() -> None:
+    job = named("train", "Job", "progan-train")["spec"]
+
+    def train_ends_with(*codes: int) -> Resource:
+        return {"containerName": "train", "operator": "In", "values": list(codes)}
+
+    assert job["template"]["spec"]["initContainers"][0]["name"] == "train"
+    assert job["podFailurePolicy"]["rules"] == [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": train_ends_with(exit_codes.PREEMPTED)},
+        {"action": "FailJob", "onExitCodes": train_ends_with(exit_codes.USAGE, exit_codes.BAD_CONFIG)},
+    ]
+    assert job["template"]["spec"]["restartPolicy"] == "Never"  # with any other the rules are not allowed
+    assert job["podReplacementPolicy"] == "Failed"
+    assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 120
+
+
+# -- What the GPU overlays change --------------------------------------------------------------------------------------
+
+TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("folder", ["overlays/gpu", "overlays/gpu-train"])
+def test_a_gpu_pod_has_one_gpu_and_the_image_for_it(folder: str) -> None:
+    [pod] = pods(render(folder))
+    assert pod["spec"]["tolerations"] == TOLERATIONS
+    assert [c["resources"]["limits"]["nvidia.com/gpu"] for c in containers_of(pod)] == [1] * len(containers_of(pod))
+    assert all(container["image"].endswith("-gpu") for container in containers_of(pod))
+
+
+@pytest.mark.check
+@pytest.mark.parametrize(("overlay", "surge", "unavailable"), [("overlays/cpu", 1, 0), ("overlays/gpu", 0, 1)])
+def test_a_new_server_needs_no_spare_gpu(overlay: str, surge: int, unavailable: int) -> None:
+    [deployment] = of_kind(render(overlay), "Deployment")
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": surge, "maxUnavailable": unavailable}
+
+
+@pytest.mark.check
+def test_the_cpu_pods_know_nothing_of_gpus() -> None:
+    for folder in ["dataset", "train", "overlays/cpu"]:
+        assert "nvidia" not in yaml.safe_dump(render(folder))
+
+
+@pytest.mark.check
+def test_the_overlay_of_the_readme_changes_what_it_says(tmp_path: Path) -> None:
+    [overlay] = re.findall("```yaml\n(.*?)```", (K8S / "README.md").read_text(), flags=re.DOTALL)
+    mine = Path(shutil.copytree(K8S, tmp_path / "k8s")) / "mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(overlay)
+
+    resources = render(str(mine))
+    [deployment], [claim] = of_kind(resources, "Deployment"), of_kind(resources, "PersistentVolumeClaim")
+    [container] = containers([deployment])
+    assert deployment["metadata"]["namespace"] == "progan"
+    assert claim["spec"]["storageClassName"] == "your-shared-storage"
+    assert container["image"] == "your-registry/progan:0.1.0-cpu"
+    assert container["resources"]["requests"]["cpu"] == "8"
+
+
+def test_a_missing_kubectl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(pytest.fail.Exception, match="kubectl 1.27 or newer is needed"):
+        render("overlays/cpu")

@@ -1,0 +1,245 @@
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from progan_service.data.dataset import Dataset
+from progan_service.data.errors import DatasetError
+
+
+def test_images_come_in_the_order_asked_for(dataset_directory: Path, pixels: NDArray[np.uint8]) -> None:
+    dataset = Dataset.open(dataset_directory)
+    images = dataset.images(np.array([4, 0, 4]), 16)
+    assert images.shape == (3, 16, 16, 3)
+    assert images.dtype == np.uint8
+    assert (images == pixels[[4, 0, 4]]).all()
+
+
+def test_a_dataset_tells_what_it_is(dataset_directory: Path) -> None:
+    dataset = Dataset.open(dataset_directory)
+    assert (dataset.name, dataset.resolution, dataset.channels, dataset.count) == ("things", 16, 3, 5)
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [[1, 0], [0, 1], [0, 1], [1, 0], [0, 1]]
+    assert dataset.label_names == ("round", "square")
+    assert dataset.manifest is not None
+    assert dataset.manifest.source == "a box of things"
+
+
+def test_images_may_be_changed_without_touching_the_file(dataset_directory: Path, pixels: NDArray[np.uint8]) -> None:
+    dataset = Dataset.open(dataset_directory)
+    dataset.images(np.array([0]), 16)[:] = 0
+    assert (dataset.images(np.array([0]), 16)[0] == pixels[0]).all()
+
+
+def test_a_dataset_of_others_has_no_manifest_and_numbers_for_label_names(dataset_directory: Path) -> None:
+    (dataset_directory / "dataset.json").unlink()
+    dataset = Dataset.open(dataset_directory)
+    assert dataset.manifest is None
+    assert dataset.label_names == ("0", "1")
+
+
+def test_a_dataset_without_labels_has_none(dataset_directory: Path) -> None:
+    (dataset_directory / "dataset.json").unlink()
+    (dataset_directory / "things-rxx.labels").unlink()
+    dataset = Dataset.open(dataset_directory)
+    assert dataset.labels is None
+    assert dataset.label_names == ()
+
+
+def test_what_a_newer_version_adds_to_the_manifest_is_passed_over(dataset_directory: Path) -> None:
+    path = dataset_directory / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"mood": "cheerful"}))
+    assert Dataset.open(dataset_directory).manifest is not None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_two_features_of_a_record_may_stand_in_any_order(tmp_path: Path, channels: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, channels, 4, 4), dtype=np.uint8)
+    records = [_record(image, shape_first=index % 3 == 1) for index, image in enumerate(images)]
+    (tmp_path / "mixed-r02.tfrecords").write_bytes(b"".join(records))
+    dataset = Dataset.open(tmp_path)
+    assert dataset.channels == channels
+    assert (dataset.images(np.arange(40), 4) == images.transpose(0, 2, 3, 1)).all()
+
+
+def test_reading_and_building_are_imported_without_tensorflow() -> None:
+    modules = ("dataset", "order", "build", "demo")
+    imports = "; ".join(f"import progan_service.data.{module}" for module in modules)
+    check = f"import sys; {imports}; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere: does not exist: give a dataset directory"):
+        Dataset.open(tmp_path / "nowhere")
+
+
+def test_a_file_is_no_dataset_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DatasetError, match="file: is a file: give a dataset directory"):
+        Dataset.open(tmp_path / "file")
+
+
+def test_a_directory_of_something_else_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(DatasetError, match=r"no dataset: it holds no NAME-rNN\.tfrecords files; make one with"):
+        Dataset.open(tmp_path)
+
+
+def test_two_datasets_in_one_directory_are_refused(dataset_directory: Path) -> None:
+    (dataset_directory / "other-r02.tfrecords").touch()
+    with pytest.raises(DatasetError, match=r"several datasets \(other, things\): a directory holds one"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_missing_level_is_named(dataset_directory: Path) -> None:
+    (dataset_directory / "things-r03.tfrecords").unlink()
+    with pytest.raises(DatasetError, match=r"things-r03\.tfrecords is missing: every level from 4x4"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_missing_top_level_is_noticed_by_the_manifest(dataset_directory: Path) -> None:
+    (dataset_directory / "things-r04.tfrecords").unlink()
+    with pytest.raises(DatasetError, match="promises 5 images up to 16 pixels, the files hold 5 up to 8"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_level_below_4x4_is_refused(dataset_directory: Path) -> None:
+    (dataset_directory / "things-r01.tfrecords").touch()
+    with pytest.raises(DatasetError, match=r"things-r01\.tfrecords is below r02: levels begin at 4x4"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_truncated_level_is_named(dataset_directory: Path) -> None:
+    path = dataset_directory / "things-r04.tfrecords"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DatasetError, match=r"things-r04\.tfrecords: 4114 bytes are no whole number of records of 823"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_level_that_lost_whole_records_is_named(dataset_directory: Path) -> None:
+    path = dataset_directory / "things-r02.tfrecords"
+    path.write_bytes(path.read_bytes()[:-98])
+    with pytest.raises(DatasetError, match=r"things-r02\.tfrecords: 4 images of 3 channels, but things-r04"):
+        Dataset.open(dataset_directory)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty: a level holds at least one image"),
+        (b"short", "truncated or no uncompressed TFRecord file"),
+        (b"\x1f\x8b" + bytes(range(200)), "truncated or no uncompressed TFRecord file"),
+        (struct.pack("<QI", 4, 0) + b"\xff\xff\xff\xff" + bytes(4), "a record is no tf.Example of an image"),
+        (struct.pack("<QI", 0, 0) + bytes(4), "a record is no tf.Example of an image"),
+    ],
+)
+def test_a_foreign_file_is_named(dataset_directory: Path, content: bytes, message: str) -> None:
+    (dataset_directory / "things-r03.tfrecords").write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"things-r03\.tfrecords: .*{message}"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_level_of_another_resolution_is_refused(dataset_directory: Path) -> None:
+    content = (dataset_directory / "things-r04.tfrecords").read_bytes()
+    (dataset_directory / "things-r03.tfrecords").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"images have shape \(3, 16, 16\) \(C,H,W\): the file name promises"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_record_broken_in_the_middle_of_a_file_is_counted_out(dataset_directory: Path) -> None:
+    path = dataset_directory / "things-r02.tfrecords"
+    content = bytearray(path.read_bytes())
+    content[2 * 98 + 12] ^= 0x40  # the first tag of record 2
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"things-r02\.tfrecords: record 2: "):
+        Dataset.open(dataset_directory)
+
+
+def test_a_record_with_a_foreign_length_is_counted_out(dataset_directory: Path) -> None:
+    path = dataset_directory / "things-r02.tfrecords"
+    content = bytearray(path.read_bytes())
+    content[3 * 98] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"things-r02\.tfrecords: record 3 has another length than record 0"):
+        Dataset.open(dataset_directory)
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (np.zeros((4, 2), np.float32), r"float32 \[4, 2\]"),
+        (np.zeros(5, np.float32), r"float32 \[5\]"),
+        (np.zeros((5, 2), np.int64), r"int64 \[5, 2\]"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(dataset_directory: Path, labels: NDArray[np.generic], found: str) -> None:
+    with (dataset_directory / "things-rxx.labels").open("wb") as file:
+        np.save(file, labels)
+    with pytest.raises(DatasetError, match=rf"{found} found, labels are float32 \[5, L\], one row per image"):
+        Dataset.open(dataset_directory)
+
+
+def test_labels_must_be_finite(dataset_directory: Path) -> None:
+    with (dataset_directory / "things-rxx.labels").open("wb") as file:
+        np.save(file, np.full((5, 2), np.nan, np.float32))
+    with pytest.raises(DatasetError, match="labels hold a NaN or an infinity"):
+        Dataset.open(dataset_directory)
+
+
+def test_labels_are_never_unpickled(dataset_directory: Path) -> None:
+    with (dataset_directory / "things-rxx.labels").open("wb") as file:
+        np.save(file, np.array([[print]], object))
+    with pytest.raises(DatasetError, match=r"labels are a float32 array in \.npy format"):
+        Dataset.open(dataset_directory)
+
+
+def test_label_names_must_be_as_many_as_the_columns(dataset_directory: Path) -> None:
+    with (dataset_directory / "things-rxx.labels").open("wb") as file:
+        np.save(file, np.zeros((5, 3), np.float32))
+    with pytest.raises(DatasetError, match="names 2 labels, the label file has 3 columns"):
+        Dataset.open(dataset_directory)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"source": "x"}', '"text"'])
+def test_a_broken_manifest_is_named(dataset_directory: Path, content: str) -> None:
+    (dataset_directory / "dataset.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"dataset\.json: cannot be read as a dataset's provenance"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_manifest_of_a_newer_format_is_refused(dataset_directory: Path) -> None:
+    path = dataset_directory / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
+    with pytest.raises(DatasetError, match="format version 2 is newer than 1"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_resolution_without_a_level_is_refused(dataset_directory: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no images of resolution 32: it has \[4, 8, 16\]"):
+        Dataset.open(dataset_directory).images(np.array([0]), 32)
+
+
+@pytest.mark.parametrize("index", [-1, 5])
+def test_an_index_outside_the_dataset_is_refused(dataset_directory: Path, index: int) -> None:
+    with pytest.raises(DatasetError, match=rf"no image {index}: indices lie in \[0, 5\)"):
+        Dataset.open(dataset_directory).images(np.array([0, index]), 4)
+
+
+def _record(image: NDArray[np.uint8], *, shape_first: bool) -> bytes:
+    """A TFRecord of a (C,H,W) image in the wire format of protobuf, checksums left blank."""
+    shape = _field(1, b"shape") + _field(2, _field(3, _field(1, bytes(image.shape))))
+    data = _field(1, b"data") + _field(2, _field(1, _field(1, image.tobytes())))
+    entries = (shape, data) if shape_first else (data, shape)
+    payload = _field(1, b"".join(_field(1, entry) for entry in entries))
+    return struct.pack("<QI", len(payload), 0) + payload + bytes(4)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    assert len(content) < 128, "a length of one byte"
+    return bytes([number << 3 | 2, len(content)]) + content
