@@ -247,16 +247,16 @@ def _add_train(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    stopped: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: stopped.append(number))
+
     from progan_service.data.dataset import Dataset
     from progan_service.training.run_directory import claim_run_directory
 
     dataset = Dataset.open(arguments.data)
     config = _run_config(arguments, dataset)
     claim_run_directory(arguments.run_directory, config)
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopped.append(number))
-
     import_tensorflow()
     from progan_service.training.trainer import train
 

@@ -21,6 +21,8 @@ from progan_service.model_store import (
 
 GOLDEN_SEEDS = 4
 
+Signature = Any  # a concrete function: latents (and labels) -> {"images": tensor}
+
 
 def export_generator(
     generator: Generator,
@@ -55,9 +57,7 @@ def export_generator(
     return store.publish(name, write)
 
 
-def _serving_module(
-    generator: Generator, resolution: int, alpha: float
-) -> tuple[tf.Module, dict[str, Callable[..., dict[str, tf.Tensor]]]]:
+def _serving_module(generator: Generator, resolution: int, alpha: float) -> tuple[tf.Module, dict[str, Signature]]:
     """A module that owns the weights, and its signatures: latents [N, L] (and labels [N, K]) -> images [N, R, R, C]."""
     config = generator.config
     blend = tf.constant(alpha) if alpha < 1.0 else None
@@ -65,7 +65,7 @@ def _serving_module(
     if config.label_size:
         inputs.append(tf.TensorSpec([None, config.label_size], tf.float32, name="labels"))
 
-    def signature(finish: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., dict[str, tf.Tensor]]:
+    def signature(finish: Callable[[tf.Tensor], tf.Tensor]) -> Signature:
         def generate(latents: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
             return {"images": finish(generator(latents, labels, resolution=resolution, alpha=blend))}
 
@@ -77,13 +77,11 @@ def _serving_module(
         DIFFERENTIABLE_SIGNATURE: signature(lambda images: (images + 1.0) / 2.0),
     }
     module = tf.Module()
-    module.weights = [variable for variable in signatures[FLOAT_SIGNATURE].variables]
+    module.weights = list(signatures[FLOAT_SIGNATURE].variables)
     return module, signatures
 
 
-def _write_golden(
-    directory: Path, generate: Callable[..., dict[str, tf.Tensor]], latent_size: int, label_size: int
-) -> dict[str, str]:
+def _write_golden(directory: Path, generate: Signature, latent_size: int, label_size: int) -> dict[str, str]:
     """PNGs of the first seeds' images (and first label): what a loaded copy must show again."""
     latents = tf.constant(latents_from_seeds(seed_range(0, GOLDEN_SEEDS), latent_size))
     labels = [tf.one_hot([0] * GOLDEN_SEEDS, label_size)] if label_size else []

@@ -366,5 +366,5 @@ def test_the_overlay_of_the_readme_changes_what_it_says(tmp_path: Path) -> None:
 
 def test_a_missing_kubectl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(pytest.fail.Exception, match="kubectl 1.27 or newer is needed"):
+    with pytest.raises(pytest.fail.Exception, match="^kubectl .* is needed"):
         render("overlays/cpu")

@@ -4,9 +4,12 @@ All images and features are [N, H, W, C]; kernels are stored [height, width, in,
 """
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+Shape = tuple[Any, ...]  # of a tensor; the batch is None, height and width may be
 
 SQRT2 = math.sqrt(2.0)
 
@@ -48,7 +51,7 @@ class EqualizedConv2D(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.gain = gain
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         in_channels = input_shape[-1]
         shape = (self.kernel_size, self.kernel_size, in_channels, self.filters)
         self.kernel = self.add_weight(
@@ -71,7 +74,7 @@ class EqualizedDense(keras.layers.Layer):
         self.gain = gain
         self.use_bias = use_bias
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         in_size = input_shape[-1]
         self.kernel = self.add_weight(
             shape=(in_size, self.units), initializer=keras.initializers.RandomNormal(stddev=1.0), name="kernel"

@@ -16,6 +16,7 @@ from progan_service.model.layers import (
     EqualizedConv2D,
     EqualizedDense,
     MinibatchStdDev,
+    Shape,
     downscale2,
     leaky_relu,
     lerp,
@@ -33,7 +34,7 @@ class GeneratorInput(keras.layers.Layer):
         self.dense = EqualizedDense(16 * features, gain=SQRT2 / 4, use_bias=False, name="dense")
         self.conv = EqualizedConv2D(features, name="conv")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.dense.build(input_shape)
         self.bias = self.add_weight(shape=(self.features,), initializer="zeros", name="bias")
         self.conv.build((None, 4, 4, self.features))
@@ -53,7 +54,7 @@ class GeneratorBlock(keras.layers.Layer):
         self.conv0 = EqualizedConv2D(features, name="conv0")
         self.conv1 = EqualizedConv2D(features, name="conv1")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.conv0.build(input_shape)
         self.conv1.build((None, None, None, self.conv0.filters))
         self.built = True
@@ -113,7 +114,7 @@ class DiscriminatorBlock(keras.layers.Layer):
         self.conv0 = EqualizedConv2D(in_features, name="conv0")
         self.conv1 = EqualizedConv2D(out_features, name="conv1")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.conv0.build(input_shape)
         self.conv1.build(input_shape)
         self.built = True
@@ -134,7 +135,7 @@ class DiscriminatorOutput(keras.layers.Layer):
         self.dense0 = EqualizedDense(features, name="dense0")
         self.dense1 = EqualizedDense(1 + label_size, gain=1.0, name="dense1")
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: Shape) -> None:
         self.conv.build((None, 4, 4, self.features + 1))
         self.dense0.build((None, 16 * self.features))
         self.dense1.build((None, self.features))

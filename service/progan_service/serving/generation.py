@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Protocol
@@ -81,7 +81,7 @@ class ImageMaker:
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
         return Piece(start, latents, generated, files, encode_s)
 
-    async def stream(self, job: Job) -> AsyncIterator[Piece]:
+    async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
         """All images of a job, a few at a time; no more than two batches ahead of the reader."""
         step = min(self._max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
         ahead = max(2, 2 * self._max_batch_size // step)

@@ -97,7 +97,7 @@ class Labels:
 
     @classmethod
     def parse(cls, message: pb.FloatMatrix, metadata: ModelMetadata, count: int, frames_between: int = 0) -> "Labels":
-        """`count` is how many rows a request may give beside one for all. Raises InvalidArgument, FailedPrecondition."""
+        """A request may give one row, or `count`. Raises InvalidArgument, FailedPrecondition."""
         if not metadata.label_count:
             if message.rows or message.values:
                 raise FailedPrecondition("labels were given, and this model has none")

@@ -46,7 +46,7 @@ class Servable:
             difference = int(np.abs(image.astype(np.int16) - expected).max())
             if difference > GOLDEN_TOLERANCE:
                 raise ModelStoreError(
-                    f"{path}: seed {seed} differs from {file} by {difference} levels, at most {GOLDEN_TOLERANCE} allowed"
+                    f"{path}: seed {seed} differs from {file} by {difference} levels; {GOLDEN_TOLERANCE} are allowed"
                 )
 
     @property

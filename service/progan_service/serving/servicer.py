@@ -9,17 +9,13 @@ from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.config import ServerConfig
-from progan_service.serving.catalog import ModelCatalog, ReadyModel, State, VersionStatus
-from progan_service.serving.encoding import Encoding
+from progan_service.serving.catalog import ModelCatalog, ReadyModel, VersionStatus
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.generation import ImageMaker, Job, Piece
 from progan_service.serving.requests import Format, Labels, Latents, Walk
 from progan_service.serving.rpc import Call
 
 _REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
-
-_ENCODINGS = {encoding: pb.ImageEncoding.Value(f"IMAGE_ENCODING_{encoding}") for encoding in Encoding}
-_STATES = {state: pb.ModelState.Value(f"MODEL_STATE_{state.name}") for state in State}
 
 
 class ImageGeneratorServicer:
@@ -108,7 +104,7 @@ def _images(piece: Piece, job: Job) -> pb.Images:
     pixels = piece.generated.pixels
     count, height, width, channels = pixels.shape
     return pb.Images(
-        encoding=_ENCODINGS[job.format.encoding],
+        encoding=f"IMAGE_ENCODING_{job.format.encoding}",
         count=count,
         height=height,
         width=width,
@@ -141,7 +137,7 @@ def _duration(seconds: float) -> duration_pb2.Duration:
 
 
 def _version(status: VersionStatus) -> pb.ModelVersion:
-    message = pb.ModelVersion(version=status.version, state=_STATES[status.state], error=status.error)
+    message = pb.ModelVersion(version=status.version, state=f"MODEL_STATE_{status.state.name}", error=status.error)
     if metadata := status.metadata:
         message.digest = metadata.digest
         message.latent_size = metadata.latent_size

@@ -29,7 +29,7 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
     path = directory / f"images-{images_shown:09d}.npz"
     partial = directory / ".partial.npz"
     with partial.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)

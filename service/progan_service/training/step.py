@@ -1,7 +1,7 @@
 """One training step: the critic learns, the generator learns, the average follows. Compiled once a stage."""
 
-from collections.abc import Callable
 from enum import IntEnum
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,8 +13,7 @@ from progan_service.training.losses import critic_loss, generator_loss, gradient
 from progan_service.training.schedule import Phase
 from progan_service.training.state import TrainingState
 
-# (reals uint8 [N, R, R, C], images_shown int64, alpha float32) -> losses by name
-Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
+Step = Any  # a compiled function: (reals uint8 [N, R, R, C], images_shown int64, alpha float32) -> losses by name
 
 
 class Draw(IntEnum):

@@ -1,0 +1,71 @@
+# Two commands do everything: `make serve` and `make test`. They need Python 3.11 to 3.13 and make.
+
+PYTHON ?= python3
+UV := .uv/bin/uv
+BIN := .venv/bin
+
+.PHONY: help serve test check bench protos locks clean
+
+help:
+	@echo "make serve    serve the bundled model on localhost:8500"
+	@echo "make test     run the tests"
+	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
+	@echo "make bench    measure this machine"
+	@echo "make protos   generate the stubs from the .proto again"
+	@echo "make locks    resolve the locked versions again"
+
+serve: .venv/ready
+	@$(BIN)/progan serve
+
+test: .venv/ready
+	$(BIN)/pytest
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint protos
+	$(BIN)/hadolint Dockerfile
+	$(call generate_stubs,build/stubs)
+	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x py.typed build/stubs/progan_protos/v1 protos/progan_protos/v1
+	$(BIN)/pytest -m check
+
+bench: .venv/ready
+	$(BIN)/python tests/bench/startup.py
+	$(BIN)/python tests/bench/serving.py
+	$(BIN)/python tests/bench/training.py
+
+protos: $(UV)
+	$(call generate_stubs,protos)
+
+# gencode of this release loads on every protobuf from 6.31 on; a newer one would force the newest on client users.
+define generate_stubs
+	mkdir -p $(1)
+	$(UV) tool run -q --python $(PYTHON) --from grpcio-tools==1.76.0 --with 'setuptools<82' python -m grpc_tools.protoc \
+	  -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) progan_protos/v1/image_generator.proto
+endef
+
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+  --no-emit-package progan-protos --no-emit-package progan-client --no-emit-package progan-service
+
+locks: $(UV)
+	$(COMPILE) --upgrade --group dev client/pyproject.toml service/pyproject.toml --extra cpu --extra hub -o locks/dev.txt
+	$(COMPILE) --upgrade service/pyproject.toml --extra cpu --extra hub -o locks/service-cpu.txt
+	$(COMPILE) --upgrade service/pyproject.toml --extra gpu --extra hub -o locks/service-gpu.txt
+	$(COMPILE) --upgrade client/pyproject.toml -o locks/client.txt
+
+.venv/ready: locks/dev.txt protos/pyproject.toml client/pyproject.toml service/pyproject.toml | $(UV)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv
+	VIRTUAL_ENV=.venv $(UV) pip sync -q locks/dev.txt
+	VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e protos -e client -e service
+	@touch $@
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
+
+clean:
+	rm -rf .venv .uv build
