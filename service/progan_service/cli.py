@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.config import BatchingConfig, ConfigError, ServerConfig, TrainingConfig
+from progan_service.errors import BadInputError
 from progan_service.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -28,17 +29,21 @@ BUNDLED_STORE = Path(__file__).parent / "bundled"
 def main() -> None:
     arguments = parser().parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes say nothing to a user
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core has to say arrives as an exception
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
-    logging.getLogger("absl").setLevel(logging.WARNING)
+    for library in ("absl", "tensorflow"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)  # a client that left mid-stream is no error
     try:
         sys.exit(arguments.run(arguments))
     except KeyboardInterrupt:
         sys.exit(130)
-    except ValueError as error:
-        if not type(error).__module__.startswith("progan_service."):
-            raise
+    except BadInputError as error:
         print(f"progan: {error}", file=sys.stderr)
         sys.exit(exit_codes.BAD_CONFIG)
+    except OSError as error:  # a full disk, a directory that may not be written: the message names the file
+        print(f"progan: {error}", file=sys.stderr)
+        sys.exit(exit_codes.FAILED)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,9 +66,7 @@ Commands = Any  # argparse has no public name for what add_subparsers returns
 
 
 def _add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str) -> Any:
-    command = commands.add_parser(
-        name, help=help, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    command = commands.add_parser(name, help=help, description=description)
     command.set_defaults(run=run)
     return command
 
@@ -79,37 +82,57 @@ def _add_serve(commands: Commands) -> None:
         "serves on (lame duck), then it refuses new work and finishes what is in flight (drain); a second signal ends "
         "it at once.",
     )
-    command.add_argument("--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to serve")
-    command.add_argument("--model", default="", metavar="NAME", help="the model of requests that name none")
-    command.add_argument("--host", default=defaults.host, help="address to listen on")
-    command.add_argument("--port", type=int, default=defaults.port, help="gRPC port; 0 takes a free one")
-    command.add_argument("--http-port", type=int, default=defaults.http_port, help="port of /metrics, /livez, /readyz")
+    command.add_argument(
+        "--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to serve (the bundled model)"
+    )
+    command.add_argument(
+        "--model", default="", metavar="NAME", help="the model of requests that name none (the only one)"
+    )
+    command.add_argument("--host", default=defaults.host, help="address to listen on (%(default)s)")
+    command.add_argument(
+        "--port", type=int, default=defaults.port, metavar="PORT", help="gRPC port (%(default)s); 0 takes a free one"
+    )
+    command.add_argument(
+        "--http-port",
+        type=int,
+        default=defaults.http_port,
+        metavar="PORT",
+        help="port of /metrics, /livez and /readyz (%(default)s)",
+    )
     command.add_argument(
         "--max-batch-size",
         type=int,
         default=batching.max_batch_size,
         metavar="N",
-        help="images the device computes at once",
+        help="images the device computes at once (%(default)s)",
     )
     command.add_argument(
         "--max-queued-rows",
         type=int,
         default=batching.max_queued_rows,
         metavar="N",
-        help="images that may wait; a request that does not fit is refused",
+        help="images that may wait; a request that does not fit is refused (%(default)s)",
     )
     command.add_argument(
-        "--max-images", type=int, default=defaults.max_images, metavar="N", help="images one unary call may ask for"
+        "--max-images",
+        type=int,
+        default=defaults.max_images,
+        metavar="N",
+        help="images one unary call may ask for (%(default)s)",
     )
     command.add_argument(
         "--lame-duck-s",
         type=float,
         default=defaults.lame_duck_s,
         metavar="S",
-        help="serving on after SIGTERM, not ready",
+        help="seconds of serving on after SIGTERM (%(default)g)",
     )
     command.add_argument(
-        "--drain-s", type=float, default=defaults.drain_s, metavar="S", help="what work in flight may take after that"
+        "--drain-s",
+        type=float,
+        default=defaults.drain_s,
+        metavar="S",
+        help="seconds that work in flight may take after that (%(default)g)",
     )
 
 
@@ -150,7 +173,10 @@ def _add_dataset(commands: Commands) -> None:
     build.add_argument("out", type=Path, metavar="OUT", help="new directory of the dataset; its name is the dataset's")
     build.add_argument("--resolution", type=int, required=True, metavar="R", help="side of the images, a power of two")
     build.add_argument(
-        "--fit", choices=("crop", "pad"), default="crop", help="make images square by a centre crop or by white borders"
+        "--fit",
+        choices=("crop", "pad"),
+        default="crop",
+        help="make images square by a centre crop or by white borders (%(default)s)",
     )
     demo = _add(
         kinds,
@@ -160,10 +186,14 @@ def _add_dataset(commands: Commands) -> None:
         "Draw a labelled dataset of simple faces; attributes.csv beside it tells the attributes of each.",
     )
     demo.add_argument("out", type=Path, metavar="OUT", help="new directory of the dataset; its name is the dataset's")
-    demo.add_argument("--resolution", type=int, default=32, metavar="R", help="side of the images, a power of two")
-    demo.add_argument("--count", type=int, default=10000, metavar="N", help="number of faces")
-    demo.add_argument("--seed", type=int, default=0, metavar="S", help="another seed gives other faces")
-    demo.add_argument("--label", default="glasses", metavar="NAME", help="attribute that becomes the label")
+    demo.add_argument(
+        "--resolution", type=int, default=32, metavar="R", help="side of the images, a power of two (%(default)s)"
+    )
+    demo.add_argument("--count", type=int, default=10000, metavar="N", help="number of faces (%(default)s)")
+    demo.add_argument("--seed", type=int, default=0, metavar="S", help="another seed gives other faces (%(default)s)")
+    demo.add_argument(
+        "--label", default="glasses", metavar="NAME", help="attribute that becomes the label (%(default)s)"
+    )
 
 
 def _dataset_build(arguments: argparse.Namespace) -> int:
@@ -200,7 +230,6 @@ def _add_train(commands: Commands) -> None:
         "Train a Progressive GAN. Running the same command again goes on from the newest checkpoint. Amounts are in "
         "kimg, thousands of real images shown. Values given here override the preset's.",
     )
-    command.formatter_class = argparse.HelpFormatter
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset of `progan dataset`")
     command.add_argument(
         "--run",
@@ -214,10 +243,10 @@ def _add_train(commands: Commands) -> None:
         "--preset",
         choices=preset_names(),
         default="cpu-small",
-        help="where all other values come from (default: cpu-small)",
+        help="where all other values come from (%(default)s)",
     )
     network = command.add_argument_group("network")
-    network.add_argument("--resolution", type=int, metavar="R", help="final resolution (default: the dataset's)")
+    network.add_argument("--resolution", type=int, metavar="R", help="final resolution (the dataset's)")
     network.add_argument(
         "--fmap-base", type=int, metavar="N", help="feature maps: min(2 fmap_base / resolution, fmap_max)"
     )
@@ -316,7 +345,6 @@ def _add_export(commands: Commands) -> None:
         "make a run's generator servable",
         "Publish the averaged generator of a run's newest checkpoint as the next version of a model.",
     )
-    command.formatter_class = argparse.HelpFormatter
     command.add_argument("source", type=Path, metavar="RUN", help="run directory of `progan train`")
     command.add_argument("--store", type=Path, required=True, metavar="DIR", help="model store; made if it is missing")
     command.add_argument("--name", required=True, help="name of the model")
@@ -351,7 +379,9 @@ def _add_models(commands: Commands) -> None:
     command = _add(
         commands, "models", _models, "list the models of a store", "List the models of a store, newest version first."
     )
-    command.add_argument("--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to list")
+    command.add_argument(
+        "--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to list (the bundled model)"
+    )
 
 
 def _models(arguments: argparse.Namespace) -> int:

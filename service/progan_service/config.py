@@ -1,13 +1,16 @@
 """Configuration: one frozen class a concern, validated when made."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from progan_service.errors import BadInputError
 
-class ConfigError(ValueError):
+
+class ConfigError(BadInputError):
     """A configuration value breaks its rule; the message names the field, the value and the rule."""
 
 
@@ -107,10 +110,13 @@ class TrainingConfig:
     tick_kimg: float = 100
 
     def __post_init__(self) -> None:
-        for name in ("stable_kimg", "total_kimg", "ema_halflife_kimg", "gp_target", "tick_kimg"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
+        for name in ("stable_kimg", "total_kimg", "tick_kimg"):
+            value = getattr(self, name)
+            _require(0.001 <= value < math.inf, name, value, "must be 0.001 (one image) or more, and finite")
+        for name in ("ema_halflife_kimg", "gp_target"):
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "must be above 0, and finite")
         for name in ("seed", "fade_kimg", "gp_weight", "drift_weight"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "must be 0 or more, and finite")
         _require(self.seed < 2**31, "seed", self.seed, "must be below 2^31")
         _require(0 < self.adam_beta2 < 1, "adam_beta2", self.adam_beta2, "must lie between 0 and 1")
         _require(
@@ -122,7 +128,7 @@ class TrainingConfig:
             _require(4 in table, name, table, "must give a value for resolution 4")
             for resolution, value in table.items():
                 _require(is_power_of_two(resolution), f"{name} resolution", resolution, "must be a power of two")
-                _require(value > 0, f"{name} at {resolution}", value, "must be above 0")
+                _require(0 < value < math.inf, f"{name} at {resolution}", value, "must be above 0, and finite")
         for resolution, batch in self.batch_sizes.items():
             group = min(self.mbstd_group_size, batch)
             _require(
@@ -163,7 +169,7 @@ class RunConfig:
                 NetworkConfig(**document["network"]),
                 TrainingConfig(**training_values(document["training"])),
             )
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"not a run configuration: {error}") from error
 
 

@@ -20,7 +20,7 @@ def latents_from_seeds(seeds: NDArray[np.uint64], latent_size: int) -> NDArray[n
     radius = np.sqrt(-2.0 * np.log((bits[:, 0::2].astype(np.float64) + 1.0) * 2.0**-53))
     angle = 2.0 * np.pi * (bits[:, 1::2].astype(np.float64) * 2.0**-53)
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-    return pairs.reshape(len(seeds), -1)[:, :latent_size].astype(np.float32)
+    return pairs.reshape(words.shape)[:, :latent_size].astype(np.float32)
 
 
 def seed_range(first_seed: int, count: int) -> NDArray[np.uint64]:

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from progan_service.errors import BadInputError
+
 METADATA_FILE = "progan.json"
 FORMAT_VERSION = 1
 FLOAT_SIGNATURE = "serving_default"
@@ -25,7 +27,7 @@ DIFFERENTIABLE_SIGNATURE = "differentiable"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-class ModelStoreError(ValueError):
+class ModelStoreError(BadInputError):
     """Something in the store is missing, damaged or misnamed; the message names it and the rule."""
 
 
@@ -50,6 +52,15 @@ class ModelMetadata:
     files: Mapping[str, str] = field(default_factory=dict)
     signatures: tuple[str, ...] = (FLOAT_SIGNATURE, UINT8_SIGNATURE, DIFFERENTIABLE_SIGNATURE)
     format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name, least in (("latent_size", 1), ("resolution", 1), ("channels", 1), ("label_count", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} is {value!r}, not a whole number from {least} on")
+        for name in ("provenance", "golden", "files"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not an object of names and values")
 
     @cached_property
     def digest(self) -> str:
@@ -88,7 +99,7 @@ class ModelStore:
         """Versions of a model, newest first; what is no version (a partial copy, say) is passed over."""
         directory = self.root / name
         entries = directory.iterdir() if directory.is_dir() else ()
-        found = (int(d.name) for d in entries if d.is_dir() and re.fullmatch(r"[1-9]\d{0,17}", d.name))
+        found = (int(d.name) for d in entries if d.is_dir() and re.fullmatch("[1-9][0-9]{0,17}", d.name))
         return sorted(found, reverse=True)
 
     def path(self, name: str, version: int) -> Path:
@@ -124,9 +135,7 @@ class ModelStore:
         Raises ModelStoreError for a name that is no plain directory name.
         """
         check_model_name(name)
-        model = self.root / name
-        model.mkdir(exist_ok=True)
-        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=model))
+        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
         try:
             metadata = write(incoming)
             complete = replace(metadata, files=_hashes(incoming))
@@ -138,14 +147,16 @@ class ModelStore:
             shutil.rmtree(incoming, ignore_errors=True)
 
     def _rename_to_next(self, name: str, incoming: Path) -> int:
+        (self.root / name).mkdir(exist_ok=True)
+        version = max(self.versions(name), default=0) + 1
         while True:
-            version = max(self.versions(name), default=0) + 1
             try:
                 incoming.rename(self.path(name, version))
                 return version
             except OSError:
-                if not self.path(name, version).exists():  # else another publisher was first: take the next number
+                if not self.path(name, version).exists():
                     raise
+                version += 1  # taken: another publisher was first
 
 
 def check_model_name(name: str) -> None:

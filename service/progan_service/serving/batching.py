@@ -134,6 +134,8 @@ class _Request:
     inference_s: float = 0.0
 
 
+_CLOSED = "the server is shutting down; ask another one"
+
 Run = Callable[[tuple[NDArray[np.float32], ...]], Awaitable[Batch]]  # inputs [N, ...] of an allowed size
 
 
@@ -155,14 +157,14 @@ class DynamicBatcher:
         """The images of all rows of `inputs` (arrays of equal length), in order.
 
         deadline   seconds of time.monotonic(); rows not yet run by then are dropped and DeadlineExceeded is raised
-        Raises QueueFull at once when there is no room, Unavailable while draining. Cancelling drops waiting rows.
+        Raises QueueFull at once when there is no room, Unavailable once closed. Cancelling drops waiting rows.
         """
         if self._closed:
-            raise Unavailable("the server is shutting down; ask another one")
-        now = time.monotonic()
-        if deadline <= now:
+            raise Unavailable(_CLOSED)
+        work = Work(len(inputs[0]), deadline, queued_at=time.monotonic())
+        if deadline <= work.queued_at:
+            self._metrics.rows_dropped.labels("expired").inc(work.rows)
             raise DeadlineExceeded("the deadline passed before the work began")
-        work = Work(len(inputs[0]), deadline, queued_at=now)
         if not self._queue.put(work):
             self._metrics.rows_dropped.labels("rejected").inc(work.rows)
             raise QueueFull(
@@ -185,11 +187,12 @@ class DynamicBatcher:
     def queued_rows(self) -> int:
         return self._queue.rows
 
-    async def drain(self) -> None:
-        """Refuse new work, finish what is there."""
+    def close(self) -> None:
+        """Refuse new work; what is still here fails with Unavailable."""
         self._closed = True
-        self._wake.set()
-        await self._loop_task
+        self._loop_task.cancel()
+        for request in self._requests.values():
+            self._fail(request, Unavailable(_CLOSED))
 
     def _time_to_empty(self) -> float:
         batches = -(-self._queue.rows // self._config.max_batch_size)
@@ -203,8 +206,6 @@ class DynamicBatcher:
                 self._fail(request, DeadlineExceeded("the deadline passed before the work began"))
             if slices := self._queue.take():
                 await self._run_batch(slices)
-            elif self._closed:
-                return
             else:
                 self._wake.clear()
                 await self._wake.wait()

@@ -87,7 +87,7 @@ class ModelCatalog:
 
         Raises InvalidArgument, ModelNotFound, FailedPrecondition or Unavailable.
         """
-        name = name or self._default_name()
+        name = name or self._default_name("model.name")
         known = self.statuses(name)
         model = self._ready.get(name)
         if version and version not in (status.version for status in known):
@@ -101,23 +101,27 @@ class ModelCatalog:
         return model
 
     def statuses(self, name: str) -> list[VersionStatus]:
-        """The versions of a model, newest first; raises ModelNotFound."""
-        name = name or self._default_name()
+        """The versions of a model, newest first; an empty name is the default model.
+
+        Raises InvalidArgument, ModelNotFound or Unavailable.
+        """
+        name = name or self._default_name("name")
         if name not in self.versions:
             raise ModelNotFound(f"no model {name!r}; this server has: {self._names()}")
         return self.versions[name]
 
     def queued_rows(self) -> int:
-        return sum(model.batcher.queued_rows for model in self._ready.values())
+        return sum(model.batcher.queued_rows for model in self.ready_models())
 
-    async def drain(self) -> None:
-        """Refuse new work, finish what is there, end the model thread."""
-        await asyncio.gather(*(model.batcher.drain() for model in self._ready.values()))
-        self._model_thread.shutdown(wait=False)
+    def close(self) -> None:
+        """Fail what still waits for a model, end the model thread after the batch it is at."""
+        for model in self._ready.values():
+            model.batcher.close()
+        self._model_thread.shutdown(wait=False, cancel_futures=True)
 
-    def _default_name(self) -> str:
+    def _default_name(self, field: str) -> str:
         if not self.default and self.versions:
-            raise InvalidArgument("model.name", f"is empty, and this server has several models: {self._names()}")
+            raise InvalidArgument(field, f"is empty, and this server has several models: {self._names()}")
         if not self.default:
             raise Unavailable("this server has no model yet: its store is empty")
         return self.default
@@ -139,9 +143,9 @@ class ModelCatalog:
             servable = await loop.run_in_executor(self._model_thread, self._make_servable, name, status.version)
         except Exception as error:
             known = isinstance(error, ModelStoreError)
-            status.state, status.error = State.FAILED, str(error) if known else f"{type(error).__name__}: {error}"
+            status.state, status.error = State.FAILED, str(error) if known else "it does not run; see the server's log"
             self._metrics.model_load_failures.labels(name, "invalid" if known else "error").inc()
-            log.error("model %s version %d cannot be served: %s", name, status.version, status.error)
+            log.error("model %s version %d cannot be served: %s", name, status.version, error, exc_info=not known)
             return
         status.state, status.metadata, status.error = State.READY, servable.metadata, ""
         self._ready[name] = self._ready_model(name, status.version, servable)

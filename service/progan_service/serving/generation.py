@@ -20,6 +20,8 @@ from progan_service.serving.requests import Format, Labels
 
 STREAM_MESSAGE_BYTES = 2 * 2**20  # stays below the 4 MiB that gRPC clients accept by default
 
+_FILE_HEADER_BYTES = 1024
+
 
 class Rows(Protocol):
     """The latents of a request, or the frames of a walk."""
@@ -42,9 +44,10 @@ class Job:
 
     @property
     def image_bytes(self) -> int:
-        """Of one image and its latent, uncompressed."""
+        """Of one image and its latent; pixels that do not compress become a file of that size and a header."""
         metadata = self.model.metadata
-        return metadata.resolution**2 * metadata.channels + 4 * metadata.latent_size
+        header = 0 if self.format.encoding is Encoding.RAW else _FILE_HEADER_BYTES
+        return metadata.resolution**2 * metadata.channels + header + 4 * metadata.latent_size
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class ImageMaker:
 
     async def make(self, job: Job, start: int, stop: int) -> Piece:
         """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit raises."""
-        latents = job.latents.rows(start, stop)
+        latents = await self._latents(job, start, stop)
         generated = await job.model.batcher.submit((latents, *job.labels.rows(start, stop)), job.deadline)
         self._metrics.images.labels(job.model.name, str(job.model.version)).inc(len(latents))
         if job.format.encoding is Encoding.RAW:
@@ -80,6 +83,12 @@ class ImageMaker:
         encode_s = time.monotonic() - started
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
         return Piece(start, latents, generated, files, encode_s)
+
+    async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
+        """A batch of them is made sooner than handed to a thread; many would hold up the event loop."""
+        if stop - start <= self._max_batch_size:
+            return job.latents.rows(start, stop)
+        return await asyncio.get_running_loop().run_in_executor(self._encoders, job.latents.rows, start, stop)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
         """All images of a job, a few at a time; no more than two batches ahead of the reader."""

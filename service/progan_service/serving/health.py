@@ -17,15 +17,17 @@ class Health:
         self._metrics = metrics
         self._models: list[str] = []
 
-    async def alive(self) -> None:
-        """The process is up; said once, before anything is loaded, and true until it exits."""
+    async def alive(self, models: list[str]) -> None:
+        """The process is up; said once, before any of its models is loaded, and true until it exits."""
+        self._models = models
         await self._set("", True)
         await self._set(SERVICE, False)
+        for name in models:
+            await self._set_model(name, False)
 
-    async def models_loaded(self, ready: list[str], all_models: list[str]) -> None:
+    async def models_loaded(self, ready: list[str]) -> None:
         """The service is ready when at least one of its models is."""
-        self._models = all_models
-        for name in all_models:
+        for name in self._models:
             await self._set_model(name, name in ready)
         self.ready = bool(ready)
         await self._set(SERVICE, self.ready)

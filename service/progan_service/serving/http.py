@@ -1,8 +1,10 @@
 """The HTTP port: /metrics for Prometheus, /livez and /readyz for probes."""
 
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -38,7 +40,7 @@ class HttpServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Probes come every few seconds; they are not news."""
 
-        self._server = _Server((host, port), Handler)
+        self._server = (_ServerV6 if ":" in host else _Server)((host, port), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
@@ -53,3 +55,11 @@ class HttpServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True  # a restart need not wait for old connections to time out
+
+    def server_bind(self) -> None:
+        """HTTPServer's own asks the name service for a name that nobody uses; that may take seconds."""
+        TCPServer.server_bind(self)
+
+
+class _ServerV6(_Server):
+    address_family = socket.AF_INET6

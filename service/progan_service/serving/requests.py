@@ -102,6 +102,8 @@ class Labels:
             if message.rows or message.values:
                 raise FailedPrecondition("labels were given, and this model has none")
             return cls(None)
+        if not message.rows:
+            raise InvalidArgument("labels", f"is missing; the model needs rows of {metadata.label_count} floats")
         rows = matrix(message, "labels", columns=metadata.label_count, what="label_count of the model")
         if len(rows) not in (1, count):
             raise InvalidArgument("labels", f"has {len(rows)} rows; give 1 for all images or {count}, one for each")

@@ -34,9 +34,18 @@ class Servable:
         return images
 
     def warm_up(self, batch_sizes: Iterable[int]) -> None:
-        """Run every batch size once, so that no request pays for a first time."""
+        """Run every batch size once, so that no request pays for a first time.
+
+        Raises ModelStoreError when the images are not what the metadata says.
+        """
         for size in batch_sizes:
-            self.generate(self._inputs(np.arange(size, dtype=np.uint64)))
+            images = self.generate(self._inputs(np.arange(size, dtype=np.uint64)))
+            expected = (size, *self._image_shape)
+            if images.shape != expected or images.dtype != np.uint8:
+                raise ModelStoreError(
+                    f"{UINT8_SIGNATURE} gives {images.dtype} {images.shape} for {size} latents; "
+                    f"must be uint8 {expected}"
+                )
 
     def check_golden(self, path: Path) -> None:
         """Raises ModelStoreError when a golden seed does not show the picture that was published with it."""

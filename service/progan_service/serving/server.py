@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,13 +19,14 @@ from progan_service.serving.generation import ImageMaker
 from progan_service.serving.health import SERVICE, Health
 from progan_service.serving.http import HttpServer
 from progan_service.serving.metrics import Metrics
-from progan_service.serving.rpc import rpc_handlers
+from progan_service.serving.rpc import Gate, rpc_handlers
 from progan_service.serving.servicer import ImageGeneratorServicer
 
 log = logging.getLogger(__name__)
 
 _MAX_CONNECTION_AGE_S = 300  # clients look up the addresses anew and find new pods
 _MAX_CONNECTION_AGE_GRACE_S = 3600  # what a stream gets to finish on its old connection
+_LAST_BYTES_S = 1  # what finished replies get to reach their callers
 _FORCED_EXIT_CODE = 1
 
 
@@ -42,8 +44,9 @@ class Server:
         self._health = Health(self._metrics)
         self._catalog = ModelCatalog(config, self._metrics)
         self._metrics.queue_rows.labels("interactive").set_function(self._catalog.queued_rows)
-        encoders = ThreadPoolExecutor(thread_name_prefix="encode")
-        maker = ImageMaker(config.batching.max_batch_size, encoders, self._metrics)
+        self._encoders = ThreadPoolExecutor(thread_name_prefix="encode")
+        self._gate = Gate()
+        maker = ImageMaker(config.batching.max_batch_size, self._encoders, self._metrics)
         self._grpc = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server on the same port starts silently
@@ -54,7 +57,7 @@ class Server:
             ]
         )
         servicer = ImageGeneratorServicer(config, self._catalog, maker)
-        self._grpc.add_generic_rpc_handlers((rpc_handlers(servicer, self._metrics),))
+        self._grpc.add_generic_rpc_handlers((rpc_handlers(servicer, self._metrics, self._gate),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
@@ -74,7 +77,7 @@ class Server:
 
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
-        await self._health.alive()
+        await self._health.alive(list(self._catalog.versions))
         await self._grpc.start()
         self._http.start()
 
@@ -82,7 +85,7 @@ class Server:
         """Load the models; those that are ready now."""
         await self._catalog.load()
         ready = self._catalog.ready_models()
-        await self._health.models_loaded([model.name for model in ready], list(self._catalog.versions))
+        await self._health.models_loaded([model.name for model in ready])
         return ready
 
     async def stop(self) -> None:
@@ -90,10 +93,13 @@ class Server:
         await self._health.draining()
         await asyncio.sleep(self._config.lame_duck_s)
         try:
-            await asyncio.wait_for(self._catalog.drain(), self._config.drain_s)
+            async with asyncio.timeout(self._config.drain_s):
+                await self._gate.close()
         except TimeoutError:
-            log.warning("work was still in flight after %s s of draining; it is dropped", self._config.drain_s)
-        await self._grpc.stop(grace=1)
+            log.warning("%d calls still run after %g s of draining; they fail", self._gate.inside, self._config.drain_s)
+        self._catalog.close()
+        await self._grpc.stop(grace=_LAST_BYTES_S)
+        self._encoders.shutdown(wait=False, cancel_futures=True)
         self._http.stop()
 
 
@@ -104,9 +110,12 @@ def _refusal(what: str, host: str, port: int, option: str) -> str:
     )
 
 
-async def _load(server: Server, announce: Callable[[str], None]) -> None:
+async def _load(server: Server, store: Path, announce: Callable[[str], None]) -> None:
     started = time.monotonic()
-    for model in await server.load():
+    ready = await server.load()
+    if not ready:
+        announce(f"not ready: {store} holds no model that can be served")
+    for model in ready:
         size = model.metadata.resolution
         announce(
             f"ready: {model.name} version {model.version}, {size}x{size}, after {time.monotonic() - started:.1f} s"
@@ -130,7 +139,7 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     await server.start()
     announce(f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...")
-    loading = asyncio.create_task(_load(server, announce))
+    loading = asyncio.create_task(_load(server, config.store, announce))
     await stopping.wait()
     announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
     loading.cancel()

@@ -64,10 +64,12 @@ class ImageGeneratorServicer:
                 )
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(models=[self._model(name, call) for name in self._catalog.versions])
+        return pb.ListModelsResponse(models=[self._model(name) for name in self._catalog.versions])
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
-        return pb.GetModelResponse(model=self._model(request.name, call))
+        model = self._model(request.name)
+        call.model = model.name
+        return pb.GetModelResponse(model=model)
 
     def _generate_job(self, request: pb.GenerateRequest | pb.StreamGenerateRequest, call: Call) -> Job:
         model = self._resolve(request.model, call)
@@ -82,9 +84,10 @@ class ImageGeneratorServicer:
 
     def _check_fits_one_reply(self, job: Job) -> None:
         count, config = job.latents.count, self._config
-        if count > config.max_images:
+        most = min(config.max_images, config.batching.max_queued_rows)  # what never fits the queue is not tried
+        if count > most:
             raise InvalidArgument(
-                "latents", f"asks for {count} images; one call gives at most {config.max_images}, use StreamGenerate"
+                "latents", f"asks for {count} images; one call gives at most {most}, use StreamGenerate"
             )
         reply_bytes = count * job.image_bytes + _REPLY_OVERHEAD_BYTES
         if reply_bytes > config.max_message_bytes:
@@ -94,9 +97,9 @@ class ImageGeneratorServicer:
                 f"{config.max_message_bytes}, use StreamGenerate",
             )
 
-    def _model(self, name: str, call: Call) -> pb.Model:
+    def _model(self, name: str) -> pb.Model:
         versions = self._catalog.statuses(name)
-        call.model = name = name or self._catalog.default
+        name = name or self._catalog.default
         return pb.Model(name=name, versions=[_version(v) for v in versions], is_default=name == self._catalog.default)
 
 

@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from progan_service.config import RunConfig
 from progan_service.model.networks import Generator
 from progan_service.training.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
+from progan_service.training.run_directory import CONFIG_FILE, read_run_config
 from progan_service.training.schedule import GrowthSchedule
 
 
@@ -22,10 +22,11 @@ class TrainedGenerator:
 
 def load_run(run: Path) -> TrainedGenerator:
     """Raises CheckpointError or ConfigError when the directory holds no run, no checkpoint, or damaged ones."""
-    config_file = run / "config.json"
-    if not config_file.is_file():
-        raise CheckpointError(f"{run}: not a training run (no config.json); give the directory of `progan train --run`")
-    config = RunConfig.from_json(config_file.read_text())
+    if not (run / CONFIG_FILE).is_file():
+        raise CheckpointError(
+            f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`"
+        )
+    config = read_run_config(run)
     checkpoint = latest_checkpoint(run / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"{run}: no checkpoint yet; the first one comes with the first tick")

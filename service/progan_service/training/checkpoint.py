@@ -1,6 +1,6 @@
 """Checkpoints: everything a run needs to go on, in one file, written atomically.
 
-A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, and `images_shown`.
+A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, `images_shown`, `stage`.
 """
 
 import os
@@ -12,10 +12,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.errors import BadInputError
+
 KEPT = 2  # the newest, and one to fall back to
 
 
-class CheckpointError(ValueError):
+class CheckpointError(BadInputError):
     """A checkpoint that cannot be read or does not fit; the message names the file and the reason."""
 
 
@@ -41,12 +43,16 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
 def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
     """All arrays by name, `images_shown` among them. Raises CheckpointError for a damaged file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        if not {"images_shown", "stage"} <= arrays.keys():
+            raise ValueError("holds no images_shown or no stage")
+    # A damaged header makes zipfile believe in a password or a compression that it does not know: RuntimeError.
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}); remove it to go on from the one before"
         ) from error
+    return arrays
 
 
 def assign_variables(

@@ -14,13 +14,22 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
     """Make the run directory, or go on with it. Raises ConfigError, naming every difference, for another run's."""
     file = run / CONFIG_FILE
     if file.is_file():
-        _require_same(run, RunConfig.from_json(file.read_text()), config)
+        _require_same(run, read_run_config(run), config)
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     run.mkdir(parents=True, exist_ok=True)
     partial = run / f".{CONFIG_FILE}"
     partial.write_text(config.to_json())
     partial.replace(file)
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """The configuration that a run was begun with. Raises ConfigError, naming the file, when it holds none."""
+    file = run / CONFIG_FILE
+    try:
+        return RunConfig.from_json(file.read_text())
+    except ValueError as error:  # a ConfigError, or no text at all
+        raise ConfigError(f"{file}: {error}") from error
 
 
 def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:

@@ -65,8 +65,9 @@ class RunLog:
 
     def _status_line(self, images_shown: int, phase: Phase, losses: Mapping[str, float], rate: float) -> str:
         stage = f"{phase.resolution}x{phase.resolution}"
+        telling = {name: value for name, value in losses.items() if value or not name.endswith("_skipped")}
         return (
             f"kimg {images_shown / 1000:.1f}/{self._total_images / 1000:.1f}  {stage}  alpha {phase.alpha:.2f}  "
-            + "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+            + "  ".join(f"{name} {value:.3f}" for name, value in telling.items())
             + f"  {rate:.1f} images/s"
         )

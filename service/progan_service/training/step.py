@@ -47,15 +47,16 @@ def compile_step(state: TrainingState, config: RunConfig, phase: Phase) -> Step:
             real_scores, fake_scores = score(reals, alpha), score(fakes, alpha)
             penalty = gradient_penalty(lambda x: score(x, alpha), reals, fakes, mix, training, canvas_scale)
             loss = critic_loss(fake_scores, real_scores, training.drift_weight) + penalty
-        _update(state.discriminator_adam, tape, loss, state.discriminator.trainable_variables)
-        return {"D": loss, "penalty": penalty, "distance": tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)}
+        skipped = _update(state.discriminator_adam, tape, loss, state.discriminator.trainable_variables)
+        distance = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
+        return {"D": loss, "penalty": penalty, "distance": distance, "D_skipped": skipped}
 
     def generator_step(images_shown: tf.Tensor, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
         z = latents(Draw.GENERATOR_LATENTS, images_shown)
         with tf.GradientTape() as tape:
             loss = generator_loss(score(generate(z, alpha), alpha))
-        _update(state.generator_adam, tape, loss, state.generator.trainable_variables)
-        return {"G": loss}
+        skipped = _update(state.generator_adam, tape, loss, state.generator.trainable_variables)
+        return {"G": loss, "G_skipped": skipped}
 
     @tf.function(
         input_signature=[
@@ -80,7 +81,15 @@ def _stream(seed: int, purpose: Draw, images_shown: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.constant(seed * len(Draw) + purpose, tf.int64), images_shown])
 
 
-def _update(adam: keras.optimizers.Adam, tape: tf.GradientTape, loss: tf.Tensor, weights: list[keras.Variable]) -> None:
-    """One step of Adam on the weights that the stage uses; those of other resolutions have no gradient."""
-    gradients = zip(tape.gradient(loss, weights), weights, strict=True)
-    adam.apply_gradients([(gradient, weight) for gradient, weight in gradients if gradient is not None])
+def _update(
+    adam: keras.optimizers.Adam, tape: tf.GradientTape, loss: tf.Tensor, weights: list[keras.Variable]
+) -> tf.Tensor:
+    """One step of Adam on the weights that the stage uses; those of other resolutions have no gradient.
+
+    A gradient that is not finite would spoil the weights for good: the whole step is left out then, and 1 returned.
+    """
+    pairs = [pair for pair in zip(tape.gradient(loss, weights), weights, strict=True) if pair[0] is not None]
+    finite = tf.math.is_finite(tf.linalg.global_norm([gradient for gradient, _ in pairs]))
+    if finite:
+        adam.apply_gradients(pairs)
+    return 1.0 - tf.cast(finite, tf.float32)

@@ -1,0 +1,81 @@
+"""Puppets: SavedModels without weights whose pictures are known beforehand, and that fail or wait when told to.
+
+A latent is (shade, fail, wait, anything): every pixel of its RGB image is 100 + 10 * shade, `fail` above 50 makes the
+graph fail, and `wait` above 50 keeps the device busy for as long as there is a file `.hold` in the store.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progan_service.model_store import ModelMetadata, ModelStore
+
+Publish = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def publish_puppet() -> Publish:
+    """Publish a puppet: `publish_puppet(root, name)`, of 4x4 images unless `resolution` is given.
+
+    With `labels=2` every pixel is 100 times the second label.
+    """
+    import tensorflow as tf
+
+    def busy(wait: Any, hold: str) -> Any:
+        """Zero, after a while."""
+
+        def held(lap: Any) -> Any:
+            file = tf.where(lap < 0.0, "", hold)  # no constant: a constant file would be looked for only once
+            return tf.size(tf.io.matching_files(file)) > 0
+
+        laps = tf.while_loop(held, lambda lap: [lap + 1.0], [tf.where(tf.reduce_max(wait) > 50.0, 0.0, -1e9)])
+        return tf.minimum(laps[0], 0.0) * 0.0
+
+    def shade(latents: Any, labels: Any, hold: str) -> Any:
+        if labels is not None:
+            return 100.0 * labels[:, 1]
+        with tf.control_dependencies([tf.debugging.assert_less(latents[:, 1], 50.0, "secret of the graph")]):
+            return 100.0 + 10.0 * latents[:, 0] + busy(latents[:, 2], hold)
+
+    def publish(root: Path, name: str, *, resolution: int = 4, labels: int = 0) -> int:
+        def generate(latents: Any, labels: Any = None) -> dict[str, Any]:
+            pixels = tf.cast(tf.clip_by_value(shade(latents, labels, str(root / ".hold")), 0.0, 255.0), tf.uint8)
+            return {"images": tf.tile(pixels[:, None, None, None], [1, resolution, resolution, 3])}
+
+        inputs = [tf.TensorSpec([None, 4], tf.float32, name="latents")]
+        if labels:
+            inputs.append(tf.TensorSpec([None, labels], tf.float32, name="labels"))
+        signature = tf.function(generate).get_concrete_function(*inputs)
+
+        def write(directory: Path) -> ModelMetadata:
+            tf.saved_model.save(tf.Module(), str(directory), signatures={"generate_uint8": signature})
+            names = tuple(f"label {number}" for number in range(labels))
+            provenance = {"source": "tests", "images_shown": 1200}
+            return ModelMetadata(4, resolution, 3, label_count=labels, label_names=names, provenance=provenance)
+
+        return ModelStore(root).publish(name, write)
+
+    return publish
+
+
+@pytest.fixture
+def hold(puppet_store: Path) -> Iterator[Path]:
+    """The file that keeps the device busy; unlink it to let the work go on."""
+    file = puppet_store / ".hold"
+    file.touch()
+    yield file
+    file.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def puppet_store(tmp_path_factory: pytest.TempPathFactory, publish_puppet: Publish) -> Path:
+    """Models `labelled`, `wide` (256x256), and `puppet` with versions 1 to 3, of which the newest is damaged."""
+    root = tmp_path_factory.mktemp("puppets")
+    for _ in range(3):
+        publish_puppet(root, "puppet")
+    publish_puppet(root, "labelled", labels=2)
+    publish_puppet(root, "wide", resolution=256)
+    (root / "puppet" / "3" / "saved_model.pb").write_bytes(b"damaged")
+    return root

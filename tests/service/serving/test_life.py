@@ -1,0 +1,125 @@
+"""The life of a real `progan serve` process, from its first line to its exit code."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from progan_protos.v1 import image_generator_pb2 as pb
+from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
+
+PROGAN = Path(sys.executable).with_name("progan")
+SERVICE = "progan.v1.ImageGeneratorService"
+PATIENCE_S = 120
+
+LISTENING = re.compile(r"listening: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+); loading models \.\.\.")
+
+
+class Served:
+    """A running `progan serve`."""
+
+    def __init__(self, store: Path, *options: str) -> None:
+        command = [PROGAN, "serve", "--store", store, "--port", "0", "--http-port", "0", *options]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
+        self._give_up.start()
+        found = LISTENING.fullmatch(self.line())
+        assert found
+        self.port = int(found[1])
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.stub = pb_grpc.ImageGeneratorServiceStub(self.channel)
+
+    def line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().rstrip("\n")
+
+    def health(self, service: str) -> str:
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        status = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S).status
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+    def begin_generate(self, *rows: tuple[float, ...]) -> Any:
+        values = np.array(rows, "<f4")
+        latents = pb.FloatMatrix(rows=len(rows), columns=values.shape[1], values=values.tobytes())
+        request = pb.GenerateRequest(latents=pb.Latents(vectors=latents), model=pb.ModelSelector(name="puppet"))
+        return self.stub.Generate.future(request, timeout=PATIENCE_S)
+
+    def end(self) -> None:
+        self.channel.close()
+        self.process.kill()
+        self.process.communicate()
+        self._give_up.cancel()
+
+
+@contextmanager
+def served(store: Path, *options: str) -> Iterator[Served]:
+    """A server that listens."""
+    server = Served(store, *options)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+def test_a_server_gets_ready_and_a_sigterm_finishes_its_calls_before_it_ends_well(
+    puppet_store: Path, hold: Path
+) -> None:
+    with served(puppet_store, "--model", "puppet", "--lame-duck-s", "0.2") as server:
+        assert server.health("") == "SERVING"
+        lines = [server.line() for _ in range(4)]
+        assert "model puppet version 3 cannot be served: " in lines[0]
+        for line, ready in zip(lines[1:], ("labelled version 1", "puppet version 2", "wide version 1"), strict=True):
+            assert line.startswith(f"ready: {ready}, ")
+        running = server.begin_generate((0, 0, 99, 0))
+        time.sleep(0.5)  # for it to arrive; it waits for the file
+        server.process.send_signal(signal.SIGTERM)
+        assert server.line() == "shutting down: 0.2 s of lame duck, then up to 20 s of draining"
+        hold.unlink()
+        assert running.result().images.count == 1
+        assert server.process.wait(PATIENCE_S) == 0
+        assert server.process.stderr
+        assert server.process.stderr.read() == ""
+
+
+def test_an_empty_store_is_alive_and_not_ready_and_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    with served(tmp_path, "--lame-duck-s", "600") as server:
+        assert server.line() == f"not ready: {tmp_path} holds no model that can be served"
+        assert (server.health(""), server.health(SERVICE)) == ("SERVING", "NOT_SERVING")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.line().startswith("shutting down: 600 s of lame duck")
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(PATIENCE_S) == 1
+
+
+def test_a_missing_store_is_bad_configuration_told_in_one_sentence(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [PROGAN, "serve", "--store", tmp_path / "gone"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ended.returncode == 78
+    assert ended.stderr == f"progan: {tmp_path}/gone: no such directory; a model store is a directory of models\n"
+    assert ended.stdout == ""
+
+
+def test_a_taken_port_is_a_failure_told_in_one_sentence(tmp_path: Path) -> None:
+    with served(tmp_path, "--lame-duck-s", "0") as server:
+        port = str(server.port)
+        ended = subprocess.run(
+            [PROGAN, "serve", "--store", tmp_path, "--port", port, "--http-port", "0"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    assert ended.returncode == 1
+    last_line = ended.stderr.splitlines()[-1]  # gRPC's own note may come before
+    assert last_line.startswith(f"progan: the gRPC port cannot be opened on 127.0.0.1:{port}: another program listens")

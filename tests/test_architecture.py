@@ -1,0 +1,50 @@
+"""What holds the house together and no single package can say of itself."""
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+WITHOUT_TENSORFLOW = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
+
+
+def test_the_client_depends_on_neither_tensorflow_nor_the_service() -> None:
+    names = {requirement.split(">")[0] for requirement in metadata.requires("progan-client") or []}
+    assert names == {
+        "googleapis-common-protos",
+        "grpcio",
+        "grpcio-health-checking",
+        "numpy",
+        "pillow",
+        "progan-protos",
+        "protobuf",
+    }
+    assert "tensorflow" not in (ROOT / "locks" / "client.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["cli", "config", "latents", "model_store", "data.build", "serving.batching", "serving.server", "data.dataset"],
+)
+def test_tensorflow_is_imported_only_where_it_is_used(module: str) -> None:
+    code = f"{WITHOUT_TENSORFLOW}import progan_service.{module}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("lock", ["client", "dev", "service-cpu", "service-gpu"])
+def test_locks_hold_hashes_and_name_no_package_host(lock: str) -> None:
+    text = (ROOT / "locks" / f"{lock}.txt").read_text()
+    assert "--hash=sha256:" in text
+    assert "://" not in text
+
+
+def test_cpu_locks_have_one_tensorflow_a_machine() -> None:
+    for lock in ("dev", "service-cpu"):
+        lines = (ROOT / "locks" / f"{lock}.txt").read_text().splitlines()
+        assert [line.split(" \\")[0] for line in lines if line.startswith("tensorflow") and "hub" not in line] == [
+            "tensorflow==2.21.0 ; platform_machine != 'AMD64' and platform_machine != 'x86_64'",
+            "tensorflow-cpu==2.21.0 ; platform_machine == 'AMD64' or platform_machine == 'x86_64'",
+        ]
