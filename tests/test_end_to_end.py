@@ -86,7 +86,8 @@ def test_a_trained_model_answers_with_pictures(store: Path, tmp_path: Path) -> N
         picture = tmp_path / "grid.png"
         command = [BIN / "progan-client", "generate", "--seed", "1", "--count", "4", "-o", picture, "--target", target]
         subprocess.run(list(map(str, command)), check=True, timeout=60, env={**os.environ, "PROGAN_TARGET": ""})
-        assert Image.open(picture).size == (16, 16)
+        with Image.open(picture) as grid:
+            assert grid.size == (16, 16)
 
 
 def test_its_provenance_tells_how_it_was_trained(store: Path) -> None:

@@ -141,8 +141,11 @@ class ModelStore:
             complete = replace(metadata, files=_hashes(incoming))
             (incoming / METADATA_FILE).write_text(complete.to_json())
             incoming.chmod(0o755)
-            _sync(incoming)
-            return self._rename_to_next(name, incoming)
+            for path in (*incoming.rglob("*"), incoming):
+                _sync(path)
+            version = self._rename_to_next(name, incoming)
+            _sync(self.root / name)
+            return version
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
 
@@ -178,10 +181,10 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(directory: Path) -> None:
-    for path in (*directory.rglob("*"), directory):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a directory, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

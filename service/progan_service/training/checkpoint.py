@@ -35,9 +35,19 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+    _sync(directory)
     for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
         old.unlink()
     return path
+
+
+def _sync(directory: Path) -> None:
+    """Make the rename outlast a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:

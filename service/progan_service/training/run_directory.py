@@ -7,7 +7,8 @@ from typing import Any
 from progan_service.config import ConfigError, RunConfig
 
 CONFIG_FILE = "config.json"
-MAY_CHANGE = {"training.total_kimg", "training.tick_kimg"}  # longer, or seen more often: the same run
+_PARTIAL = ".config.json"
+MAY_CHANGE = {"training.total_kimg", "training.tick_kimg", "dataset.licence"}  # still the same run
 
 
 def claim_run_directory(run: Path, config: RunConfig) -> None:
@@ -15,10 +16,10 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
     file = run / CONFIG_FILE
     if file.is_file():
         _require_same(run, read_run_config(run), config)
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+    elif run.exists() and (not run.is_dir() or any(entry.name != _PARTIAL for entry in run.iterdir())):
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     run.mkdir(parents=True, exist_ok=True)
-    partial = run / f".{CONFIG_FILE}"
+    partial = run / _PARTIAL
     partial.write_text(config.to_json())
     partial.replace(file)
 

@@ -1,0 +1,73 @@
+"""Real things made tiny, once for all tests: drawn faces of 8x8 pixels, a finished training run on them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
+from progan_service.data.dataset import Dataset
+from progan_service.data.demo import build_demo
+
+FACES = 48
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """48 drawn faces in the levels 4 and 8."""
+    directory = tmp_path_factory.mktemp("data") / "faces"
+    build_demo(directory, 8, FACES, seed=0, progress=lambda *_: None)
+    return Dataset.open(directory)
+
+
+@pytest.fixture(scope="session")
+def run_config() -> RunConfig:
+    """28 steps of 8 images: 4x4 to image 64, 8x8 fading in to 128 and stable to 224; a tick every 32 images."""
+    return RunConfig(
+        DatasetConfig("faces", FACES),
+        NetworkConfig(resolution=8, fmap_base=32, fmap_max=8),
+        TrainingConfig(stable_kimg=0.064, fade_kimg=0.064, total_kimg=0.224, tick_kimg=0.032, batch_sizes={4: 8}),
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    faces: Dataset,
+    run_config: RunConfig,
+    run_report: list[str],
+    run_progress: list[int],
+) -> Path:
+    """The directory of `run_config` trained to its end. To be read only: a test that changes it takes a copy."""
+    from progan_service.training.run_directory import claim_run_directory
+    from progan_service.training.trainer import train
+
+    run = tmp_path_factory.mktemp("runs") / "faces"
+    claim_run_directory(run, run_config)
+    assert train(
+        run,
+        run_config,
+        faces,
+        report=run_report.append,
+        progress=lambda done, _: run_progress.append(done),
+        stopping=lambda: False,
+    )
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_report() -> list[str]:
+    """What `finished_run` reported, a line a tick."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def run_progress() -> list[int]:
+    """Images that `finished_run` had shown after each step."""
+    return []
+
+
+@pytest.fixture
+def copied_run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of `finished_run` of one's own."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))

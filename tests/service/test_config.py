@@ -1,0 +1,188 @@
+"""Configuration refuses what cannot work, naming the field, the value and the rule."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progan_service.config import (
+    BatchingConfig,
+    ConfigError,
+    DatasetConfig,
+    NetworkConfig,
+    RunConfig,
+    ServerConfig,
+    TrainingConfig,
+    is_power_of_two,
+    resolutions_up_to,
+    training_values,
+)
+
+RUN = RunConfig(
+    DatasetConfig("faces", 1000, "CC0"),
+    NetworkConfig(resolution=32, fmap_base=1024, fmap_max=128),
+    TrainingConfig(batch_sizes={4: 32, 16: 16}, learning_rates={4: 0.001, 32: 0.0015}),
+)
+
+
+def test_powers_of_two() -> None:
+    assert [n for n in range(-2, 20) if is_power_of_two(n)] == [1, 2, 4, 8, 16]
+
+
+def test_resolutions_begin_at_four() -> None:
+    assert resolutions_up_to(32) == [4, 8, 16, 32]
+    assert resolutions_up_to(4) == [4]
+
+
+def test_feature_maps_of_the_papers_networks() -> None:
+    network = NetworkConfig(resolution=1024)
+    features = {r: network.features(r) for r in resolutions_up_to(1024)}
+    assert features == {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
+    assert network.latent_size == 512
+
+
+def test_feature_maps_of_a_smaller_network() -> None:
+    network = NetworkConfig(resolution=32, fmap_base=256, fmap_max=48)
+    assert [network.features(r) for r in (4, 8, 16, 32)] == [48, 48, 32, 16]
+    assert network.latent_size == 48
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resolution": 2}, "resolution is 2: must be a power of two from 4 to 1024"),
+        ({"resolution": 24}, "resolution is 24: must be a power of two from 4 to 1024"),
+        ({"resolution": 2048}, "resolution is 2048: must be a power of two from 4 to 1024"),
+        ({"resolution": 8, "channels": 2}, "channels is 2: must be 1 or 3"),
+        ({"resolution": 8, "label_size": -1}, "label_size is -1: must be 0 or more"),
+        ({"resolution": 8, "fmap_max": 0}, "fmap_max is 0: must be 1 or more"),
+        ({"resolution": 64, "fmap_base": 31}, "fmap_base is 31: must be at least 32 for 64x64 images"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        NetworkConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"seed": -1}, "seed is -1: must be 0 or more, and finite"),
+        ({"seed": 2**31}, r"seed is 2147483648: must be below 2\^31"),
+        ({"stable_kimg": 0}, r"stable_kimg is 0: must be 0.001 \(one image\) or more, and finite"),
+        ({"total_kimg": float("inf")}, r"total_kimg is inf: must be 0.001 \(one image\) or more, and finite"),
+        ({"tick_kimg": float("nan")}, r"tick_kimg is nan: must be 0.001 \(one image\) or more, and finite"),
+        ({"tick_kimg": 0.0004}, r"tick_kimg is 0.0004: must be 0.001 \(one image\) or more, and finite"),
+        ({"fade_kimg": -1}, "fade_kimg is -1: must be 0 or more, and finite"),
+        ({"ema_halflife_kimg": 0}, "ema_halflife_kimg is 0: must be above 0, and finite"),
+        ({"gp_target": 0}, "gp_target is 0: must be above 0, and finite"),
+        ({"gp_weight": float("nan")}, "gp_weight is nan: must be 0 or more, and finite"),
+        ({"adam_beta2": 1}, "adam_beta2 is 1: must lie between 0 and 1"),
+        ({"gp_reference": "image"}, "gp_reference is 'image': must be canvas or native"),
+        ({"mbstd_group_size": 0}, "mbstd_group_size is 0: must be 1 or more"),
+        ({"batch_sizes": {8: 16}}, "batch_sizes is {8: 16}: must give a value for resolution 4"),
+        ({"batch_sizes": {4: 16, 12: 8}}, "batch_sizes resolution is 12: must be a power of two"),
+        ({"batch_sizes": {4: 0}}, "batch_sizes at 4 is 0: must be above 0, and finite"),
+        (
+            {"batch_sizes": {4: 6}},
+            "batch_sizes at 4 is 6: must be a multiple of mbstd_group_size 4, or smaller than it",
+        ),
+        ({"learning_rates": {4: float("inf")}}, "learning_rates at 4 is inf: must be above 0, and finite"),
+    ],
+)
+def test_a_training_that_cannot_run_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        TrainingConfig(**values)
+
+
+def test_a_batch_smaller_than_the_stddev_group_is_one_group() -> None:
+    assert TrainingConfig(batch_sizes={4: 3}, mbstd_group_size=4).batch_sizes == {4: 3}
+
+
+def test_a_run_reads_back_as_it_was_written() -> None:
+    assert RunConfig.from_json(RUN.to_json()) == RUN
+
+
+def test_a_written_run_is_plain_json_that_a_person_can_read() -> None:
+    document = json.loads(RUN.to_json())
+    assert document["dataset"] == {"name": "faces", "image_count": 1000, "licence": "CC0"}
+    assert document["training"]["batch_sizes"] == {"4": 32, "16": 16}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"dataset": {}, "network": {}, "training": {}}',
+        json.dumps(asdict(RUN) | {"network": {"resolution": "32"}}),
+        json.dumps(asdict(RUN) | {"network": {"resolution": 32, "colour": "blue"}}),
+        json.dumps(asdict(RUN) | {"training": {"batch_sizes": {"four": 16}}}),
+        json.dumps(asdict(RUN) | {"training": {"batch_sizes": [16]}}),
+        json.dumps(asdict(RUN) | {"training": {"sedd": 1}}),
+    ],
+)
+def test_what_is_no_run_configuration_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="^not a run configuration: "):
+        RunConfig.from_json(text)
+
+
+def test_an_unknown_setting_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigError, match="^setting is 'sedd': must be one of adam_beta2, batch_sizes, .*, total_kimg$"
+    ):
+        training_values({"sedd": 1})
+
+
+def test_settings_left_out_stay_left_out() -> None:
+    assert training_values({"batch_sizes": {"4": 8}, "seed": 3}) == {"batch_sizes": {4: 8}, "seed": 3}
+
+
+def test_allowed_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:
+    assert BatchingConfig().allowed_batch_sizes == (1, 2, 4, 8, 16)
+    assert BatchingConfig(max_batch_size=12).allowed_batch_sizes == (1, 2, 4, 8, 12)
+    assert BatchingConfig(max_batch_size=1).allowed_batch_sizes == (1,)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_batch_size": 0}, "max_batch_size is 0: must be 1 or more"),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (4, 2, 8)},
+            r"allowed_batch_sizes is \(4, 2, 8\): must rise and end with max_batch_size 8",
+        ),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (1, 4)},
+            r"allowed_batch_sizes is \(1, 4\): must rise and end with max_batch_size 8",
+        ),
+        ({"max_queued_rows": 15}, "max_queued_rows is 15: must be at least max_batch_size 16"),
+    ],
+)
+def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        BatchingConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"port": 65536}, "port is 65536: must lie between 0 and 65535"),
+        ({"http_port": -1}, "http_port is -1: must lie between 0 and 65535"),
+        ({"port": 9000, "http_port": 9000}, "http_port is 9000: must differ from port"),
+        ({"max_images": 0}, "max_images is 0: must be 1 or more"),
+        ({"max_message_bytes": 1000}, "max_message_bytes is 1000: must be at least 4 MiB"),
+        ({"lame_duck_s": -1}, "lame_duck_s is -1: must be 0 or more"),
+        ({"drain_s": -0.5}, "drain_s is -0.5: must be 0 or more"),
+    ],
+)
+def test_a_server_that_cannot_listen_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}$"):
+        ServerConfig(Path("store"), **values)
+
+
+def test_both_ports_may_be_free_ones() -> None:
+    assert ServerConfig(Path("store"), port=0, http_port=0).http_port == 0

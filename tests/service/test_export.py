@@ -1,0 +1,211 @@
+"""A generator becomes a SavedModel that stands on its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+
+from progan_service.config import NetworkConfig
+from progan_service.export import export_generator
+from progan_service.latents import latents_from_seeds, seed_range
+from progan_service.model.networks import Generator
+from progan_service.model.pixels import to_uint8
+from progan_service.model_store import ModelStore, ModelStoreError
+
+GREY_LABELLED = NetworkConfig(resolution=8, channels=1, label_size=3, fmap_base=32, fmap_max=8)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    return ModelStore(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    """With a wide range of outputs, so that there is something to clip."""
+    keras.utils.set_random_seed(1)
+    return Generator(NetworkConfig(resolution=8, fmap_base=32, fmap_max=8))
+
+
+@pytest.fixture(scope="module")
+def version(store: ModelStore, generator: Generator) -> Path:
+    return store.path("faces", export_generator(generator, store, "faces", resolution=8, provenance={"source": "test"}))
+
+
+@pytest.fixture(scope="module")
+def loaded(version: Path) -> Any:
+    return tf.saved_model.load(str(version))
+
+
+@pytest.fixture(scope="module")
+def signatures(loaded: Any) -> dict[str, Any]:
+    return dict(loaded.signatures)
+
+
+@pytest.fixture(scope="module")
+def grey_labelled(store: ModelStore) -> tuple[Generator, Path]:
+    keras.utils.set_random_seed(2)
+    generator = Generator(GREY_LABELLED)
+    names = ("round", "square", "flat")
+    number = export_generator(generator, store, "grey", resolution=8, label_names=names, provenance={})
+    return generator, store.path("grey", number)
+
+
+def latents(count: int, size: int = 8) -> tf.Tensor:
+    return tf.constant(latents_from_seeds(seed_range(100, count), size))
+
+
+def picture(path: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(path))
+
+
+# Signatures
+
+
+def test_the_signatures(signatures: dict[str, Any]) -> None:
+    assert sorted(signatures) == ["differentiable", "generate_uint8", "serving_default"]
+    for signature in signatures.values():
+        (inputs,) = signature.structured_input_signature[1].values()
+        assert (inputs.name, inputs.dtype, inputs.shape.as_list()) == ("latents", tf.float32, [None, 8])
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("serving_default", tf.float32), ("generate_uint8", tf.uint8), ("differentiable", tf.float32)],
+)
+@pytest.mark.parametrize("count", [1, 5])
+def test_every_signature_gives_images(signatures: dict[str, Any], name: str, dtype: tf.DType, count: int) -> None:
+    images = signatures[name](latents=latents(count))["images"]
+    assert images.dtype == dtype
+    assert images.shape == (count, 8, 8, 3)
+
+
+def test_the_default_signature_clips_to_zero_and_one(signatures: dict[str, Any], generator: Generator) -> None:
+    images = signatures["serving_default"](latents=latents(50))["images"].numpy()
+    expected = np.clip((generator(latents(50), resolution=8).numpy() + 1) / 2, 0, 1)
+    np.testing.assert_allclose(images, expected, atol=1e-6)
+    assert (images.min(), images.max()) == (0, 1)
+
+
+def test_the_differentiable_signature_does_not_clip(signatures: dict[str, Any], generator: Generator) -> None:
+    images = signatures["differentiable"](latents=latents(50))["images"].numpy()
+    np.testing.assert_allclose(images, (generator(latents(50), resolution=8).numpy() + 1) / 2, atol=1e-6)
+    assert images.min() < 0
+    assert images.max() > 1
+
+
+def test_the_differentiable_signature_has_a_gradient(signatures: dict[str, Any]) -> None:
+    z = latents(2)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        brightness = tf.reduce_sum(signatures["differentiable"](latents=z)["images"])
+    gradient = tape.gradient(brightness, z)
+    assert gradient.shape == (2, 8)
+    assert np.abs(gradient).min() > 0
+
+
+def test_pixels_are_the_default_images_rounded(signatures: dict[str, Any]) -> None:
+    pixels = signatures["generate_uint8"](latents=latents(50))["images"].numpy()
+    images = signatures["serving_default"](latents=latents(50))["images"].numpy()
+    assert np.abs(images * 255 - pixels).max() < 0.501
+
+
+# What is published
+
+
+def test_metadata_tell_sizes_and_provenance(store: ModelStore, version: Path) -> None:
+    metadata = store.verify("faces", 1)
+    assert (metadata.latent_size, metadata.resolution, metadata.channels, metadata.label_count) == (8, 8, 3, 0)
+    assert metadata.provenance["source"] == "test"
+    assert metadata.provenance["exported_at"].endswith("+00:00")
+
+
+def test_golden_pictures_are_what_the_loaded_model_gives(
+    store: ModelStore, version: Path, signatures: dict[str, Any]
+) -> None:
+    golden = store.metadata("faces", 1).golden
+    assert golden == {str(seed): f"golden/seed-{seed}.png" for seed in (0, 1, 2, 3)}
+    z = tf.constant(latents_from_seeds(seed_range(0, 4), 8))
+    pixels = signatures["generate_uint8"](latents=z)["images"].numpy()
+    for seed, file in golden.items():
+        np.testing.assert_array_equal(picture(version / file), pixels[int(seed)])
+
+
+def test_every_file_is_listed_with_its_hash(store: ModelStore, version: Path) -> None:
+    listed = store.metadata("faces", 1).files
+    assert {"saved_model.pb", "variables/variables.index", "golden/seed-0.png"} < listed.keys()
+    found = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
+    assert found == {*listed, "progan.json"}
+
+
+def test_the_same_generator_again_is_the_next_version(store: ModelStore, generator: Generator, version: Path) -> None:
+    assert export_generator(generator, store, "again", resolution=8, provenance={}) == 1
+    assert export_generator(generator, store, "again", resolution=8, provenance={}) == 2
+
+
+def test_a_bad_name_is_refused(store: ModelStore, generator: Generator) -> None:
+    with pytest.raises(ModelStoreError, match="model name is '../faces'"):
+        export_generator(generator, store, "../faces", resolution=8, provenance={})
+
+
+# Other generators
+
+
+def test_in_the_middle_of_a_fade_the_blend_is_kept(store: ModelStore, generator: Generator) -> None:
+    number = export_generator(generator, store, "fading", resolution=8, alpha=0.25, provenance={})
+    model = tf.saved_model.load(str(store.path("fading", number)))
+    expected = to_uint8(generator(latents(4), resolution=8, alpha=tf.constant(0.25)))
+    np.testing.assert_array_equal(model.signatures["generate_uint8"](latents=latents(4))["images"], expected)
+
+
+def test_at_an_early_stage_images_are_small(store: ModelStore, generator: Generator) -> None:
+    number = export_generator(generator, store, "early", resolution=4, provenance={})
+    model = tf.saved_model.load(str(store.path("early", number)))
+    assert model.signatures["generate_uint8"](latents=latents(2))["images"].shape == (2, 4, 4, 3)
+    assert store.metadata("early", number).resolution == 4
+    assert picture(store.path("early", number) / "golden" / "seed-0.png").shape == (4, 4, 3)
+
+
+def test_a_grey_labelled_generator(store: ModelStore, grey_labelled: tuple[Generator, Path]) -> None:
+    generator, version = grey_labelled
+    metadata = store.verify("grey", 1)
+    assert (metadata.channels, metadata.label_count, metadata.label_names) == (1, 3, ("round", "square", "flat"))
+
+    model = tf.saved_model.load(str(version))
+    labels = tf.one_hot([0, 1, 2], 3)
+    expected = to_uint8(generator(latents(3), labels, resolution=8))
+    made = model.signatures["generate_uint8"](latents=latents(3), labels=labels)["images"]
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_golden_pictures_of_a_labelled_generator_show_the_first_label(grey_labelled: tuple[Generator, Path]) -> None:
+    generator, version = grey_labelled
+    z = tf.constant(latents_from_seeds(seed_range(3, 1), 8))
+    expected = to_uint8(generator(z, tf.constant([[1.0, 0.0, 0.0]]), resolution=8))
+    np.testing.assert_array_equal(picture(version / "golden" / "seed-3.png"), expected[0, :, :, 0])
+
+
+PLAIN_TENSORFLOW = """
+import sys
+sys.modules["progan_service"] = sys.modules["keras"] = None  # importing them fails
+import numpy as np
+import tensorflow as tf
+generate = tf.saved_model.load(sys.argv[1]).signatures["generate_uint8"]
+np.save(sys.argv[3], generate(latents=tf.constant(np.load(sys.argv[2])))["images"])
+"""
+
+
+def test_plain_tensorflow_is_enough_to_load_it(version: Path, signatures: dict[str, Any], tmp_path: Path) -> None:
+    z, pixels = tmp_path / "latents.npy", tmp_path / "pixels.npy"
+    np.save(z, latents(3))
+    command = [sys.executable, "-c", PLAIN_TENSORFLOW, version, z, pixels]
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-2000:]
+    np.testing.assert_array_equal(np.load(pixels), signatures["generate_uint8"](latents=latents(3))["images"])

@@ -1,0 +1,87 @@
+"""A run directory belongs to one configuration."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progan_service.config import ConfigError, DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
+from progan_service.training.run_directory import claim_run_directory, read_run_config
+
+CONFIG = RunConfig(
+    DatasetConfig("faces", 1000),
+    NetworkConfig(resolution=32, fmap_base=1024, fmap_max=128),
+    TrainingConfig(total_kimg=100, batch_sizes={4: 32, 16: 16}),
+)
+
+
+def with_training(**values: Any) -> RunConfig:
+    return replace(CONFIG, training=replace(CONFIG.training, **values))
+
+
+def test_a_new_run_keeps_its_configuration_beside_itself(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "first"
+    claim_run_directory(run, CONFIG)
+    assert [path.name for path in run.iterdir()] == ["config.json"]
+    assert read_run_config(run) == CONFIG
+
+
+def test_an_empty_directory_can_become_a_run(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    assert read_run_config(tmp_path) == CONFIG
+
+
+def test_the_same_configuration_goes_on(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    (tmp_path / "checkpoints").mkdir()
+    claim_run_directory(tmp_path, CONFIG)
+    assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_a_run_may_become_longer_and_tick_more_often(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    claim_run_directory(tmp_path, with_training(total_kimg=200, tick_kimg=1))
+    assert read_run_config(tmp_path).training.total_kimg == 200
+    assert read_run_config(tmp_path).training.tick_kimg == 1
+
+
+def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    other = replace(with_training(seed=7, batch_sizes={4: 32, 16: 8}), network=replace(CONFIG.network, fmap_max=64))
+    with pytest.raises(ConfigError) as caught:
+        claim_run_directory(tmp_path, other)
+    assert str(caught.value) == (
+        f"{tmp_path}: began with another configuration: network.fmap_max was 128, is 64; "
+        "training.batch_sizes.16 was 16, is 8; training.seed was 0, is 7"
+    )
+    assert read_run_config(tmp_path) == CONFIG
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    with pytest.raises(ConfigError, match="dataset.image_count was 1000, is 999$"):
+        claim_run_directory(tmp_path, replace(CONFIG, dataset=DatasetConfig("faces", 999)))
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("chapter one")
+    with pytest.raises(
+        ConfigError, match=f"^{tmp_path}: exists and is not a training run; give a new or empty directory$"
+    ):
+        claim_run_directory(tmp_path, CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(ConfigError, match="/file: exists and is not a training run"):
+        claim_run_directory(file, CONFIG)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"\xff\xfe"])
+def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=f"^{tmp_path}/config.json: "):
+        claim_run_directory(tmp_path, CONFIG)

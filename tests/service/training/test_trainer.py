@@ -1,0 +1,222 @@
+"""A real run from 4x4 to 8x8 on drawn faces: what it goes through, what it leaves, how it stops and goes on."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from progan_service.config import RunConfig, TrainingConfig
+from progan_service.data.dataset import Dataset
+from progan_service.training.checkpoint import CheckpointError, read_checkpoint
+from progan_service.training.schedule import Phase
+from progan_service.training.trainer import load_batch, train
+
+LINE = re.compile(
+    r"kimg (?P<done>\S+)/0\.2  (?P<stage>\S+)  alpha (?P<alpha>\S+)  "
+    r"D \S+  penalty \S+  distance \S+  G \S+  \S+ images/s"
+)
+
+
+def go(run: Path, config: RunConfig, dataset: Dataset, stop_at: int | None = None) -> tuple[bool, list[str]]:
+    """Train until the end or until `stop_at` images were shown: whether it ended, and what was reported."""
+    shown, report = [0], list[str]()
+    finished = train(
+        run,
+        config,
+        dataset,
+        report=report.append,
+        progress=lambda done, _: shown.append(done),
+        stopping=lambda: stop_at is not None and shown[-1] >= stop_at,
+    )
+    return finished, report
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+# A finished run
+
+
+def test_every_step_shows_a_batch(finished_run: Path, run_progress: list[int]) -> None:
+    assert run_progress == list(range(8, 225, 8))
+
+
+def test_it_stabilises_fades_and_stabilises_again(finished_run: Path, run_report: list[str]) -> None:
+    lines = [LINE.fullmatch(line) for line in run_report]
+    assert [line and (line["stage"], line["alpha"]) for line in lines] == [
+        ("4x4", "1.00"),
+        ("4x4", "1.00"),
+        ("8x8", "0.38"),
+        ("8x8", "0.88"),
+        ("8x8", "1.00"),
+        ("8x8", "1.00"),
+        ("8x8", "1.00"),
+    ]
+
+
+def test_the_newest_two_checkpoints_are_left(finished_run: Path) -> None:
+    assert names_in(finished_run / "checkpoints") == ["images-000000192.npz", "images-000000224.npz"]
+
+
+def test_every_tick_leaves_a_grid(finished_run: Path) -> None:
+    ticks = range(32, 225, 32)
+    assert names_in(finished_run / "grids") == [*(f"fakes-{n:09d}.png" for n in ticks), "reals.png"]
+
+
+def test_grids_of_every_stage_have_one_size(finished_run: Path) -> None:
+    pictures = [np.asarray(Image.open(path)) for path in (finished_run / "grids").iterdir()]
+    assert {picture.shape for picture in pictures} == {(32, 64, 3)}  # four rows of eight images of 8x8
+
+
+def test_the_grid_of_a_small_stage_is_drawn_in_blocks(finished_run: Path) -> None:
+    grid = np.asarray(Image.open(finished_run / "grids" / "fakes-000000032.png"))
+    np.testing.assert_array_equal(grid[::2, ::2].repeat(2, axis=0).repeat(2, axis=1), grid)
+
+
+def test_reals_are_shown_as_they_are(finished_run: Path, faces: Dataset) -> None:
+    grid = np.asarray(Image.open(finished_run / "grids" / "reals.png"))
+    originals = {image.tobytes() for image in faces.images(np.arange(48), 8)}
+    cells = grid.reshape(4, 8, 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(32, 8, 8, 3)
+    assert len({cell.tobytes() for cell in cells} & originals) == 32
+
+
+def test_tensorboard_can_read_the_scalars(finished_run: Path) -> None:
+    (events,) = (finished_run / "tensorboard").iterdir()
+    scalars: dict[str, dict[int, float]] = {}
+    for record in tf.data.TFRecordDataset(str(events)):
+        event = tf.compat.v1.Event.FromString(record.numpy())
+        for value in event.summary.value:
+            scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    assert scalars["schedule/resolution"] == {32: 4, 64: 4, 96: 8, 128: 8, 160: 8, 192: 8, 224: 8}
+    assert scalars["schedule/alpha"] == {32: 1, 64: 1, 96: 0.375, 128: 0.875, 160: 1, 192: 1, 224: 1}
+    assert scalars["loss/D_skipped"] == dict.fromkeys(range(32, 225, 32), 0)
+    assert {"loss/D", "loss/G", "loss/penalty", "loss/distance", "speed/images_per_s"} < scalars.keys()
+
+
+def test_the_average_has_left_its_beginning(finished_run: Path) -> None:
+    before, after = map(read_checkpoint, sorted((finished_run / "checkpoints").iterdir()))
+    name = "4x4/dense/kernel"
+    ema_step = np.abs(after[f"generator_ema/{name}"] - before[f"generator_ema/{name}"]).max()
+    generator_step = np.abs(after[f"generator/{name}"] - before[f"generator/{name}"]).max()
+    assert 0 < ema_step < generator_step
+
+
+def test_adam_began_afresh_with_the_last_stage(finished_run: Path) -> None:
+    arrays = read_checkpoint(finished_run / "checkpoints" / "images-000000224.npz")
+    assert int(arrays["generator_adam/iteration"]) == 12  # (224 - 128) / 8, of 28 steps
+    assert arrays["stage"].tolist() == [8, 0]
+
+
+# Batches
+
+
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_an_epoch_shows_every_image_once(faces: Dataset, resolution: int) -> None:
+    phase = Phase(resolution, 1.0, 8, 0.001)
+    batches = [load_batch(faces, TrainingConfig(), start, phase) for start in range(0, 48, 8)]
+    shown = sorted(image.tobytes() for image in np.concatenate(batches))
+    assert shown == sorted(image.tobytes() for image in faces.images(np.arange(48), resolution))
+
+
+def test_a_batch_depends_on_images_shown_alone(faces: Dataset) -> None:
+    small, large = Phase(8, 1.0, 4, 0.001), Phase(8, 1.0, 8, 0.001)
+    together = load_batch(faces, TrainingConfig(seed=3), 40, large)
+    np.testing.assert_array_equal(load_batch(faces, TrainingConfig(seed=3), 44, small), together[4:])
+
+
+def test_another_seed_shows_another_order(faces: Dataset) -> None:
+    phase = Phase(8, 1.0, 8, 0.001)
+    one, other = (load_batch(faces, TrainingConfig(seed=seed), 0, phase) for seed in (1, 2))
+    assert not np.array_equal(one, other)
+
+
+def test_mirroring_turns_some_images_left_to_right(faces: Dataset) -> None:
+    phase = Phase(8, 1.0, 48, 0.001)
+    plain = load_batch(faces, TrainingConfig(), 0, phase)
+    mirrored = load_batch(faces, TrainingConfig(mirror=True), 0, phase)
+    turned = [np.array_equal(after, before[:, ::-1]) for before, after in zip(plain, mirrored, strict=True)]
+    kept = [np.array_equal(after, before) for before, after in zip(plain, mirrored, strict=True)]
+    assert all(a or b for a, b in zip(turned, kept, strict=True))
+    assert 10 < sum(turned) < 38
+
+
+# Stopping and going on
+
+
+def test_stopping_saves_and_going_on_begins_there(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
+    finished, report = go(tmp_path, run_config, faces, stop_at=24)
+    assert not finished
+    assert report == []  # before the first tick
+    assert names_in(tmp_path / "checkpoints") == ["images-000000024.npz"]
+
+    finished, report = go(tmp_path, replace(run_config, training=replace(run_config.training, total_kimg=0.04)), faces)
+    assert finished
+    assert report[0] == f"going on from {tmp_path}/checkpoints/images-000000024.npz"
+    assert [line.split("  ")[0] for line in report[1:]] == ["kimg 0.0/0.0", "kimg 0.0/0.0"]
+    assert names_in(tmp_path / "checkpoints") == ["images-000000032.npz", "images-000000040.npz"]
+
+
+def test_a_finished_run_has_nothing_left_to_do(copied_run: Path, run_config: RunConfig, faces: Dataset) -> None:
+    newest = copied_run / "checkpoints" / "images-000000224.npz"
+    assert go(copied_run, run_config, faces) == (True, [f"going on from {newest}"])
+
+
+def test_a_damaged_newest_checkpoint_is_an_error_and_the_one_before_goes_on(
+    copied_run: Path, run_config: RunConfig, faces: Dataset
+) -> None:
+    newest = copied_run / "checkpoints" / "images-000000224.npz"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="images-000000224.npz: .*; remove it to go on from the one before"):
+        go(copied_run, run_config, faces)
+
+    newest.unlink()
+    finished, report = go(copied_run, run_config, faces)
+    assert finished
+    assert report[0].endswith("images-000000192.npz")
+
+
+KILLED_AND_WHOLE = """
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from progan_service.config import RunConfig
+from progan_service.data.dataset import Dataset
+from progan_service.training.trainer import train
+
+root, config, dataset = Path(sys.argv[1]), RunConfig.from_json(sys.argv[2]), Dataset.open(Path(sys.argv[3]))
+tf.config.experimental.enable_op_determinism()
+
+def leave_a_copy(images_shown, _):
+    if images_shown == 104:  # as a kill would leave it: one step after the checkpoint in the middle of the fade
+        shutil.copytree(root / "whole", root / "killed")
+
+assert train(root / "whole", config, dataset, report=print, progress=leave_a_copy, stopping=lambda: False)
+assert train(root / "killed", config, dataset, report=print, progress=lambda *_: None, stopping=lambda: False)
+
+whole, killed = (np.load(root / run / "checkpoints" / "images-000000144.npz") for run in ("whole", "killed"))
+assert whole.files == killed.files
+different = [name for name in whole.files if whole[name].tobytes() != killed[name].tobytes()]
+assert not different, different
+"""
+
+
+def test_a_killed_run_ends_with_the_weights_of_a_whole_one(
+    tmp_path: Path, run_config: RunConfig, faces: Dataset
+) -> None:
+    # In a process of its own: TensorFlow's determinism cannot be switched off again.
+    config = replace(run_config, training=replace(run_config.training, total_kimg=0.144))
+    command = [sys.executable, "-c", KILLED_AND_WHOLE, tmp_path, config.to_json(), faces.directory]
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert f"going on from {tmp_path}/killed/checkpoints/images-000000096.npz" in result.stdout
