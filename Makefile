@@ -31,6 +31,7 @@ check: .venv/ready
 	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x py.typed build/stubs/progan_protos/v1 protos/progan_protos/v1
 	$(BIN)/pytest -m check
 
+bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/serving.py

@@ -151,7 +151,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         batching=BatchingConfig(max_batch_size=arguments.max_batch_size, max_queued_rows=arguments.max_queued_rows),
     )
     try:
-        asyncio.run(serve(config, lambda line: print(line, flush=True)))
+        asyncio.run(serve(config, announce=_say))
     except ListenError as error:
         print(f"progan: {error}", file=sys.stderr)
         return exit_codes.FAILED
@@ -294,7 +294,7 @@ def _train(arguments: argparse.Namespace) -> int:
             arguments.run_directory,
             config,
             dataset,
-            report=lambda line: print(line, flush=True),
+            report=_say,
             progress=lambda done, total: progress("training", done, total),
             stopping=lambda: bool(stopped),
         )
@@ -405,6 +405,14 @@ def _models(arguments: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return exit_codes.DONE
+
+
+def _say(line: str) -> None:
+    """Print a line of long work, which goes on when nobody reads it any more."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -44,6 +44,7 @@ def served_s() -> float:
             client.wait_until_ready(timeout_s=120)
         elapsed = time.monotonic() - started
         process.terminate()
+        process.communicate()
     return elapsed
 
 

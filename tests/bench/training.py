@@ -2,13 +2,16 @@
 
 import time
 
-import tensorflow as tf
-
 from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig, training_values
+from progan_service.tensorflow_import import import_tensorflow
 from progan_service.training.presets import load_preset
-from progan_service.training.schedule import GrowthSchedule, Phase
-from progan_service.training.state import TrainingState
-from progan_service.training.step import compile_step
+
+import_tensorflow()
+import tensorflow as tf  # noqa: E402
+
+from progan_service.training.schedule import GrowthSchedule, Phase  # noqa: E402
+from progan_service.training.state import TrainingState  # noqa: E402
+from progan_service.training.step import compile_step  # noqa: E402
 
 RESOLUTION = 64
 SECONDS = 5.0

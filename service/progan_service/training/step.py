@@ -26,6 +26,8 @@ class Draw(IntEnum):
 
 def compile_step(state: TrainingState, config: RunConfig, phase: Phase) -> Step:
     """The step of a stage; alpha and the learning rate vary inside it without tracing again."""
+    # This optimization fails, loudly, on the second gradient of the penalty.
+    tf.config.optimizer.set_experimental_options({"remapping": False})
     network, training = config.network, config.training
     batch, resolution, fading = phase.batch_size, phase.resolution, phase.fading
     canvas_scale = resolution / network.resolution if training.gp_reference == "canvas" else 1.0

@@ -46,9 +46,6 @@ def train(
     stopping    asked after every step; once it says True, everything is saved and False returned
     Raises CheckpointError when the run's newest checkpoint is damaged or belongs to another network.
     """
-    tf.config.optimizer.set_experimental_options(
-        {"remapping": False}
-    )  # fails, loudly, on the penalty's second gradient
     schedule = GrowthSchedule(config.training, config.network.resolution)
     total_images, tick_images = round(config.training.total_kimg * 1000), round(config.training.tick_kimg * 1000)
     state = TrainingState.fresh(config)
