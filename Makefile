@@ -15,7 +15,7 @@ help:
 	@echo "make locks    resolve the locked versions again"
 
 serve: .venv/ready
-	@$(BIN)/progan serve
+	@$(BIN)/progan serve --lame-duck-s 0
 
 test: .venv/ready
 	$(BIN)/pytest

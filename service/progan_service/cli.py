@@ -1,27 +1,17 @@
-"""The `progan` command; the only reader of arguments and environment.
-
-Commands import what they need when they run: `progan --help` takes no TensorFlow.
-"""
+"""The `progan` command: its arguments, and how it ends. The only reader of arguments and environment."""
 
 import argparse
-import asyncio
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from progan_service import exit_codes
-from progan_service.config import BatchingConfig, ConfigError, ServerConfig, TrainingConfig
+from progan_service import commands, exit_codes
+from progan_service.config import BatchingConfig, ServerConfig
 from progan_service.errors import BadInputError
-from progan_service.tensorflow_import import import_tensorflow
-
-if TYPE_CHECKING:
-    from progan_service.config import RunConfig
-    from progan_service.data.dataset import Dataset
+from progan_service.training.presets import preset_names
 
 BUNDLED_STORE = Path(__file__).parent / "bundled"
 
@@ -53,30 +43,32 @@ def parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done; 1 failed; 2 usage; 75 stopped by a signal with all work saved, run again to go on; "
         "78 bad configuration or data, running again will not help",
     )
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add_serve(commands)
-    _add_dataset(commands)
-    _add_train(commands)
-    _add_export(commands)
-    _add_models(commands)
+    subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_serve(subparsers)
+    _add_dataset(subparsers)
+    _add_train(subparsers)
+    _add_export(subparsers)
+    _add_models(subparsers)
     return root
 
 
-Commands = Any  # argparse has no public name for what add_subparsers returns
+Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 
-def _add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str) -> Any:
-    command = commands.add_parser(name, help=help, description=description)
+def _add(
+    subparsers: Subparsers, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str
+) -> Any:
+    command = subparsers.add_parser(name, help=help, description=description)
     command.set_defaults(run=run)
     return command
 
 
-def _add_serve(commands: Commands) -> None:
+def _add_serve(subparsers: Subparsers) -> None:
     defaults, batching = ServerConfig(BUNDLED_STORE), BatchingConfig()
     command = _add(
-        commands,
+        subparsers,
         "serve",
-        _serve,
+        commands.serve,
         "serve the models of a store over gRPC",
         "Serve the newest version of every model of a store. Ends on SIGTERM or Ctrl-C: first it says not ready and "
         "serves on (lame duck), then it refuses new work and finishes what is in flight (drain); a second signal ends "
@@ -136,35 +128,13 @@ def _add_serve(commands: Commands) -> None:
     )
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    from progan_service.serving.server import ListenError, serve
-
-    config = ServerConfig(
-        store=arguments.store,
-        default_model=arguments.model,
-        host=arguments.host,
-        port=arguments.port,
-        http_port=arguments.http_port,
-        max_images=arguments.max_images,
-        lame_duck_s=arguments.lame_duck_s,
-        drain_s=arguments.drain_s,
-        batching=BatchingConfig(max_batch_size=arguments.max_batch_size, max_queued_rows=arguments.max_queued_rows),
-    )
-    try:
-        asyncio.run(serve(config, announce=_say))
-    except ListenError as error:
-        print(f"progan: {error}", file=sys.stderr)
-        return exit_codes.FAILED
-    return exit_codes.DONE
-
-
-def _add_dataset(commands: Commands) -> None:
-    dataset = commands.add_parser("dataset", help="make training data", description="Make training data.")
+def _add_dataset(subparsers: Subparsers) -> None:
+    dataset = subparsers.add_parser("dataset", help="make training data", description="Make training data.")
     kinds = dataset.add_subparsers(title="commands", metavar="COMMAND", required=True)
     build = _add(
         kinds,
         "build",
-        _dataset_build,
+        commands.build_dataset,
         "from a folder, zip or tar of images",
         "Make a dataset of multi-resolution TFRecords from images of any size. Everything is checked first; a broken "
         "or too small image is named, and nothing half-written is left.",
@@ -181,7 +151,7 @@ def _add_dataset(commands: Commands) -> None:
     demo = _add(
         kinds,
         "demo",
-        _dataset_demo,
+        commands.draw_dataset,
         "of drawn faces, without any download",
         "Draw a labelled dataset of simple faces; attributes.csv beside it tells the attributes of each.",
     )
@@ -196,36 +166,11 @@ def _add_dataset(commands: Commands) -> None:
     )
 
 
-def _dataset_build(arguments: argparse.Namespace) -> int:
-    from progan_service.data.build import build_dataset
-
-    import_tensorflow()
-    with _progress_bars() as progress:
-        summary = build_dataset(arguments.source, arguments.out, arguments.resolution, arguments.fit, progress)
-    size = f"{summary.resolution}x{summary.resolution}"
-    print(
-        f"{summary.directory}: {summary.image_count} images, 4x4 to {size}; {summary.ignored_count} other files ignored"
-    )
-    return exit_codes.DONE
-
-
-def _dataset_demo(arguments: argparse.Namespace) -> int:
-    from progan_service.data.demo import build_demo
-
-    import_tensorflow()
-    with _progress_bars() as progress:
-        build_demo(arguments.out, arguments.resolution, arguments.count, arguments.seed, progress, arguments.label)
-    print(f"{arguments.out}: {arguments.count} faces, 4x4 to {arguments.resolution}x{arguments.resolution}")
-    return exit_codes.DONE
-
-
-def _add_train(commands: Commands) -> None:
-    from progan_service.training.presets import preset_names
-
+def _add_train(subparsers: Subparsers) -> None:
     command = _add(
-        commands,
+        subparsers,
         "train",
-        _train,
+        commands.train,
         "train a model, or go on with a run",
         "Train a Progressive GAN. Running the same command again goes on from the newest checkpoint. Amounts are in "
         "kimg, thousands of real images shown. Values given here override the preset's.",
@@ -275,56 +220,6 @@ def _add_train(commands: Commands) -> None:
     other.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="show images mirrored half of the time")
 
 
-def _train(arguments: argparse.Namespace) -> int:
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopped.append(number))
-
-    from progan_service.data.dataset import Dataset
-    from progan_service.training.run_directory import claim_run_directory
-
-    dataset = Dataset.open(arguments.data)
-    config = _run_config(arguments, dataset)
-    claim_run_directory(arguments.run_directory, config)
-    import_tensorflow()
-    from progan_service.training.trainer import train
-
-    with _progress_bars(transient=True) as progress:
-        finished = train(
-            arguments.run_directory,
-            config,
-            dataset,
-            report=_say,
-            progress=lambda done, total: progress("training", done, total),
-            stopping=lambda: bool(stopped),
-        )
-    if not finished:
-        print("stopped by a signal; everything is saved, the same command goes on")
-        return exit_codes.PREEMPTED
-    print(f"done: progan export {arguments.run_directory} --store DIR --name NAME makes it servable")
-    return exit_codes.DONE
-
-
-def _run_config(arguments: argparse.Namespace, dataset: "Dataset") -> "RunConfig":
-    from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, training_values
-    from progan_service.training.presets import load_preset
-
-    preset = load_preset(arguments.preset)
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
-    network = preset["network"] | {n: given[n] for n in ("fmap_base", "fmap_max") if n in given}
-    settings = TrainingConfig.__dataclass_fields__.keys()
-    training = training_values(preset["training"]) | {n: given[n] for n in settings if n in given}
-    resolution = given.get("resolution", dataset.resolution)
-    if resolution > dataset.resolution:
-        raise ConfigError(f"resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
-    licence = (dataset.manifest and dataset.manifest.license_text) or ""
-    return RunConfig(
-        DatasetConfig(dataset.name, dataset.count, licence),
-        NetworkConfig(resolution=resolution, channels=dataset.channels, **network),
-        TrainingConfig(**training),
-    )
-
-
 def _by_resolution(number: type[int] | type[float]) -> Callable[[str], dict[int, Any]]:
     """Parses "16" and "4:32,16:16" into values by resolution."""
 
@@ -337,11 +232,11 @@ def _by_resolution(number: type[int] | type[float]) -> Callable[[str], dict[int,
     return parse
 
 
-def _add_export(commands: Commands) -> None:
+def _add_export(subparsers: Subparsers) -> None:
     command = _add(
-        commands,
+        subparsers,
         "export",
-        _export,
+        commands.export,
         "make a run's generator servable",
         "Publish the averaged generator of a run's newest checkpoint as the next version of a model.",
     )
@@ -350,85 +245,14 @@ def _add_export(commands: Commands) -> None:
     command.add_argument("--name", required=True, help="name of the model")
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    from progan_service.model_store import ModelStore, check_model_name
-
-    check_model_name(arguments.name)
-
-    import_tensorflow()
-    from progan_service.export import export_generator
-    from progan_service.sources.checkpoint import load_run
-
-    trained = load_run(arguments.source)
-    arguments.store.mkdir(parents=True, exist_ok=True)
-    store = ModelStore(arguments.store)
-    version = export_generator(
-        trained.generator,
-        store,
-        arguments.name,
-        resolution=trained.resolution,
-        alpha=trained.alpha,
-        provenance=trained.provenance,
-    )
-    size = f"{trained.resolution}x{trained.resolution}"
-    print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}")
-    return exit_codes.DONE
-
-
-def _add_models(commands: Commands) -> None:
+def _add_models(subparsers: Subparsers) -> None:
     command = _add(
-        commands, "models", _models, "list the models of a store", "List the models of a store, newest version first."
+        subparsers,
+        "models",
+        commands.list_models,
+        "list the models of a store",
+        "List the models of a store, newest version first.",
     )
     command.add_argument(
         "--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to list (the bundled model)"
     )
-
-
-def _models(arguments: argparse.Namespace) -> int:
-    from progan_service.model_store import ModelStore, ModelStoreError
-
-    store = ModelStore(arguments.store)
-    rows = [("MODEL", "VERSION", "SIZE", "LATENT", "KIMG", "EXPORTED", "DIGEST")]
-    for name in store.models():
-        for version in store.versions(name):
-            try:
-                metadata = store.metadata(name, version)
-            except ModelStoreError as error:
-                rows.append((name, str(version), "", "", "", "", f"cannot be served: {error}"))
-                continue
-            made = metadata.provenance
-            kimg = f"{made['images_shown'] / 1000:.1f}" if "images_shown" in made else ""
-            size = f"{metadata.resolution}x{metadata.resolution}x{metadata.channels}"
-            exported = str(made.get("exported_at", ""))[:10]
-            rows.append((name, str(version), size, str(metadata.latent_size), kimg, exported, metadata.digest[:19]))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return exit_codes.DONE
-
-
-def _say(line: str) -> None:
-    """Print a line of long work, which goes on when nobody reads it any more."""
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _progress_bars(transient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback (stage, done, total) that draws one bar a stage, on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=transient, disable=not console.is_terminal) as bars:
-        stages: dict[str, Any] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
-            bars.update(stages[stage], completed=done)
-
-        yield progress
