@@ -86,7 +86,7 @@ class Settings:
     token: str
 
     def __post_init__(self) -> None:
-        if not self.target:
+        if ":" not in self.target:  # gRPC would take port 443
             raise ArgumentError("target", "must be HOST:PORT", self.target)
         if not (self.token.isascii() and self.token.isprintable()):
             raise ArgumentError("token", "must be printable ASCII", "a text that is not")  # a secret is not repeated

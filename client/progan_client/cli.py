@@ -169,7 +169,11 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
         "--quality", metavar="N", type=_number(int, 1, 100), help=f"1 to 100, for JPEG and WebP ({DEFAULT_QUALITY})"
     )
     group.add_argument(
-        "--scale", metavar="N", type=_number(int, 1), default=1, help="draw each pixel as N x N, for small images (1)"
+        "--scale",
+        metavar="N",
+        type=_number(int, 1, 64),
+        default=1,
+        help="draw each pixel as N x N, for small images (1)",
     )
 
 

@@ -25,12 +25,17 @@ from progan_client.images import (
 )
 from progan_client.models import Model, ModelVersion, ServedModel
 
+MAX_IN_ONE_PICTURE = 10_000
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
 def generate(client: Client, args: argparse.Namespace) -> int:
     """Images in one picture, or each in a file of its own."""
     path, each = _destination(args, folder_stem="image")
+    if not each and (args.count or 1) > MAX_IN_ONE_PICTURE:
+        raise ArgumentError(
+            "--count", f"must be at most {MAX_IN_ONE_PICTURE} in one picture; FOLDER/ takes any number", args.count
+        )
     quality = _quality(args, path)
     encoding = encoding_of(path.suffix) if each and args.scale == 1 else "raw"  # drawn on here: travels as pixels
     parts = client.stream(
@@ -138,7 +143,10 @@ def _destination(args: argparse.Namespace, *, folder_stem: str, moving: bool = F
         raise ArgumentError("--format", "is for -o FOLDER/, a file's suffix is its own", args.format)
     else:
         each = args.each
-    _ = animation_format(path) if moving and not each else encoding_of(path.suffix)
+    try:
+        _ = animation_format(path) if moving and not each else encoding_of(path.suffix)
+    except ArgumentError as error:
+        raise ArgumentError("--output", f"{error.rule}, or end in / for a folder", args.output) from error
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     if not os.access(path if path.exists() and not each else path.parent, os.W_OK):
@@ -157,7 +165,9 @@ def _quality(args: argparse.Namespace, path: Path) -> int:
 def _write_each(parts: Iterable[GeneratedImages], path: Path, scale: int, quality: int) -> None:
     """Each image to its own numbered file, as it comes."""
     count = 0
+    seeds: list[int] = []
     for part in parts:
+        seeds += part.seeds or ()
         for index in range(len(part)):
             file = numbered(path, count)
             if scale == 1:
@@ -167,7 +177,7 @@ def _write_each(parts: Iterable[GeneratedImages], path: Path, scale: int, qualit
             count += 1
     last = f" to {numbered(path, count - 1).name}" if count > 1 else ""
     size = f"{part.shape[2] * scale}x{part.shape[1] * scale}"
-    _tell(f"{numbered(path, 0)}{last}", f"{_images(count)} of {size} pixels", part.model)
+    _tell(f"{numbered(path, 0)}{last}", f"{_images(count)}{_of_seeds(seeds)}, {size} pixels", part.model)
 
 
 def _write_grid(parts: list[GeneratedImages], path: Path, columns: int | None, scale: int, quality: int) -> None:
@@ -176,8 +186,8 @@ def _write_grid(parts: list[GeneratedImages], path: Path, columns: int | None, s
     picture = image_grid(pixels, columns, scale)
     path.write_bytes(encoded(picture, path.suffix, quality))
     seeds = [seed for part in parts for seed in part.seeds or ()]
-    what = _images(len(pixels)) + (f" of {_seeds_in_words(seeds)}" if seeds else "")
-    _tell(path, f"{what}, {picture.width}x{picture.height} pixels", parts[0].model)
+    size = f"{picture.width}x{picture.height}"
+    _tell(path, f"{_images(len(pixels))}{_of_seeds(seeds)}, {size} pixels", parts[0].model)
 
 
 def _tell(path: Path | str, what: str, model: ServedModel) -> None:
@@ -188,13 +198,15 @@ def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def _seeds_in_words(seeds: list[int]) -> str:
-    """[5] -> "seed 5", [5, 6, 7] -> "seeds 5 to 7", [5, 9] -> "seeds 5,9"."""
+def _of_seeds(seeds: list[int]) -> str:
+    """[5] -> " of seed 5", [5, 6, 7] -> " of seeds 5 to 7", [5, 9] -> " of seeds 5,9", [] -> ""."""
+    if not seeds:
+        return ""
     if len(seeds) == 1:
-        return f"seed {seeds[0]}"
+        return f" of seed {seeds[0]}"
     if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
-        return f"seeds {seeds[0]} to {seeds[-1]}"
-    return f"seeds {','.join(str(seed) for seed in seeds)}"
+        return f" of seeds {seeds[0]} to {seeds[-1]}"
+    return f" of seeds {','.join(str(seed) for seed in seeds)}"
 
 
 def _row(model: Model, version: ModelVersion) -> tuple[str, ...]:

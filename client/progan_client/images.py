@@ -21,6 +21,7 @@ Latents = NDArray[np.float32]
 
 ENCODING_OF_SUFFIX: dict[str, Encoding] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 DEFAULT_QUALITY = 90  # the service's own
+MAX_PICTURE_PIXELS = 2**27  # 400 MB of RGB: more is a slip of the hand, not a picture
 
 
 @dataclass(frozen=True)
@@ -168,10 +169,10 @@ def enlarged(pixels: Pixels, scale: int) -> Pixels:
 
 
 def image_grid(pixels: Pixels, columns: int | None = None, scale: int = 1) -> Image.Image:
-    """uint8 [N, H, W, C] -> one picture, row by row, without gaps; what is left of the last row is black.
+    """uint8 [N, H, W, C] -> one picture, row by row, without gaps; what is left of the last row is white.
 
     `columns` is by default the smallest number that makes the grid at least as wide as high. Raises ArgumentError for
-    no images, and for columns or a scale below 1.
+    no images, for columns or a scale below 1, and for a picture above MAX_PICTURE_PIXELS.
     """
     count, height, width, channels = pixels.shape
     if count < 1:
@@ -180,7 +181,10 @@ def image_grid(pixels: Pixels, columns: int | None = None, scale: int = 1) -> Im
     if columns < 1:
         raise ArgumentError("columns", "must be at least 1", columns)
     rows = -(-count // columns)
-    cells = np.zeros((rows * columns, height, width, channels), np.uint8)
+    size = (columns * width * scale, rows * height * scale)
+    if math.prod(size) > MAX_PICTURE_PIXELS:
+        raise ArgumentError("scale, columns", f"must give at most {MAX_PICTURE_PIXELS} pixels", f"{size[0]}x{size[1]}")
+    cells = np.full((rows * columns, height, width, channels), 255, np.uint8)
     cells[:count] = pixels
     picture = cells.reshape(rows, columns, height, width, channels).swapaxes(1, 2)  # [rows, H, columns, W, C]
     return to_image(enlarged(picture.reshape(rows * height, columns * width, channels), scale))

@@ -11,7 +11,7 @@ from typing import Any
 from progan_service import commands, exit_codes
 from progan_service.config import BatchingConfig, ServerConfig
 from progan_service.errors import BadInputError
-from progan_service.training.presets import preset_names
+from progan_service.training.presets import load_preset, preset_names
 
 BUNDLED_STORE = Path(__file__).parent / "bundled"
 
@@ -173,7 +173,8 @@ def _add_train(subparsers: Subparsers) -> None:
         commands.train,
         "train a model, or go on with a run",
         "Train a Progressive GAN. Running the same command again goes on from the newest checkpoint. Amounts are in "
-        "kimg, thousands of real images shown. Values given here override the preset's.",
+        "kimg, thousands of real images shown. Values given here override the preset's; those of cpu-small stand in "
+        "parentheses.",
     )
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset of `progan dataset`")
     command.add_argument(
@@ -190,17 +191,41 @@ def _add_train(subparsers: Subparsers) -> None:
         default="cpu-small",
         help="where all other values come from (%(default)s)",
     )
+    values = load_preset("cpu-small")
+    shape, training = values["network"], values["training"]
     network = command.add_argument_group("network")
     network.add_argument("--resolution", type=int, metavar="R", help="final resolution (the dataset's)")
     network.add_argument(
-        "--fmap-base", type=int, metavar="N", help="feature maps: min(2 fmap_base / resolution, fmap_max)"
+        "--fmap-base",
+        type=int,
+        metavar="N",
+        help=f"feature maps: min(2 fmap_base / resolution, fmap_max) ({shape['fmap_base']})",
     )
-    network.add_argument("--fmap-max", type=int, metavar="N", help="most feature maps; also the latent size")
+    network.add_argument(
+        "--fmap-max", type=int, metavar="N", help=f"most feature maps; also the latent size ({shape['fmap_max']})"
+    )
     schedule = command.add_argument_group("schedule")
-    schedule.add_argument("--total-kimg", type=float, metavar="K", help="length of the run; may change when going on")
-    schedule.add_argument("--stable-kimg", type=float, metavar="K", help="at each resolution before the next fades in")
-    schedule.add_argument("--fade-kimg", type=float, metavar="K", help="over which a resolution fades in")
-    schedule.add_argument("--tick-kimg", type=float, metavar="K", help="between status lines, grids and checkpoints")
+    schedule.add_argument(
+        "--total-kimg",
+        type=float,
+        metavar="K",
+        help=f"length of the run; may change when going on ({training['total_kimg']})",
+    )
+    schedule.add_argument(
+        "--stable-kimg",
+        type=float,
+        metavar="K",
+        help=f"at each resolution before the next fades in ({training['stable_kimg']})",
+    )
+    schedule.add_argument(
+        "--fade-kimg", type=float, metavar="K", help=f"over which a resolution fades in ({training['fade_kimg']})"
+    )
+    schedule.add_argument(
+        "--tick-kimg",
+        type=float,
+        metavar="K",
+        help=f"between status lines, grids and checkpoints ({training['tick_kimg']})",
+    )
     schedule.add_argument(
         "--batch-size",
         type=_by_resolution(int),
@@ -216,8 +241,10 @@ def _add_train(subparsers: Subparsers) -> None:
         help="of Adam: 0.001, or by resolution",
     )
     other = command.add_argument_group("other")
-    other.add_argument("--seed", type=int, metavar="S", help="of weights, image order and latents")
-    other.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="show images mirrored half of the time")
+    other.add_argument("--seed", type=int, metavar="S", help="of weights, image order and latents (0)")
+    other.add_argument(
+        "--mirror", action=argparse.BooleanOptionalAction, help="show images mirrored half of the time (no)"
+    )
 
 
 def _by_resolution(number: type[int] | type[float]) -> Callable[[str], dict[int, Any]]:

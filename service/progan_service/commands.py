@@ -126,7 +126,8 @@ def export(arguments: argparse.Namespace) -> int:
     from progan_service.sources.checkpoint import load_run
 
     trained = load_run(arguments.source)
-    arguments.store.mkdir(parents=True, exist_ok=True)
+    if not arguments.store.exists():
+        arguments.store.mkdir(parents=True)
     store = ModelStore(arguments.store)
     version = export_generator(
         trained.generator,

@@ -88,7 +88,8 @@ class ModelStore:
     def __init__(self, root: Path) -> None:
         """Raises ModelStoreError when the directory does not exist."""
         if not root.is_dir():
-            raise ModelStoreError(f"{root}: no such directory; a model store is a directory of models")
+            problem = "is not a directory" if root.exists() else "no such directory"
+            raise ModelStoreError(f"{root}: {problem}; a model store is a directory of models")
         self.root = root
 
     def models(self) -> list[str]:

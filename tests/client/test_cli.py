@@ -75,7 +75,7 @@ def test_a_folder_gets_a_file_for_each_image(run: Run) -> None:
     code, out, _ = run("generate", "--seeds", "1,2,3", "-o", "new/images/")
     assert (code, out) == (
         0,
-        "new/images/image-0000.png to image-0002.png: 3 images of 8x8 pixels, tiny version 1\n",
+        "new/images/image-0000.png to image-0002.png: 3 images of seeds 1 to 3, 8x8 pixels, tiny version 1\n",
     )
     assert sorted(os.listdir("new/images")) == ["image-0000.png", "image-0001.png", "image-0002.png"]
 
@@ -111,7 +111,7 @@ def test_a_walk(run: Run, name: str) -> None:
 
 def test_a_looping_walk_frame_by_frame(run: Run) -> None:
     code, out, _ = run("interpolate", "--seeds", "1,2", "--frames", "2", "--linear", "--loop", "-o", "frames/")
-    assert (code, out) == (0, "frames/frame-0000.png to frame-0005.png: 6 images of 8x8 pixels, tiny version 1\n")
+    assert (code, out) == (0, "frames/frame-0000.png to frame-0005.png: 6 images, 8x8 pixels, tiny version 1\n")
 
 
 def test_models_are_a_table(run: Run) -> None:
@@ -159,16 +159,26 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
         ("generate --seed -1 -o a.png", "seed: must be 0 to 18446744073709551615; got -1"),
         ("generate --count 0 -o a.png", "count: must be 1 to 4294967295; got 0"),
         ("generate --seeds 1 --count 2 -o a.png", "latents, seeds, count: give exactly one; got ['seeds', 'count']"),
-        ("generate --seed 1 -o a.bmp", "suffix: must be one of .png, .jpg, .jpeg, .webp; got '.bmp'"),
+        (
+            "generate --seed 1 -o a.bmp",
+            "--output: must be one of .png, .jpg, .jpeg, .webp, or end in / for a folder; got 'a.bmp'",
+        ),
         ("generate --seed 1 -o a.png --quality 90", "--quality: is for JPEG and WebP; got 90"),
         (
             "generate --seed 1 -o a.png --format png",
             "--format: is for -o FOLDER/, a file's suffix is its own; got 'png'",
         ),
         ("generate --seed 1 -o a.png --timeout 0", "timeout_s: must be a number of seconds above 0; got 0.0"),
+        (
+            "generate --count 10001 -o a.png",
+            "--count: must be at most 10000 in one picture; FOLDER/ takes any number; got 10001",
+        ),
         ("generate --latents cli.txt -o a.png", "--latents: must be a .npy file of numbers; got 'cli.txt'"),
         ("interpolate --seeds 1 -o walk.webp", "seeds: must be two or more; got 1"),
-        ("interpolate --seeds 1,2 -o walk.mp4", "suffix: must be .webp or .gif; got '.mp4'"),
+        (
+            "interpolate --seeds 1,2 -o walk.mp4",
+            "--output: must be .webp or .gif, or end in / for a folder; got 'walk.mp4'",
+        ),
     ],
 )
 def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sentence: str) -> None:
@@ -184,7 +194,7 @@ def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sen
         ("generate --seed 1", "the following arguments are required: -o/--output"),
         ("generate --seeds 1,b -o a.png", "must be integers with commas between, such as 1,2,3; got '1,b'"),
         ("generate -o a.jpg --quality 101", "--quality: must be an integer, at least 1 and at most 100; got '101'"),
-        ("generate -o a.png --scale 0", "--scale: must be an integer, at least 1; got '0'"),
+        ("generate -o a.png --scale 0", "--scale: must be an integer, at least 1 and at most 64; got '0'"),
         ("generate -o a.png --columns 1.5", "--columns: must be an integer, at least 1; got '1.5'"),
         ("interpolate --fps 0 -o a.gif", "--fps: must be a number, at least 0.1 and at most 100; got '0'"),
         ("generate --labels 1;2 -o a.png", "must be numbers with commas between, such as 0,1; got '1;2'"),

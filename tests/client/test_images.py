@@ -55,9 +55,9 @@ def test_grey_images_are_grey_pictures() -> None:
     assert grey[0].getpixel((1, 0)) == 8
 
 
-def test_a_grid_is_filled_row_by_row_and_its_rest_is_black(three: GeneratedImages) -> None:
+def test_a_grid_is_filled_row_by_row_and_its_rest_is_white(three: GeneratedImages) -> None:
     grid = np.asarray(three.grid(columns=2))
-    assert grid.tolist() == [[RED, RED, GREEN, GREEN], [BLUE, BLUE, [0, 0, 0], [0, 0, 0]]]
+    assert grid.tolist() == [[RED, RED, GREEN, GREEN], [BLUE, BLUE, [255, 255, 255], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize(("count", "size"), [(1, (2, 1)), (2, (4, 1)), (4, (4, 2)), (5, (6, 2)), (16, (8, 4))])
@@ -68,6 +68,11 @@ def test_a_grid_is_as_square_as_it_can_be(count: int, size: tuple[int, int]) -> 
 def test_a_scaled_grid_has_squares_for_pixels() -> None:
     grid = image_grid(np.array([[[[1], [2]]]], np.uint8), scale=2)
     assert np.asarray(grid).tolist() == [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+
+def test_a_picture_beyond_reason_is_refused(three: GeneratedImages) -> None:
+    with pytest.raises(ArgumentError, match="scale, columns: must give at most 134217728 pixels; got '400000x200000'"):
+        three.grid(columns=2, scale=100_000)
 
 
 def test_images_columns_and_scale_begin_at_one(three: GeneratedImages) -> None:

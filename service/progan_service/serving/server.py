@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -65,15 +66,16 @@ class Server:
         try:
             self._http = HttpServer(config.host, config.http_port, self._metrics.registry, lambda: self._health.ready)
         except OSError as error:
-            raise ListenError(_refusal("HTTP", config.host, config.http_port, "--http-port")) from error
+            raise _refusal("HTTP", config.host, config.http_port, "--http-port", error) from error
         self.http_port = self._http.port
 
     def _listen(self) -> int:
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
         try:
             return self._grpc.add_insecure_port(f"{host}:{self._config.port}")
-        except RuntimeError as error:
-            raise ListenError(_refusal("gRPC", self._config.host, self._config.port, "--port")) from error
+        except RuntimeError:  # which does not say why; the system does
+            reason = _bind_error(self._config.host, self._config.port)
+            raise _refusal("gRPC", self._config.host, self._config.port, "--port", reason) from reason
 
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
@@ -103,18 +105,25 @@ class Server:
         self._http.stop()
 
 
-def _refusal(what: str, host: str, port: int, option: str) -> str:
-    return (
-        f"the {what} port cannot be opened on {host}:{port}: another program listens there or the address is not this "
-        f"machine's; choose another with {option} or --host"
-    )
+def _refusal(what: str, host: str, port: int, option: str, reason: OSError | None) -> ListenError:
+    why = reason.strerror if reason else "the system does not say why"
+    return ListenError(f"the {what} port cannot be opened on {host}:{port}: {why}; try another {option} or --host")
+
+
+def _bind_error(host: str, port: int) -> OSError | None:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, port))
+    except OSError as error:
+        return error
+    return None
 
 
 async def _load(server: Server, store: Path, announce: Callable[[str], None]) -> None:
     started = time.monotonic()
     ready = await server.load()
     if not ready:
-        announce(f"not ready: {store} holds no model that can be served")
+        announce(f"not ready: {store} holds no model that can be served; restart once it does")
     for model in ready:
         size = model.metadata.resolution
         announce(

@@ -41,7 +41,9 @@ def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
         if old.get(name) != new.get(name) and name not in MAY_CHANGE
     ]
     if different:
-        raise ConfigError(f"{run}: began with another configuration: {'; '.join(different)}")
+        raise ConfigError(
+            f"{run}: began with another configuration: {'; '.join(different)}; go on with the same or name a new run"
+        )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -52,6 +52,13 @@ def train(
     if checkpoint := latest_checkpoint(run / "checkpoints"):
         state.restore(checkpoint)
         report(f"going on from {checkpoint}")
+    else:
+        report(f"training on {dataset.count} images of {dataset.directory}")
+    end = schedule.at(total_images)
+    if end.fading or end.resolution < config.network.resolution:
+        report(
+            f"note: {config.training.total_kimg:g} kimg end at {end.resolution}x{end.resolution}, alpha {end.alpha:.2f}"
+        )
     log = RunLog(run, total_images, config.network.resolution, state.images_shown)
     save_grid(run / "grids" / "reals.png", _some_reals(dataset, config.network.resolution), config.network.resolution)
     compiled_stage, saved_at = None, state.images_shown

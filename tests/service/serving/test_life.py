@@ -93,7 +93,7 @@ def test_a_server_gets_ready_and_a_sigterm_finishes_its_calls_before_it_ends_wel
 
 def test_an_empty_store_is_alive_and_not_ready_and_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--lame-duck-s", "600") as server:
-        assert server.line() == f"not ready: {tmp_path} holds no model that can be served"
+        assert server.line() == f"not ready: {tmp_path} holds no model that can be served; restart once it does"
         assert (server.health(""), server.health(SERVICE)) == ("SERVING", "NOT_SERVING")
         server.process.send_signal(signal.SIGTERM)
         assert server.line().startswith("shutting down: 600 s of lame duck")
@@ -122,4 +122,6 @@ def test_a_taken_port_is_a_failure_told_in_one_sentence(tmp_path: Path) -> None:
         )
     assert ended.returncode == 1
     last_line = ended.stderr.splitlines()[-1]  # gRPC's own note may come before
-    assert last_line.startswith(f"progan: the gRPC port cannot be opened on 127.0.0.1:{port}: another program listens")
+    assert last_line.startswith(
+        f"progan: the gRPC port cannot be opened on 127.0.0.1:{port}: Address already in use; try another --port"
+    )

@@ -757,8 +757,7 @@ def test_a_taken_grpc_port_is_refused_in_one_sentence(puppets: Guest, puppet_sto
     with pytest.raises(ListenError) as refused:
         Guest(ServerConfig(puppet_store, port=port, http_port=0))
     assert str(refused.value) == (
-        f"the gRPC port cannot be opened on 127.0.0.1:{port}: another program listens there or the address is not this "
-        "machine's; choose another with --port or --host"
+        f"the gRPC port cannot be opened on 127.0.0.1:{port}: Address already in use; try another --port or --host"
     )
 
 

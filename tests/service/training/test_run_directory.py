@@ -53,14 +53,15 @@ def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) 
         claim_run_directory(tmp_path, other)
     assert str(caught.value) == (
         f"{tmp_path}: began with another configuration: network.fmap_max was 128, is 64; "
-        "training.batch_sizes.16 was 16, is 8; training.seed was 0, is 7"
+        "training.batch_sizes.16 was 16, is 8; training.seed was 0, is 7; "
+        "go on with the same or name a new run"
     )
     assert read_run_config(tmp_path) == CONFIG
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:
     claim_run_directory(tmp_path, CONFIG)
-    with pytest.raises(ConfigError, match="dataset.image_count was 1000, is 999$"):
+    with pytest.raises(ConfigError, match="dataset.image_count was 1000, is 999; go on with"):
         claim_run_directory(tmp_path, replace(CONFIG, dataset=DatasetConfig("faces", 999)))
 
 
@@ -85,3 +86,9 @@ def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> Non
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=f"^{tmp_path}/config.json: "):
         claim_run_directory(tmp_path, CONFIG)
+
+
+def test_a_start_that_was_killed_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".config.json").write_text('{"netw')
+    claim_run_directory(tmp_path, CONFIG)
+    assert read_run_config(tmp_path) == CONFIG

@@ -49,7 +49,8 @@ def test_every_step_shows_a_batch(finished_run: Path, run_progress: list[int]) -
 
 
 def test_it_stabilises_fades_and_stabilises_again(finished_run: Path, run_report: list[str]) -> None:
-    lines = [LINE.fullmatch(line) for line in run_report]
+    assert run_report[0].startswith("training on 48 images of ")
+    lines = [LINE.fullmatch(line) for line in run_report[1:]]
     assert [line and (line["stage"], line["alpha"]) for line in lines] == [
         ("4x4", "1.00"),
         ("4x4", "1.00"),
@@ -153,13 +154,14 @@ def test_mirroring_turns_some_images_left_to_right(faces: Dataset) -> None:
 def test_stopping_saves_and_going_on_begins_there(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
     finished, report = go(tmp_path, run_config, faces, stop_at=24)
     assert not finished
-    assert report == []  # before the first tick
+    assert report == [f"training on 48 images of {faces.directory}"]  # no tick yet
     assert names_in(tmp_path / "checkpoints") == ["images-000000024.npz"]
 
     finished, report = go(tmp_path, replace(run_config, training=replace(run_config.training, total_kimg=0.04)), faces)
     assert finished
     assert report[0] == f"going on from {tmp_path}/checkpoints/images-000000024.npz"
-    assert [line.split("  ")[0] for line in report[1:]] == ["kimg 0.0/0.0", "kimg 0.0/0.0"]
+    assert report[1] == "note: 0.04 kimg end at 4x4, alpha 1.00"
+    assert [line.split("  ")[0] for line in report[2:]] == ["kimg 0.0/0.0", "kimg 0.0/0.0"]
     assert names_in(tmp_path / "checkpoints") == ["images-000000032.npz", "images-000000040.npz"]
 
 
