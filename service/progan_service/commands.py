@@ -90,9 +90,9 @@ def train(arguments: argparse.Namespace) -> int:
             stopping=lambda: bool(stopped),
         )
     if not finished:
-        print("stopped by a signal; everything is saved, the same command goes on")
+        _say("stopped by a signal; everything is saved, the same command goes on")
         return exit_codes.PREEMPTED
-    print(f"done: progan export {arguments.run_directory} --store DIR --name NAME makes it servable")
+    _say(f"done: progan export {arguments.run_directory} --store DIR --name NAME makes it servable")
     return exit_codes.DONE
 
 

@@ -6,8 +6,6 @@ The algorithm of `latents_from_seeds` is part of the wire contract (`image_gener
 import numpy as np
 from numpy.typing import NDArray
 
-ALGORITHM_VERSION = 1
-
 _NEARLY_PARALLEL = 1e-6  # sine of the angle below which two directions count as one line
 
 

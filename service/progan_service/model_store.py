@@ -6,7 +6,6 @@ never meets half of one. Needs no TensorFlow.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -16,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from progan_service.durable import sync
 from progan_service.errors import BadInputError
 
 METADATA_FILE = "progan.json"
@@ -143,9 +143,9 @@ class ModelStore:
             (incoming / METADATA_FILE).write_text(complete.to_json())
             incoming.chmod(0o755)
             for path in (*incoming.rglob("*"), incoming):
-                _sync(path)
+                sync(path)
             version = self._rename_to_next(name, incoming)
-            _sync(self.root / name)
+            sync(self.root / name)
             return version
         finally:
             shutil.rmtree(incoming, ignore_errors=True)
@@ -180,12 +180,3 @@ def _hashes(version: Path) -> dict[str, str]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a directory, outlast a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

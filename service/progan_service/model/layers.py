@@ -88,13 +88,6 @@ class EqualizedDense(keras.layers.Layer):
         return y if self.bias is None else y + self.bias
 
 
-class PixelNorm(keras.layers.Layer):
-    """`pixel_norm` as a layer."""
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return pixel_norm(x)
-
-
 class MinibatchStdDev(keras.layers.Layer):
     """Appends one feature map with the mean standard deviation over a group of images (section 3).
 

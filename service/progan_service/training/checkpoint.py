@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.durable import sync
 from progan_service.errors import BadInputError
 
 KEPT = 2  # the newest, and one to fall back to
@@ -32,22 +33,12 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
     partial = directory / ".partial.npz"
     with partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
+    sync(partial)
     os.replace(partial, path)
-    _sync(directory)
+    sync(directory)
     for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
         old.unlink()
     return path
-
-
-def _sync(directory: Path) -> None:
-    """Make the rename outlast a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -11,7 +11,6 @@ from progan_service.model.layers import (
     EqualizedConv2D,
     EqualizedDense,
     MinibatchStdDev,
-    PixelNorm,
     downscale2,
     leaky_relu,
     lerp,
@@ -98,7 +97,7 @@ def test_pixel_norm_leaves_zeros_alone() -> None:
 
 def test_pixel_norm_works_on_each_pixel_by_itself() -> None:
     features = tf.constant([[[[3.0, 4.0], [30.0, 40.0]]]])
-    normed = PixelNorm()(features)
+    normed = pixel_norm(features)
     np.testing.assert_allclose(normed[0, 0, 0], normed[0, 0, 1], rtol=1e-6)
 
 
