@@ -36,6 +36,7 @@ bench: .venv/ready
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/serving.py
 	$(BIN)/python tests/bench/training.py
+	$(BIN)/python tests/bench/evaluation.py
 
 protos: $(UV)
 	$(call generate_stubs,protos)

@@ -158,7 +158,9 @@ def _add_interpolate(subparsers: Any) -> None:
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, for models with labels")
+    labels = group.add_mutually_exclusive_group()
+    labels.add_argument("--label", metavar="NAME", help="one of the model's labels, for models with labels")
+    labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, to mix labels")
     group.add_argument("--model", metavar="NAME", default="", help="model (the service's default one)")
     group.add_argument("--version", metavar="N", type=int, default=0, help="model version (the latest ready one)")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from progan_client.animation import animation_format, save_animation
 from progan_client.client import Client
@@ -40,7 +40,7 @@ def generate(client: Client, args: argparse.Namespace) -> int:
     encoding = encoding_of(path.suffix) if each and args.scale == 1 else "raw"  # drawn on here: travels as pixels
     parts = client.stream(
         **_source(args),
-        labels=args.labels,
+        labels=_labels(client, args),
         model=args.model,
         version=args.version,
         encoding=encoding,
@@ -63,7 +63,7 @@ def interpolate(client: Client, args: argparse.Namespace) -> int:
         frames_between=args.frames,
         path="linear" if args.linear else "spherical",
         loop=args.loop,
-        labels=args.labels,
+        labels=_labels(client, args),
         model=args.model,
         version=args.version,
     )
@@ -116,6 +116,18 @@ def _source(args: argparse.Namespace) -> dict[str, Any]:
         "count": 1 if nothing else args.count,
         "seed": args.seed,
     }
+
+
+def _labels(client: Client, args: argparse.Namespace) -> ArrayLike | None:
+    """The label vector given, or that of the label named, as the model version has it that will answer."""
+    if args.label is None:
+        given: ArrayLike | None = args.labels
+        return given
+    versions = client.model(args.model).versions
+    answering = [v for v in versions if v.version == args.version or (not args.version and v.state == "ready")]
+    if not answering:
+        raise ArgumentError("--label", f"needs a ready version of model {args.model or '(default)'}", args.label)
+    return answering[0].one_hot(args.label)
 
 
 def _latents(path: Path | None) -> NDArray[Any] | None:

@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_client.errors import ArgumentError
+
 ModelState = Literal["available", "loading", "ready", "failed", "unspecified"]
 
 
@@ -37,6 +42,18 @@ class ModelVersion:
     label_count: int
     label_names: tuple[str, ...]
     provenance: dict[str, Any]
+
+    def one_hot(self, label: str) -> NDArray[np.float32]:
+        """The label vector [label_count] of a label, by its name: what `Client.generate(labels=...)` takes.
+
+        ArgumentError for a name that is not among `label_names`.
+        """
+        if label not in self.label_names:
+            rule = f"must be one of {', '.join(self.label_names)}" if self.label_names else "is for models with labels"
+            raise ArgumentError("label", rule, label)
+        vector = np.zeros(self.label_count, np.float32)
+        vector[self.label_names.index(label)] = 1.0
+        return vector
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from progan_service import commands, exit_codes
+from progan_service import commands, exit_codes, train_options
 from progan_service.config import BatchingConfig, ServerConfig
 from progan_service.errors import BadInputError
-from progan_service.training.presets import load_preset, preset_names
 
 BUNDLED_STORE = Path(__file__).parent / "bundled"
+EXIT_CODES = {
+    exit_codes.DONE: "done",
+    exit_codes.FAILED: "failed",
+    exit_codes.USAGE: "usage",
+    exit_codes.PREEMPTED: "stopped by a signal with all work saved, or a worker was lost: run again to go on",
+    exit_codes.BAD_CONFIG: "bad configuration or data, running again will not help",
+}
 
 
 def main() -> None:
@@ -40,13 +46,14 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="progan",
         description="Train, export and serve Progressive GANs.",
-        epilog="exit codes: 0 done; 1 failed; 2 usage; 75 stopped by a signal with all work saved, run again to go on; "
-        "78 bad configuration or data, running again will not help",
+        epilog="exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()),
     )
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(subparsers)
     _add_dataset(subparsers)
     _add_train(subparsers)
+    _add_presets(subparsers)
+    _add_evaluate(subparsers)
     _add_export(subparsers)
     _add_models(subparsers)
     return root
@@ -167,96 +174,44 @@ def _add_dataset(subparsers: Subparsers) -> None:
 
 
 def _add_train(subparsers: Subparsers) -> None:
+    command = _add(subparsers, "train", commands.train, "train a model, or go on with a run", train_options.DESCRIPTION)
+    codes = "\n".join(f"  {code:<3} {meaning}" for code, meaning in EXIT_CODES.items())
+    train_options.add_to(command, epilog=f"exit codes:\n{codes}\n\n{train_options.EXAMPLES}")
+    command.set_defaults(tf_config=os.environ.get("TF_CONFIG"))
+
+
+def _add_presets(subparsers: Subparsers) -> None:
     command = _add(
         subparsers,
-        "train",
-        commands.train,
-        "train a model, or go on with a run",
-        "Train a Progressive GAN. Running the same command again goes on from the newest checkpoint. Amounts are in "
-        "kimg, thousands of real images shown. Values given here override the preset's; those of cpu-small stand in "
-        "parentheses.",
+        "presets",
+        commands.presets,
+        "list the presets of train, or show one",
+        "List the presets of `progan train`; or print one with all its settings, those it leaves to the defaults too: "
+        "JSON to change and to hand to `progan train --preset FILE.json`.",
     )
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset of `progan dataset`")
+    command.add_argument("preset", nargs="?", metavar="PRESET", help="the preset to print: a name, or a FILE.json")
+
+
+def _add_evaluate(subparsers: Subparsers) -> None:
+    command = _add(
+        subparsers,
+        "evaluate",
+        commands.evaluate,
+        "measure how good a generator is",
+        "Print SWD (sliced Wasserstein distance, x 10^3, by pyramid level; lower is better) and MS-SSIM (near that of "
+        "the reals is good) of generated images. The row Reals2 is a second look at the real images: no generator can "
+        "do better. Figures of different --images do not compare. Temporary files take up to 150 KB an image and level: "
+        "7.4 GB for 16384 images at 64x64; TMPDIR says where.",
+    )
     command.add_argument(
-        "--run",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        dest="run_directory",
-        help="run directory, new or to go on with",
+        "source", type=Path, metavar="SOURCE", help="run directory of `progan train`, or STORE/MODEL/VERSION"
     )
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="dataset it was trained on")
     command.add_argument(
-        "--preset",
-        choices=preset_names(),
-        default="cpu-small",
-        help="where all other values come from (%(default)s)",
+        "--images", type=int, default=16384, metavar="N", help="of each kind; the paper takes 16384 (%(default)s)"
     )
-    values = load_preset("cpu-small")
-    shape, training = values["network"], values["training"]
-    network = command.add_argument_group("network")
-    network.add_argument("--resolution", type=int, metavar="R", help="final resolution (the dataset's)")
-    network.add_argument(
-        "--fmap-base",
-        type=int,
-        metavar="N",
-        help=f"feature maps: min(2 fmap_base / resolution, fmap_max) ({shape['fmap_base']})",
-    )
-    network.add_argument(
-        "--fmap-max", type=int, metavar="N", help=f"most feature maps; also the latent size ({shape['fmap_max']})"
-    )
-    schedule = command.add_argument_group("schedule")
-    schedule.add_argument(
-        "--total-kimg",
-        type=float,
-        metavar="K",
-        help=f"length of the run; may change when going on ({training['total_kimg']})",
-    )
-    schedule.add_argument(
-        "--stable-kimg",
-        type=float,
-        metavar="K",
-        help=f"at each resolution before the next fades in ({training['stable_kimg']})",
-    )
-    schedule.add_argument(
-        "--fade-kimg", type=float, metavar="K", help=f"over which a resolution fades in ({training['fade_kimg']})"
-    )
-    schedule.add_argument(
-        "--tick-kimg",
-        type=float,
-        metavar="K",
-        help=f"between status lines, grids and checkpoints ({training['tick_kimg']})",
-    )
-    schedule.add_argument(
-        "--batch-size",
-        type=_by_resolution(int),
-        dest="batch_sizes",
-        metavar="N",
-        help="images a step: 16, or by resolution 4:32,16:16",
-    )
-    schedule.add_argument(
-        "--learning-rate",
-        type=_by_resolution(float),
-        dest="learning_rates",
-        metavar="X",
-        help="of Adam: 0.001, or by resolution",
-    )
-    other = command.add_argument_group("other")
-    other.add_argument("--seed", type=int, metavar="S", help="of weights, image order and latents (0)")
-    other.add_argument(
-        "--mirror", action=argparse.BooleanOptionalAction, help="show images mirrored half of the time (no)"
-    )
-
-
-def _by_resolution(number: type[int] | type[float]) -> Callable[[str], dict[int, Any]]:
-    """Parses "16" and "4:32,16:16" into values by resolution."""
-
-    def parse(text: str) -> dict[int, Any]:
-        if ":" not in text:
-            return {4: number(text)}
-        return {int(resolution): number(value) for resolution, value in (pair.split(":") for pair in text.split(","))}
-
-    parse.__name__ = "value, or RESOLUTION:VALUE,... list"  # argparse puts it into its error message
-    return parse
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of images and patches (%(default)s)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
 
 
 def _add_export(subparsers: Subparsers) -> None:

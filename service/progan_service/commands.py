@@ -6,10 +6,13 @@ They import what they need when they run: no command pays for TensorFlow that do
 import argparse
 import asyncio
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
@@ -67,28 +70,43 @@ def draw_dataset(arguments: argparse.Namespace) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    stopped: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: stopped.append(number))
+    stopped = _note_signals()
 
     from progan_service.data.dataset import Dataset
     from progan_service.training.run_directory import claim_run_directory
 
     dataset = Dataset.open(arguments.data)
-    config = _run_config(arguments, dataset)
-    claim_run_directory(arguments.run_directory, config)
+    config = run_config(arguments, dataset)
     import_tensorflow()
-    from progan_service.training import trainer
+    from progan_service.training import devices, trainer
 
-    with _progress_bars(transient=True) as progress:
-        finished = trainer.train(
-            arguments.run_directory,
-            config,
-            dataset,
-            report=_say,
-            progress=lambda done, total: progress("training", done, total),
-            stopping=lambda: bool(stopped),
-        )
+    workers = devices.Workers.from_json(arguments.tf_config) if arguments.tf_config else None
+    if workers and arguments.auto_batch:
+        raise ConfigError("--auto-batch is for one worker: give batches that fit, as its dry run finds them")
+    chief = workers is None or workers.chief
+    if chief and not arguments.dry_run:
+        claim_run_directory(arguments.run_directory, config)
+    strategy = devices.choose_strategy(workers, _say)
+    stopped = _note_signals()  # again: TensorFlow has taken them over
+    shared: dict[str, Any] = {"auto_batch": arguments.auto_batch, "strategy": strategy}
+    if arguments.dry_run:
+        trainer.dry_run(config, dataset, report=_say, **shared)
+        return exit_codes.DONE
+    try:
+        with _progress_bars(transient=True) as progress, devices.lost_workers():
+            finished = trainer.train(
+                arguments.run_directory,
+                config,
+                dataset,
+                report=_say if chief else lambda _: None,
+                progress=lambda done, total: progress("training", done, total),
+                stopping=lambda: bool(stopped),
+                chief=chief,
+                **shared,
+            )
+    except devices.WorkerLostError as error:
+        print(f"progan: {error}", file=sys.stderr)
+        return exit_codes.PREEMPTED
     if not finished:
         _say("stopped by a signal; everything is saved, the same command goes on")
         return exit_codes.PREEMPTED
@@ -96,24 +114,104 @@ def train(arguments: argparse.Namespace) -> int:
     return exit_codes.DONE
 
 
-def _run_config(arguments: argparse.Namespace, dataset: "Dataset") -> "RunConfig":
-    from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, training_values
+def _note_signals() -> list[int]:
+    """From now on SIGTERM and SIGINT are only noted, in the list returned."""
+    noted: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: noted.append(number))
+    return noted
+
+
+def run_config(arguments: argparse.Namespace, dataset: "Dataset") -> "RunConfig":
+    """What `progan train` with these arguments trains. Raises ConfigError for what cannot be."""
+    from progan_service.config import DatasetConfig, NetworkConfig, RunConfig
     from progan_service.training.presets import load_preset
 
     preset = load_preset(arguments.preset)
     given = {name: value for name, value in vars(arguments).items() if value is not None}
-    network = preset["network"] | {n: given[n] for n in ("fmap_base", "fmap_max") if n in given}
-    settings = TrainingConfig.__dataclass_fields__.keys()
-    training = training_values(preset["training"]) | {n: given[n] for n in settings if n in given}
-    resolution = given.get("resolution", dataset.resolution)
-    if resolution > dataset.resolution:
-        raise ConfigError(f"resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
+    network = preset.network | {n: given[n] for n in NetworkConfig.__dataclass_fields__ if n in given}
+    training = {n: given[n] for n in TrainingConfig.__dataclass_fields__ if n in given}
+    network["resolution"] = _resolution(arguments, preset.network.get("resolution", dataset.resolution), dataset)
+    label_names = _label_names(dataset) if arguments.labels else ()
     licence = (dataset.manifest and dataset.manifest.license_text) or ""
     return RunConfig(
-        DatasetConfig(dataset.name, dataset.count, licence),
-        NetworkConfig(resolution=resolution, channels=dataset.channels, **network),
-        TrainingConfig(**training),
+        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, licence),
+        NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
+        replace(preset.training, **training),
     )
+
+
+def _resolution(arguments: argparse.Namespace, meant_for: int, dataset: "Dataset") -> int:
+    """The final resolution: the one asked for, or else what the preset is meant for. The dataset must have it."""
+    resolution: int = meant_for if arguments.resolution is None else arguments.resolution
+    if resolution <= dataset.resolution:
+        return resolution
+    if arguments.resolution is None:
+        raise ConfigError(
+            f"preset {arguments.preset} is meant for {resolution}x{resolution} images, {dataset.directory} has "
+            f"{dataset.resolution}x{dataset.resolution} at most: --resolution {dataset.resolution} trains a smaller one"
+        )
+    raise ConfigError(f"resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
+
+
+def _label_names(dataset: "Dataset") -> tuple[str, ...]:
+    """Names of the labels to train with, one a column; each image must have exactly one of them."""
+    import numpy as np
+
+    labels = dataset.labels
+    if labels is None or not labels.shape[1]:
+        raise ConfigError(f"{dataset.directory}: has no labels: train it without --labels")
+    one_hot = ((labels == 0) | (labels == 1)).all(axis=1) & (labels.sum(axis=1) == 1)
+    if not one_hot.all():
+        row = int(np.argmin(one_hot))
+        shown = np.array2string(labels[row], threshold=8)
+        raise ConfigError(
+            f"{dataset.directory}: row {row} of the labels is {shown}: --labels needs one-hot rows, a single 1 among 0s"
+        )
+    return dataset.label_names
+
+
+def presets(arguments: argparse.Namespace) -> int:
+    from progan_service.training.presets import load_preset, preset_names
+
+    if arguments.preset:
+        print(load_preset(arguments.preset).to_json(), end="")
+        return exit_codes.DONE
+    width = min(shutil.get_terminal_size().columns, 100)
+    for name in preset_names():
+        about = textwrap.fill(load_preset(name).about, width, initial_indent="    ", subsequent_indent="    ")
+        print(f"{name}\n{about}")
+    return exit_codes.DONE
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from progan_service.data.dataset import Dataset
+
+    dataset = Dataset.open(arguments.data)
+    import_tensorflow()
+    from progan_service.evaluation.images import ImageSetError
+    from progan_service.sources.fakes import Fakes
+    from progan_service.training.metrics import fake_inputs, measure_reals
+
+    fakes, count, seed = Fakes.open(arguments.source), arguments.images, arguments.seed
+    columns = 0 if dataset.labels is None else dataset.labels.shape[1]
+    if fakes.label_size not in (0, columns):
+        raise ConfigError(f"{dataset.directory}: has {columns} labels, {arguments.source} needs {fakes.label_size}")
+    latents, labels = fake_inputs(dataset, fakes.latent_size, fakes.label_size, count=count, seed=seed)
+    try:
+        with (
+            _progress_bars(transient=True) as progress,
+            measure_reals(
+                dataset, fakes.resolution, image_count=count, seed=seed, mirror=fakes.mirror, progress=progress
+            ) as reals,
+        ):
+            evaluation = reals.evaluate(fakes.draw(latents, labels), progress=progress)
+    except ImageSetError as error:
+        raise ConfigError(str(error)) from error
+    print(evaluation.table())
+    if arguments.json:
+        arguments.json.write_text(evaluation.to_json())
+    return exit_codes.DONE
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -133,11 +231,12 @@ def export(arguments: argparse.Namespace) -> int:
         trained.generator,
         store,
         arguments.name,
-        resolution=trained.resolution,
-        alpha=trained.alpha,
+        resolution=trained.phase.resolution,
+        alpha=trained.phase.alpha,
+        label_names=trained.label_names,
         provenance=trained.provenance,
     )
-    size = f"{trained.resolution}x{trained.resolution}"
+    size = f"{trained.phase.resolution}x{trained.phase.resolution}"
     print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}")
     return exit_codes.DONE
 

@@ -1,5 +1,6 @@
 """Configuration: one frozen class a concern, validated when made."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ class NetworkConfig:
     label_size    length of the one-hot label vectors, 0 without labels
     fmap_base     feature maps double towards low resolutions from fmap_base / 2^s ...
     fmap_max      ... up to this many
+    d_pool        "pre_act": the discriminator halves features before bias and activation, as the original with fused
+                  layers does; "post_act": after them, as the original without
     """
 
     resolution: int
@@ -44,6 +47,7 @@ class NetworkConfig:
     label_size: int = 0
     fmap_base: int = 8192
     fmap_max: int = 512
+    d_pool: str = "pre_act"
 
     def __post_init__(self) -> None:
         _require(
@@ -55,6 +59,7 @@ class NetworkConfig:
         _require(self.channels in (1, 3), "channels", self.channels, "must be 1 or 3")
         _require(self.label_size >= 0, "label_size", self.label_size, "must be 0 or more")
         _require(self.fmap_max >= 1, "fmap_max", self.fmap_max, "must be 1 or more")
+        _require(self.d_pool in ("pre_act", "post_act"), "d_pool", self.d_pool, "must be pre_act or post_act")
         _require(
             self.features(self.resolution) >= 1,
             "fmap_base",
@@ -71,6 +76,9 @@ class NetworkConfig:
         return min(self.fmap_base, self.fmap_max)
 
 
+BY_RESOLUTION = ("batch_sizes", "learning_rates", "tick_kimg")  # settings with a value for each resolution
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """One training run. Amounts of training are counted in thousands of real images shown (kimg).
@@ -81,6 +89,7 @@ class TrainingConfig:
     total_kimg           of the whole run; the final resolution runs to the end
     batch_sizes          images a step, by resolution; a resolution left out takes the next lower one's
     learning_rates       of Adam, by resolution, likewise
+    learning_rate_ramp_kimg   over which the learning rate rises from 0 at the start of the run
     adam_beta2           beta1 is 0 (paper, appendix A.1)
     ema_halflife_kimg    after which a generator weight counts half in the averaged generator
     gp_weight            lambda of the gradient penalty
@@ -90,7 +99,10 @@ class TrainingConfig:
     drift_weight         of the squared scores of real images
     mbstd_group_size     images over which the minibatch standard deviation is taken
     mirror               show each real image mirrored half of the time
-    tick_kimg            between two status lines, image grids and checkpoints
+    precision            of the features: "fp32", or "bf16" for less time and memory; weights are always fp32
+    fused_kernels        up- and downscaling inside the convolutions: the same function, less arithmetic
+    tick_kimg            between two status lines, image grids and checkpoints, by resolution
+    metric_images        images of which every tick computes SWD and MS-SSIM; 0: none
     """
 
     seed: int = 0
@@ -99,6 +111,7 @@ class TrainingConfig:
     total_kimg: float = 12000
     batch_sizes: Mapping[int, int] = field(default_factory=lambda: {4: 16})
     learning_rates: Mapping[int, float] = field(default_factory=lambda: {4: 0.001})
+    learning_rate_ramp_kimg: float = 0
     adam_beta2: float = 0.99
     ema_halflife_kimg: float = 10
     gp_weight: float = 10
@@ -107,28 +120,42 @@ class TrainingConfig:
     drift_weight: float = 0.001
     mbstd_group_size: int = 4
     mirror: bool = False
-    tick_kimg: float = 100
+    precision: str = "fp32"
+    fused_kernels: bool = True
+    tick_kimg: Mapping[int, float] = field(
+        default_factory=lambda: {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10}
+    )
+    metric_images: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("stable_kimg", "total_kimg", "tick_kimg"):
+        for name in ("stable_kimg", "total_kimg"):
             value = getattr(self, name)
             _require(0.001 <= value < math.inf, name, value, "must be 0.001 (one image) or more, and finite")
         for name in ("ema_halflife_kimg", "gp_target"):
             _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "must be above 0, and finite")
-        for name in ("seed", "fade_kimg", "gp_weight", "drift_weight"):
+        for name in ("seed", "fade_kimg", "learning_rate_ramp_kimg", "gp_weight", "drift_weight"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "must be 0 or more, and finite")
         _require(self.seed < 2**31, "seed", self.seed, "must be below 2^31")
         _require(0 < self.adam_beta2 < 1, "adam_beta2", self.adam_beta2, "must lie between 0 and 1")
         _require(
             self.gp_reference in ("canvas", "native"), "gp_reference", self.gp_reference, "must be canvas or native"
         )
+        _require(self.precision in ("fp32", "bf16"), "precision", self.precision, "must be fp32 or bf16")
         _require(self.mbstd_group_size >= 1, "mbstd_group_size", self.mbstd_group_size, "must be 1 or more")
-        for name in ("batch_sizes", "learning_rates"):
+        _require(
+            self.metric_images == 0 or (self.metric_images >= 16 and self.metric_images % 2 == 0),
+            "metric_images",
+            self.metric_images,
+            "must be 0, or an even number from 16 on",
+        )
+        for name in BY_RESOLUTION:
             table = getattr(self, name)
             _require(4 in table, name, table, "must give a value for resolution 4")
             for resolution, value in table.items():
                 _require(is_power_of_two(resolution), f"{name} resolution", resolution, "must be a power of two")
                 _require(0 < value < math.inf, f"{name} at {resolution}", value, "must be above 0, and finite")
+        for resolution, kimg in self.tick_kimg.items():
+            _require(kimg >= 0.001, f"tick_kimg at {resolution}", kimg, "must be 0.001 (one image) or more")
         for resolution, batch in self.batch_sizes.items():
             group = min(self.mbstd_group_size, batch)
             _require(
@@ -141,11 +168,21 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Which images a run is trained on, so that a resume meets the same ones."""
+    """Which images a run is trained on, so that a resume meets the same ones.
+
+    digest        of the images at 4x4
+    label_names   one a label, for a run with labels
+    """
 
     name: str
     image_count: int
+    digest: str = ""
+    label_names: tuple[str, ...] = ()
     licence: str = ""
+
+
+# What may change when a run goes on: it is still the same run.
+MAY_CHANGE = frozenset({"training.total_kimg", "training.tick_kimg", "training.metric_images", "dataset.licence"})
 
 
 @dataclass(frozen=True)
@@ -159,13 +196,25 @@ class RunConfig:
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
+    def settings(self) -> dict[str, Any]:
+        """Every value by its name, such as "training.seed"."""
+        return {
+            f"{concern}.{name}": value for concern, values in asdict(self).items() for name, value in values.items()
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that must not change when the run goes on."""
+        fixed = {name: _plain(value) for name, value in self.settings().items() if name not in MAY_CHANGE}
+        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Raises ConfigError for anything `to_json` does not write."""
         try:
             document = json.loads(text)
             return cls(
-                DatasetConfig(**document["dataset"]),
+                DatasetConfig(**document["dataset"] | {"label_names": tuple(document["dataset"]["label_names"])}),
                 NetworkConfig(**document["network"]),
                 TrainingConfig(**training_values(document["training"])),
             )
@@ -179,10 +228,17 @@ def training_values(document: Mapping[str, Any]) -> dict[str, Any]:
     for name in document:
         _require(name in known, "setting", name, f"must be one of {', '.join(sorted(known))}")
     values = dict(document)
-    for name in ("batch_sizes", "learning_rates"):
+    for name in BY_RESOLUTION:
         if name in values:
             values[name] = {int(resolution): value for resolution, value in values[name].items()}
     return values
+
+
+def _plain(value: Any) -> Any:
+    """12.0 and 12 are the same setting."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)

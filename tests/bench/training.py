@@ -1,46 +1,106 @@
-"""Images/s of one training step (critic with penalty, generator, average) at each resolution of the default preset."""
+"""Images/s of one training step (critic with penalty, generator, average), by resolution, precision and kernels.
 
+Beside it what a step computes, and which share of this machine's matrix-multiply peak that makes. Steps of all kinds
+take turns; figures are medians.
+"""
+
+import math
+import statistics
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig, training_values
+from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
 from progan_service.tensorflow_import import import_tensorflow
-from progan_service.training.presets import load_preset
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
-from progan_service.training.schedule import GrowthSchedule, Phase  # noqa: E402
-from progan_service.training.state import TrainingState  # noqa: E402
-from progan_service.training.step import compile_step  # noqa: E402
+from progan_service.training.schedule import Phase  # noqa: E402
+from progan_service.training.state import ACTIVATIONS, TrainingState  # noqa: E402
+from progan_service.training.step import Step  # noqa: E402
 
-RESOLUTION = 64
-SECONDS = 5.0
-
-
-def images_per_s(state: TrainingState, config: RunConfig, phase: Phase) -> float:
-    state.enter(phase)
-    step = compile_step(state, config, phase)
-    shape = [phase.batch_size, phase.resolution, phase.resolution, config.network.channels]
-    arguments = tf.zeros(shape, tf.uint8), tf.constant(0, tf.int64), tf.constant(1.0)
-    step(*arguments)
-    count, started = 0, time.monotonic()
-    while time.monotonic() - started < SECONDS:
-        step(*arguments)["G"].numpy()
-        count += phase.batch_size
-    return count / (time.monotonic() - started)
+NETWORK = NetworkConfig(64, fmap_base=1024, fmap_max=128)  # of the presets for CPUs
+WIDE = NetworkConfig(64)  # the paper's
+BATCH = 16
+ROUNDS = 7
+KINDS = [("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)]
+CONVOLUTIONS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
+MATRIX_SIDE = 2048
 
 
 def main() -> None:
-    preset = load_preset("cpu-small")
-    training = TrainingConfig(**training_values(preset["training"]))
-    config = RunConfig(DatasetConfig("zeros", 1), NetworkConfig(RESOLUTION, **preset["network"]), training)
-    state = TrainingState.fresh(config)
-    schedule = GrowthSchedule(training, RESOLUTION)
-    cycle = round((training.stable_kimg + training.fade_kimg) * 1000)
-    for stage in range((RESOLUTION // 4).bit_length()):
-        phase = schedule.at(stage * cycle)
-        size = f"{phase.resolution}x{phase.resolution}"
-        print(f"training {size:>7}, batch {phase.batch_size}: {images_per_s(state, config, phase):.1f} images/s")
+    compare(NETWORK, (8, 16, 32, 64), BATCH)
+    compare(WIDE, (32,), 4)
+
+
+def compare(network: NetworkConfig, resolutions: tuple[int, ...], batch_size: int) -> None:
+    print(f"training, {network.fmap_max} channels, batch {batch_size}, images/s (share of the matrix-multiply peak)")
+    print(f"{'':>7} {'GFLOP an image':>20}" + "".join(f"{name(kind):>18}" for kind in KINDS) + f"{'fused gains':>20}")
+    for resolution in resolutions:
+        runs = {kind: prepared(network, resolution, batch_size, *kind) for kind in KINDS}
+        peaks = {precision: matrix_multiply(precision) for precision in ACTIVATIONS}
+        for run, _ in runs.values():
+            run()
+        times = {kind: [] for kind in [*KINDS, *peaks]}
+        for _ in range(ROUNDS):
+            for kind, run in [*((kind, run) for kind, (run, _) in runs.items()), *peaks.items()]:
+                times[kind].append(seconds(run))
+        rates = {kind: batch_size / statistics.median(times[kind]) for kind in KINDS}
+        flops = {kind: flops / batch_size for kind, (_, flops) in runs.items()}
+        peak = {precision: 2 * MATRIX_SIDE**3 / statistics.median(times[precision]) for precision in peaks}
+        cells = (f"{rates[k]:>11.2f} ({rates[k] * flops[k] / peak[k[0]]:>3.0%})" for k in KINDS)
+        gains = (f"{precision} x{rates[precision, True] / rates[precision, False]:.2f}" for precision in ACTIVATIONS)
+        work = f"{flops['fp32', False] / 1e9:.2f}, fused {flops['fp32', True] / 1e9:.2f}"
+        size = f"{resolution}x{resolution}"
+        print(f"{size:>7} {work:>20}" + " ".join(cells) + f"  {', '.join(gains):>18}", flush=True)
+
+
+def name(kind: tuple[str, bool]) -> str:
+    return f"{kind[0]} {'fused' if kind[1] else 'plain'}"
+
+
+def prepared(
+    network: NetworkConfig, resolution: int, batch_size: int, precision: str, fused: bool
+) -> tuple[Callable[[], Any], float]:
+    """A training step to call, and its floating-point operations."""
+    training = TrainingConfig(batch_sizes={4: batch_size}, precision=precision, fused_kernels=fused)
+    config = RunConfig(DatasetConfig("zeros", 1), replace(network), training)
+    step = Step(TrainingState.fresh(config), config, Phase(resolution, 1.0, batch_size, 0.001))
+    none = tf.zeros([batch_size, 0])
+    batch = (tf.zeros([batch_size, resolution, resolution, network.channels], tf.uint8), none, none)
+    arguments = (batch, tf.constant(0, tf.int64), tf.constant(1.0), tf.constant(0.001), tf.constant(0.0))
+    graph = step._compiled.get_concrete_function(*arguments).graph
+    return lambda: step(batch, 0, 1.0, 0.001)["G"].numpy(), count_flops(graph)
+
+
+def count_flops(graph: tf.Graph) -> float:
+    """Of the convolutions and matrix products of a graph, two a multiplication with addition."""
+    total = 0.0
+    for operation in graph.get_operations():
+        if operation.type in CONVOLUTIONS:
+            filtering = {"Conv2DBackpropFilter": operation.outputs[0]}.get(operation.type, operation.inputs[1])
+            narrow = operation.outputs[0] if operation.type == "Conv2D" else operation.inputs[2]
+            total += 2.0 * math.prod(narrow.shape) * math.prod(filtering.shape[:3])
+        elif operation.type == "MatMul":
+            left = operation.inputs[0].shape
+            inner = left[0] if operation.get_attr("transpose_a") else left[1]
+            total += 2.0 * math.prod(operation.outputs[0].shape) * inner
+    return total
+
+
+def matrix_multiply(precision: str) -> Callable[[], Any]:
+    matrix = tf.cast(tf.random.normal([MATRIX_SIDE, MATRIX_SIDE]), ACTIVATIONS[precision])
+    multiply = tf.function(lambda x: tf.reduce_sum(tf.matmul(x, x)[0]))
+    multiply(matrix)
+    return lambda: multiply(matrix).numpy()
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def run_config() -> RunConfig:
     return RunConfig(
         DatasetConfig("faces", FACES),
         NetworkConfig(resolution=8, fmap_base=32, fmap_max=8),
-        TrainingConfig(stable_kimg=0.064, fade_kimg=0.064, total_kimg=0.224, tick_kimg=0.032, batch_sizes={4: 8}),
+        TrainingConfig(stable_kimg=0.064, fade_kimg=0.064, total_kimg=0.224, tick_kimg={4: 0.032}, batch_sizes={4: 8}),
     )
 
 

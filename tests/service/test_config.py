@@ -1,13 +1,14 @@
 """Configuration refuses what cannot work, naming the field, the value and the rule."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from progan_service.config import (
+    MAY_CHANGE,
     BatchingConfig,
     ConfigError,
     DatasetConfig,
@@ -21,7 +22,7 @@ from progan_service.config import (
 )
 
 RUN = RunConfig(
-    DatasetConfig("faces", 1000, "CC0"),
+    DatasetConfig("faces", 1000, "0f1e", licence="CC0"),
     NetworkConfig(resolution=32, fmap_base=1024, fmap_max=128),
     TrainingConfig(batch_sizes={4: 32, 16: 16}, learning_rates={4: 0.001, 32: 0.0015}),
 )
@@ -58,6 +59,7 @@ def test_feature_maps_of_a_smaller_network() -> None:
         ({"resolution": 8, "channels": 2}, "channels is 2: must be 1 or 3"),
         ({"resolution": 8, "label_size": -1}, "label_size is -1: must be 0 or more"),
         ({"resolution": 8, "fmap_max": 0}, "fmap_max is 0: must be 1 or more"),
+        ({"resolution": 8, "d_pool": "max"}, "d_pool is 'max': must be pre_act or post_act"),
         ({"resolution": 64, "fmap_base": 31}, "fmap_base is 31: must be at least 32 for 64x64 images"),
     ],
 )
@@ -73,8 +75,13 @@ def test_a_network_that_cannot_be_built_is_refused(values: dict[str, Any], messa
         ({"seed": 2**31}, r"seed is 2147483648: must be below 2\^31"),
         ({"stable_kimg": 0}, r"stable_kimg is 0: must be 0.001 \(one image\) or more, and finite"),
         ({"total_kimg": float("inf")}, r"total_kimg is inf: must be 0.001 \(one image\) or more, and finite"),
-        ({"tick_kimg": float("nan")}, r"tick_kimg is nan: must be 0.001 \(one image\) or more, and finite"),
-        ({"tick_kimg": 0.0004}, r"tick_kimg is 0.0004: must be 0.001 \(one image\) or more, and finite"),
+        ({"tick_kimg": {4: float("nan")}}, "tick_kimg at 4 is nan: must be above 0, and finite"),
+        ({"tick_kimg": {4: 1, 8: 0.0004}}, r"tick_kimg at 8 is 0.0004: must be 0.001 \(one image\) or more"),
+        ({"tick_kimg": {8: 1}}, "tick_kimg is {8: 1}: must give a value for resolution 4"),
+        ({"learning_rate_ramp_kimg": -1}, "learning_rate_ramp_kimg is -1: must be 0 or more, and finite"),
+        ({"precision": "fp16"}, "precision is 'fp16': must be fp32 or bf16"),
+        ({"metric_images": 14}, "metric_images is 14: must be 0, or an even number from 16 on"),
+        ({"metric_images": 17}, "metric_images is 17: must be 0, or an even number from 16 on"),
         ({"fade_kimg": -1}, "fade_kimg is -1: must be 0 or more, and finite"),
         ({"ema_halflife_kimg": 0}, "ema_halflife_kimg is 0: must be above 0, and finite"),
         ({"gp_target": 0}, "gp_target is 0: must be above 0, and finite"),
@@ -105,9 +112,23 @@ def test_a_run_reads_back_as_it_was_written() -> None:
     assert RunConfig.from_json(RUN.to_json()) == RUN
 
 
+def test_a_run_with_labels_reads_back_as_it_was_written() -> None:
+    labelled = replace(RUN, dataset=replace(RUN.dataset, label_names=("round", "square")))
+    read = RunConfig.from_json(labelled.to_json())
+    assert read == labelled
+    assert read.dataset.label_names == ("round", "square")
+    assert read.digest == labelled.digest
+
+
 def test_a_written_run_is_plain_json_that_a_person_can_read() -> None:
     document = json.loads(RUN.to_json())
-    assert document["dataset"] == {"name": "faces", "image_count": 1000, "licence": "CC0"}
+    assert document["dataset"] == {
+        "name": "faces",
+        "image_count": 1000,
+        "digest": "0f1e",
+        "label_names": [],
+        "licence": "CC0",
+    }
     assert document["training"]["batch_sizes"] == {"4": 32, "16": 16}
 
 
@@ -122,12 +143,88 @@ def test_a_written_run_is_plain_json_that_a_person_can_read() -> None:
         json.dumps(asdict(RUN) | {"network": {"resolution": 32, "colour": "blue"}}),
         json.dumps(asdict(RUN) | {"training": {"batch_sizes": {"four": 16}}}),
         json.dumps(asdict(RUN) | {"training": {"batch_sizes": [16]}}),
+        json.dumps(asdict(RUN) | {"training": {"tick_kimg": 4}}),
         json.dumps(asdict(RUN) | {"training": {"sedd": 1}}),
+        json.dumps(asdict(RUN) | {"dataset": {"name": "faces", "image_count": 1000, "label_names": 2}}),
     ],
 )
 def test_what_is_no_run_configuration_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="^not a run configuration: "):
         RunConfig.from_json(text)
+
+
+# What makes a run another run
+
+
+OTHER: dict[str, Any] = {
+    "dataset.name": "fruits",
+    "dataset.image_count": 1001,
+    "dataset.digest": "ffff",
+    "dataset.label_names": ("round", "square"),
+    "dataset.licence": "MIT",
+    "network.resolution": 64,
+    "network.channels": 1,
+    "network.label_size": 2,
+    "network.fmap_base": 2048,
+    "network.fmap_max": 64,
+    "network.d_pool": "post_act",
+    "training.seed": 1,
+    "training.stable_kimg": 601,
+    "training.fade_kimg": 0,
+    "training.total_kimg": 99,
+    "training.batch_sizes": {4: 32, 16: 8},
+    "training.learning_rates": {4: 0.001, 32: 0.003},
+    "training.learning_rate_ramp_kimg": 40,
+    "training.adam_beta2": 0.999,
+    "training.ema_halflife_kimg": 5,
+    "training.gp_weight": 1,
+    "training.gp_target": 750,
+    "training.gp_reference": "native",
+    "training.drift_weight": 0,
+    "training.mbstd_group_size": 16,
+    "training.mirror": True,
+    "training.precision": "bf16",
+    "training.fused_kernels": False,
+    "training.tick_kimg": {4: 1},
+    "training.metric_images": 64,
+}
+
+
+def changed(name: str) -> RunConfig:
+    concern, setting = name.split(".")
+    return replace(RUN, **{concern: replace(getattr(RUN, concern), **{setting: OTHER[name]})})
+
+
+def test_every_setting_has_a_name() -> None:
+    assert RUN.settings().keys() == OTHER.keys()
+    assert RUN.settings()["network.fmap_base"] == 1024
+    assert RUN.settings()["training.batch_sizes"] == {4: 32, 16: 16}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_setting_that_changes_makes_another_run_unless_it_may(name: str) -> None:
+    assert (changed(name).digest == RUN.digest) == (name in MAY_CHANGE)
+
+
+def test_what_may_change_when_a_run_goes_on() -> None:
+    assert sorted(MAY_CHANGE) == [
+        "dataset.licence",
+        "training.metric_images",
+        "training.tick_kimg",
+        "training.total_kimg",
+    ]
+
+
+def test_a_number_is_the_same_setting_however_it_is_written() -> None:
+    training = replace(
+        RUN.training,
+        stable_kimg=600.0,
+        gp_weight=10.0,
+        batch_sizes={16: 16, 4: 32},
+        learning_rates={32: 1.5e-3, 4: 1e-3},
+    )
+    assert replace(RUN, training=training) == RUN
+    assert replace(RUN, training=training).digest == RUN.digest
 
 
 def test_an_unknown_setting_is_named_beside_the_known_ones() -> None:
@@ -139,6 +236,7 @@ def test_an_unknown_setting_is_named_beside_the_known_ones() -> None:
 
 def test_settings_left_out_stay_left_out() -> None:
     assert training_values({"batch_sizes": {"4": 8}, "seed": 3}) == {"batch_sizes": {4: 8}, "seed": 3}
+    assert training_values({"tick_kimg": {"4": 8, "16": 0.5}}) == {"tick_kimg": {4: 8, 16: 0.5}}
 
 
 def test_allowed_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:

@@ -7,6 +7,7 @@ NAME-rxx.labels      optional: .npy, float32 [N, L]
 dataset.json         optional: provenance and label names
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,11 @@ class Dataset:
     def count(self) -> int:
         """Number of images."""
         return self.levels[self.resolution].count
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the 4x4 level: tells one dataset from another without reading all of it."""
+        return hashlib.sha256(self.levels[4].records.data).hexdigest()
 
     def images(self, indices: NDArray[np.int64], resolution: int) -> NDArray[np.uint8]:
         """The images at `indices` [N], in that order, as uint8 [N, resolution, resolution, channels].

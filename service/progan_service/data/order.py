@@ -13,6 +13,7 @@ from progan_service.data.errors import DatasetError
 # The second word of the Philox key keeps these draws apart from each other and from the latents of the same seed.
 _SHUFFLE = 1 << 62
 _MIRROR = 1 << 63
+_DRAW = 5 << 60
 
 
 def image_indices(seed: int, start: int, count: int, dataset_size: int) -> NDArray[np.int64]:
@@ -25,8 +26,7 @@ def image_indices(seed: int, start: int, count: int, dataset_size: int) -> NDArr
         DatasetError: a seed outside [0, 2^64), a negative start or count, or a size below 1.
     """
     _check(seed, start, count)
-    if dataset_size < 1:
-        raise DatasetError(f"dataset_size is {dataset_size}: an order needs at least one image")
+    _check_size(dataset_size)
     pieces = [np.empty(0, np.int64)]
     position, end = start, start + count
     while position < end:
@@ -44,9 +44,26 @@ def mirrored(seed: int, start: int, count: int) -> NDArray[np.bool_]:
         DatasetError: a seed outside [0, 2^64), or a negative start or count.
     """
     _check(seed, start, count)
-    # A Philox counter gives four words: one counter per position, its first word's top bit is the coin.
-    words: NDArray[np.uint64] = np.random.Philox(key=_key(seed, _MIRROR), counter=start).random_raw(4 * count)
-    return words[::4] >= np.uint64(2**63)
+    return _words(seed, _MIRROR, start, count) >= np.uint64(2**63)
+
+
+def drawn(seed: int, start: int, count: int, dataset_size: int) -> NDArray[np.int64]:
+    """Indices [count] for positions start …, each drawn from [0, dataset_size) by itself: a pure function of (seed,
+    position).
+
+    Raises:
+        DatasetError: a seed outside [0, 2^64), a negative start or count, or a size below 1.
+    """
+    _check(seed, start, count)
+    _check_size(dataset_size)
+    uniform = (_words(seed, _DRAW, start, count) >> np.uint64(11)) * 2.0**-53  # 0 <= u < 1
+    return (uniform * dataset_size).astype(np.int64)
+
+
+def _words(seed: int, stream: int, start: int, count: int) -> NDArray[np.uint64]:
+    """One random word a position: a Philox counter gives four, the first of them is taken."""
+    words: NDArray[np.uint64] = np.random.Philox(key=_key(seed, stream), counter=start).random_raw(4 * count)
+    return words[::4]
 
 
 @lru_cache(maxsize=2)
@@ -66,3 +83,8 @@ def _check(seed: int, start: int, count: int) -> None:
         raise DatasetError(f"seed is {seed}: it must lie in [0, 2^64)")
     if start < 0 or count < 0:
         raise DatasetError(f"start is {start} and count is {count}: neither may be negative")
+
+
+def _check_size(dataset_size: int) -> None:
+    if dataset_size < 1:
+        raise DatasetError(f"dataset_size is {dataset_size}: an order needs at least one image")

@@ -4,10 +4,12 @@ All images and features are [N, H, W, C]; kernels are stored [height, width, in,
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 Shape = tuple[Any, ...]  # of a tensor; the batch is None, height and width may be
 
@@ -19,8 +21,12 @@ def leaky_relu(x: tf.Tensor) -> tf.Tensor:
 
 
 def pixel_norm(x: tf.Tensor) -> tf.Tensor:
-    """x / sqrt(mean over the last axis of x^2 + 1e-8): the root mean square of each vector becomes 1 (section 4.2)."""
-    return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), axis=-1, keepdims=True) + 1e-8)
+    """x / sqrt(mean over the last axis of x^2 + 1e-8): the root mean square of each vector becomes 1 (section 4.2).
+
+    The mean is taken in float32 whatever the type of x.
+    """
+    mean_square = tf.reduce_mean(tf.square(tf.cast(x, tf.float32)), axis=-1, keepdims=True)
+    return x * tf.cast(tf.math.rsqrt(mean_square + 1e-8), x.dtype)
 
 
 def upscale2(x: tf.Tensor) -> tf.Tensor:
@@ -36,20 +42,36 @@ def downscale2(x: tf.Tensor) -> tf.Tensor:
 
 
 def lerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
-    return a + (b - a) * t
+    return a + (b - a) * tf.cast(t, a.dtype)
 
 
 class EqualizedConv2D(keras.layers.Layer):
     """Convolution, stride 1, SAME, whose N(0, 1) kernel is scaled by gain / sqrt(fan_in) at run time (section 4.1).
 
-    The scale multiplies the kernel only; the bias starts at zero and is not scaled.
+    The scale multiplies the kernel only; the bias starts at zero and is not scaled. Weights are float32; the scaled
+    kernel takes the type of the features.
+
+    resample    "up" doubles the features before the convolution (nearest neighbour), "down" halves them after it (box
+                mean) and before the bias
+    fused       one convolution of stride 2 instead, with a 4x4 kernel made of the same 3x3 weights: less than half of
+                the arithmetic, the same function up to rounding
     """
 
-    def __init__(self, filters: int, kernel_size: int = 3, gain: float = SQRT2, name: str | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int = 3,
+        gain: float = SQRT2,
+        resample: Literal["up", "down"] | None = None,
+        fused: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name=name, autocast=False)
         self.filters = filters
         self.kernel_size = kernel_size
         self.gain = gain
+        self.resample = resample
+        self.fused = fused
 
     def build(self, input_shape: Shape) -> None:
         in_channels = input_shape[-1]
@@ -62,14 +84,42 @@ class EqualizedConv2D(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.conv2d(x, self.kernel * self.scale, strides=1, padding="SAME") + self.bias
+        return self._convolve(x) + tf.cast(self.bias, x.dtype)
+
+    def _convolve(self, x: tf.Tensor) -> tf.Tensor:
+        if self.fused and self.resample == "up":
+            n, h, w = tf.shape(x)[0], x.shape[1], x.shape[2]
+            # A transposed convolution correlates with the flipped kernel, [height, width, out, in].
+            kernel = tf.transpose(self._resampled(_FOUR_SHIFTS[:, ::-1]), [0, 1, 3, 2])
+            kernel = tf.cast(kernel, x.dtype)
+            return tf.nn.conv2d_transpose(x, kernel, [n, 2 * h, 2 * w, self.filters], strides=2, padding="SAME")
+        if self.fused and self.resample == "down":
+            return tf.nn.conv2d(x, tf.cast(self._resampled(_FOUR_SHIFTS / 4), x.dtype), strides=2, padding="SAME")
+        x = upscale2(x) if self.resample == "up" else x
+        x = tf.nn.conv2d(x, tf.cast(self.kernel * self.scale, x.dtype), strides=1, padding="SAME")
+        return downscale2(x) if self.resample == "down" else x
+
+    def _resampled(self, shifts: NDArray[np.floating]) -> tf.Tensor:
+        """The scaled kernel, [3, 3, in, out] -> [4, 4, in, out], by a map [16, 9] of its places."""
+        places = tf.reshape(self.kernel, [9, -1])
+        kernel = tf.matmul(tf.constant(shifts * self.scale, tf.float32), places)
+        return tf.reshape(kernel, [4, 4, *self.kernel.shape[2:]])
+
+
+def _four_shifts() -> NDArray[np.floating]:
+    """[16, 9]: the places of a 4x4 kernel as sums of those of a 3x3 kernel shifted by 0 and 1 along both axes."""
+    shifts = np.eye(4, 3) + np.eye(4, 3, k=-1)  # one axis
+    return np.kron(shifts, shifts)
+
+
+_FOUR_SHIFTS = _four_shifts()
 
 
 class EqualizedDense(keras.layers.Layer):
     """Fully connected layer whose N(0, 1) kernel is scaled by gain / sqrt(fan_in) at run time (section 4.1)."""
 
     def __init__(self, units: int, gain: float = SQRT2, use_bias: bool = True, name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.units = units
         self.gain = gain
         self.use_bias = use_bias
@@ -84,25 +134,26 @@ class EqualizedDense(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        y = tf.matmul(x, self.kernel * self.scale)
-        return y if self.bias is None else y + self.bias
+        y = tf.matmul(x, tf.cast(self.kernel * self.scale, x.dtype))
+        return y if self.bias is None else y + tf.cast(self.bias, x.dtype)
 
 
 class MinibatchStdDev(keras.layers.Layer):
     """Appends one feature map with the mean standard deviation over a group of images (section 3).
 
     [N, H, W, C] -> [N, H, W, C + 1]. With M = N / min(group_size, N), image i belongs to group i mod M: groups are
-    strided, not consecutive. N must be a multiple of the group size (checked by TrainingConfig).
+    strided, not consecutive. N must be a multiple of the group size (checked by TrainingConfig). The deviation is taken
+    in float32 whatever the type of the features.
     """
 
     def __init__(self, group_size: int, name: str | None = None) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.group_size = group_size
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         n, (h, w, c) = tf.shape(x)[0], x.shape[1:]
         group = tf.minimum(self.group_size, n)
-        y = tf.reshape(x, [group, -1, h, w, c])  # [G, M, H, W, C]
+        y = tf.reshape(tf.cast(x, tf.float32), [group, -1, h, w, c])  # [G, M, H, W, C]
         variance = tf.reduce_mean(tf.square(y - tf.reduce_mean(y, axis=0, keepdims=True)), axis=0)  # [M, H, W, C]
         deviation = tf.reduce_mean(tf.sqrt(variance + 1e-8), axis=[1, 2, 3], keepdims=True)  # [M, 1, 1, 1]
-        return tf.concat([x, tf.tile(deviation, [group, h, w, 1])], axis=-1)
+        return tf.concat([x, tf.tile(tf.cast(deviation, x.dtype), [group, h, w, 1])], axis=-1)

@@ -3,9 +3,13 @@
 Both work at the native resolution of a stage: at stage 2^r the generator gives and the discriminator takes 2^r x 2^r
 images. All layers exist from the start; a stage runs only those it needs. `alpha` blends a new resolution in: 0 is
 the network of the stage before (with upscaled images), 1 the new one; None leaves the blending out.
+
+fused         up- and downscaling inside the neighbouring convolutions: the same function, less arithmetic
+activations   type of the features, "float32" or "bfloat16"; weights, norms, deviations, images and scores are float32
 """
 
 import math
+from collections.abc import Mapping
 
 import keras
 import tensorflow as tf
@@ -28,9 +32,10 @@ from progan_service.model.layers import (
 class GeneratorInput(keras.layers.Layer):
     """Latents and labels [N, L + K] -> features [N, 4, 4, C]."""
 
-    def __init__(self, features: int, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, features: int, activations: str, name: str) -> None:
+        super().__init__(name=name, autocast=False)
         self.features = features
+        self.activations = activations
         self.dense = EqualizedDense(16 * features, gain=SQRT2 / 4, use_bias=False, name="dense")
         self.conv = EqualizedConv2D(features, name="conv")
 
@@ -41,17 +46,18 @@ class GeneratorInput(keras.layers.Layer):
         self.built = True
 
     def call(self, latents: tf.Tensor) -> tf.Tensor:
-        x = tf.reshape(self.dense(pixel_norm(latents)), [-1, 4, 4, self.features])
-        x = pixel_norm(leaky_relu(x + self.bias))
+        x = self.dense(tf.cast(pixel_norm(latents), self.activations))
+        x = tf.reshape(x, [-1, 4, 4, self.features])
+        x = pixel_norm(leaky_relu(x + tf.cast(self.bias, x.dtype)))
         return pixel_norm(leaky_relu(self.conv(x)))
 
 
 class GeneratorBlock(keras.layers.Layer):
     """Features [N, H, W, C] -> [N, 2H, 2W, C']."""
 
-    def __init__(self, features: int, name: str) -> None:
-        super().__init__(name=name)
-        self.conv0 = EqualizedConv2D(features, name="conv0")
+    def __init__(self, features: int, fused: bool, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+        self.conv0 = EqualizedConv2D(features, resample="up", fused=fused, name="conv0")
         self.conv1 = EqualizedConv2D(features, name="conv1")
 
     def build(self, input_shape: Shape) -> None:
@@ -60,19 +66,21 @@ class GeneratorBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        x = pixel_norm(leaky_relu(self.conv0(upscale2(x))))
+        x = pixel_norm(leaky_relu(self.conv0(x)))
         return pixel_norm(leaky_relu(self.conv1(x)))
 
 
 class Generator(keras.layers.Layer):
     """Latents [N, latent_size] (and labels [N, label_size]) -> images [N, R, R, channels], linear, nominally -1..1."""
 
-    def __init__(self, config: NetworkConfig, name: str = "generator") -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, config: NetworkConfig, *, fused: bool = True, activations: str = "float32", name: str = "generator"
+    ) -> None:
+        super().__init__(name=name, autocast=False)
         self.config = config
         resolutions = resolutions_up_to(config.resolution)
-        self.input_block = GeneratorInput(config.features(4), name="4x4")
-        self.blocks = {r: GeneratorBlock(config.features(r), name=f"{r}x{r}") for r in resolutions[1:]}
+        self.input_block = GeneratorInput(config.features(4), activations, name="4x4")
+        self.blocks = {r: GeneratorBlock(config.features(r), fused, name=f"{r}x{r}") for r in resolutions[1:]}
         self.to_rgb = {
             r: EqualizedConv2D(config.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{r}x{r}") for r in resolutions
         }
@@ -100,19 +108,26 @@ class Generator(keras.layers.Layer):
         previous, x = None, self.input_block(latents)
         for r in resolutions_up_to(resolution)[1:]:
             previous, x = x, self.blocks[r](x)
-        images = self.to_rgb[resolution](x)
+        images = tf.cast(self.to_rgb[resolution](x), tf.float32)
         if alpha is None or previous is None:
             return images
-        return lerp(upscale2(self.to_rgb[resolution // 2](previous)), images, alpha)
+        return lerp(upscale2(tf.cast(self.to_rgb[resolution // 2](previous), tf.float32)), images, alpha)
+
+    def stage_weights(self, resolution: int, fading: bool) -> list[keras.Variable]:
+        """The weights that a stage uses, and so trains."""
+        return _stage_weights(self.input_block, self.blocks, self.to_rgb, resolution, fading)
 
 
 class DiscriminatorBlock(keras.layers.Layer):
     """Features [N, H, W, C] -> [N, H/2, W/2, C']."""
 
-    def __init__(self, in_features: int, out_features: int, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, in_features: int, out_features: int, d_pool: str, fused: bool, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+        self.d_pool = d_pool
         self.conv0 = EqualizedConv2D(in_features, name="conv0")
-        self.conv1 = EqualizedConv2D(out_features, name="conv1")
+        self.conv1 = EqualizedConv2D(
+            out_features, resample="down" if d_pool == "pre_act" else None, fused=fused, name="conv1"
+        )
 
     def build(self, input_shape: Shape) -> None:
         self.conv0.build(input_shape)
@@ -120,15 +135,15 @@ class DiscriminatorBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        x = leaky_relu(self.conv0(x))
-        return leaky_relu(downscale2(self.conv1(x)))  # pooled before the activation, as NVIDIA's fused layer does
+        x = leaky_relu(self.conv1(leaky_relu(self.conv0(x))))
+        return downscale2(x) if self.d_pool == "post_act" else x
 
 
 class DiscriminatorOutput(keras.layers.Layer):
     """Features [N, 4, 4, C] -> [N, 1 + label_size]."""
 
     def __init__(self, features: int, label_size: int, mbstd_group_size: int, name: str) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.features = features
         self.minibatch_stddev = MinibatchStdDev(mbstd_group_size, name="minibatch_stddev")
         self.conv = EqualizedConv2D(features, name="conv")
@@ -144,21 +159,31 @@ class DiscriminatorOutput(keras.layers.Layer):
     def call(self, x: tf.Tensor) -> tf.Tensor:
         x = leaky_relu(self.conv(self.minibatch_stddev(x)))
         x = leaky_relu(self.dense0(tf.reshape(x, [-1, math.prod(x.shape[1:])])))
-        return self.dense1(x)
+        return self.dense1(tf.cast(x, tf.float32))
 
 
 class Discriminator(keras.layers.Layer):
     """Images [N, R, R, channels], -1..1 -> scores [N] (higher: more real) and label logits [N, label_size]."""
 
-    def __init__(self, config: NetworkConfig, mbstd_group_size: int = 4, name: str = "discriminator") -> None:
-        super().__init__(name=name)
+    def __init__(
+        self,
+        config: NetworkConfig,
+        *,
+        mbstd_group_size: int = 4,
+        fused: bool = True,
+        activations: str = "float32",
+        name: str = "discriminator",
+    ) -> None:
+        super().__init__(name=name, autocast=False)
         self.config = config
+        self.activations = activations
         resolutions = resolutions_up_to(config.resolution)
         self.from_rgb = {
             r: EqualizedConv2D(config.features(r), kernel_size=1, name=f"from_rgb_{r}x{r}") for r in resolutions
         }
         self.blocks = {
-            r: DiscriminatorBlock(config.features(r), config.features(r // 2), name=f"{r}x{r}") for r in resolutions[1:]
+            r: DiscriminatorBlock(config.features(r), config.features(r // 2), config.d_pool, fused, name=f"{r}x{r}")
+            for r in resolutions[1:]
         }
         self.output_block = DiscriminatorOutput(config.features(4), config.label_size, mbstd_group_size, name="4x4")
         self.build()
@@ -175,6 +200,7 @@ class Discriminator(keras.layers.Layer):
     def call(
         self, images: tf.Tensor, *, resolution: int, alpha: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.cast(images, self.activations)
         x = leaky_relu(self.from_rgb[resolution](images))
         for r in reversed(resolutions_up_to(resolution)[1:]):
             x = self.blocks[r](x)
@@ -182,3 +208,19 @@ class Discriminator(keras.layers.Layer):
                 x = lerp(leaky_relu(self.from_rgb[r // 2](downscale2(images))), x, alpha)
         outputs = self.output_block(x)
         return outputs[:, 0], outputs[:, 1:]
+
+    def stage_weights(self, resolution: int, fading: bool) -> list[keras.Variable]:
+        """The weights that a stage uses, and so trains."""
+        return _stage_weights(self.output_block, self.blocks, self.from_rgb, resolution, fading)
+
+
+def _stage_weights(
+    block_4x4: keras.layers.Layer,
+    blocks: Mapping[int, keras.layers.Layer],
+    rgb: Mapping[int, keras.layers.Layer],
+    resolution: int,
+    fading: bool,
+) -> list[keras.Variable]:
+    grown = [blocks[r] for r in resolutions_up_to(resolution)[1:]]
+    faces = [rgb[resolution // 2], rgb[resolution]] if fading else [rgb[resolution]]
+    return [weight for layer in (block_4x4, *grown, *faces) for weight in layer.weights]

@@ -7,7 +7,7 @@ from typing import Any
 from progan_service.model.networks import Generator
 from progan_service.training.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
 from progan_service.training.run_directory import CONFIG_FILE, read_run_config
-from progan_service.training.schedule import GrowthSchedule
+from progan_service.training.schedule import GrowthSchedule, Phase
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class TrainedGenerator:
     """A generator at the point of growth that its run has reached; `provenance` is plain JSON values."""
 
     generator: Generator
-    resolution: int
-    alpha: float
+    phase: Phase
+    label_names: tuple[str, ...]
     provenance: dict[str, Any]
 
 
@@ -32,8 +32,8 @@ def load_run(run: Path) -> TrainedGenerator:
         raise CheckpointError(f"{run}: no checkpoint yet; the first one comes with the first tick")
     arrays = read_checkpoint(checkpoint)
     generator = Generator(config.network, name="generator_ema")
-    assign_variables(checkpoint, arrays, generator.weights)
+    assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})
     images_shown = int(arrays["images_shown"])
     phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
     provenance = {"source": "progan train", "images_shown": images_shown, **asdict(config)}
-    return TrainedGenerator(generator, phase.resolution, phase.alpha, provenance)
+    return TrainedGenerator(generator, phase, config.dataset.label_names, provenance)

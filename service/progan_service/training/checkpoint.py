@@ -1,15 +1,16 @@
 """Checkpoints: everything a run needs to go on, in one file, written atomically.
 
-A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, `images_shown`, `stage`.
+A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, `images_shown`, `stage`,
+and `config_digest`, which ties it to its run.
 """
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.durable import sync
@@ -46,8 +47,8 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
-        if not {"images_shown", "stage"} <= arrays.keys():
-            raise ValueError("holds no images_shown or no stage")
+        if missing := {"images_shown", "stage", "config_digest"} - arrays.keys():
+            raise ValueError(f"holds no {min(missing)}")
     # A damaged header makes zipfile believe in a password or a compression that it does not know: RuntimeError.
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
@@ -57,15 +58,14 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def assign_variables(
-    path: Path, arrays: Mapping[str, NDArray[np.generic]], variables: Iterable[keras.Variable]
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], variables: Mapping[str, tf.Variable]
 ) -> None:
     """Give each variable the array of its name. Raises CheckpointError, before any change, when one does not fit."""
-    variables = list(variables)
-    for variable in variables:
-        if variable.path not in arrays:
-            raise CheckpointError(f"{path}: holds no {variable.path}; it belongs to another network")
-        found, expected = arrays[variable.path].shape, tuple(variable.shape)
+    for name, variable in variables.items():
+        if name not in arrays:
+            raise CheckpointError(f"{path}: holds no {name}; it belongs to another network")
+        found, expected = arrays[name].shape, tuple(variable.shape)
         if found != expected:
-            raise CheckpointError(f"{path}: {variable.path} has shape {found}, not {expected}; another network")
-    for variable in variables:
-        variable.assign(arrays[variable.path])
+            raise CheckpointError(f"{path}: {name} has shape {found}, not {expected}; another network")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

@@ -18,10 +18,17 @@ def critic_loss(fake_scores: tf.Tensor, real_scores: tf.Tensor, drift_weight: fl
     return tf.reduce_mean(fake_scores - real_scores + drift_weight * tf.square(real_scores))
 
 
+def label_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of one-hot labels [N, K] (AC-GAN); 0 without labels, K = 0."""
+    if not labels.shape[-1]:
+        return tf.constant(0.0)
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
+
+
 def gradient_penalty(
     critic: Critic, reals: tf.Tensor, fakes: tf.Tensor, mix: tf.Tensor, config: TrainingConfig, canvas_scale: float
-) -> tf.Tensor:
-    """gp_weight / t^2 * (norm - t)^2 at points between reals and fakes, t = gp_target.
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """gp_weight / t^2 * (norm - t)^2 at points between reals and fakes, t = gp_target; and the mean norm.
 
     mix            [N], 0..1: where between a real (0) and a fake (1) the gradient is taken
     canvas_scale   resolution of the stage / final resolution: the norm with respect to the image upscaled to the
@@ -33,4 +40,5 @@ def gradient_penalty(
         scores = critic(points)
     gradient = tf.cast(tape.gradient(scores, points), tf.float32)
     norm = canvas_scale * tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=[1, 2, 3]) + 1e-8)
-    return config.gp_weight / config.gp_target**2 * tf.reduce_mean(tf.square(norm - config.gp_target))
+    penalty = config.gp_weight / config.gp_target**2 * tf.reduce_mean(tf.square(norm - config.gp_target))
+    return penalty, tf.reduce_mean(norm)

@@ -1,14 +1,11 @@
 """A run directory belongs to one configuration: written at the start, compared at every resume."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from progan_service.config import ConfigError, RunConfig
+from progan_service.config import MAY_CHANGE, ConfigError, RunConfig
 
 CONFIG_FILE = "config.json"
 _PARTIAL = ".config.json"
-MAY_CHANGE = {"training.total_kimg", "training.tick_kimg", "dataset.licence"}  # still the same run
 
 
 def claim_run_directory(run: Path, config: RunConfig) -> None:
@@ -34,20 +31,13 @@ def read_run_config(run: Path) -> RunConfig:
 
 
 def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
-    old, new = _flat(asdict(before)), _flat(asdict(now))
+    new = now.settings()
     different = [
-        f"{name} was {old.get(name)!r}, is {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) and name not in MAY_CHANGE
+        f"{name} was {value!r}, is {new[name]!r}"
+        for name, value in before.settings().items()
+        if value != new[name] and name not in MAY_CHANGE
     ]
     if different:
         raise ConfigError(
             f"{run}: began with another configuration: {'; '.join(different)}; go on with the same or name a new run"
         )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

@@ -1,78 +1,107 @@
 """Everything that changes while a run goes on, and so everything a checkpoint holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from progan_service.config import RunConfig, TrainingConfig
+from progan_service.config import RunConfig
 from progan_service.model.networks import Discriminator, Generator
-from progan_service.training.checkpoint import assign_variables, read_checkpoint, save_checkpoint
+from progan_service.training.adam import Adam
+from progan_service.training.checkpoint import CheckpointError, assign_variables, read_checkpoint, save_checkpoint
 from progan_service.training.schedule import Phase
+
+ACTIVATIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 @dataclass
 class TrainingState:
     """Networks, optimizers and progress.
 
+    strategy         over which devices the variables are mirrored
     generator_ema    exponential moving average of the generator: the one to look at and to export
+    digest           of the run's configuration
     images_shown     real images so far
     stage            (resolution, fading) of the last step; Adam starts afresh whenever it changes
     """
 
+    strategy: tf.distribute.Strategy
     generator: Generator
     discriminator: Discriminator
     generator_ema: Generator
-    generator_adam: keras.optimizers.Adam
-    discriminator_adam: keras.optimizers.Adam
+    generator_adam: Adam
+    discriminator_adam: Adam
+    digest: str
     images_shown: int = 0
     stage: tuple[int, bool] = (4, False)
 
     @classmethod
-    def fresh(cls, config: RunConfig) -> Self:
-        keras.utils.set_random_seed(config.training.seed)
-        generator = Generator(config.network)
-        discriminator = Discriminator(config.network, config.training.mbstd_group_size)
-        generator_ema = Generator(config.network, name="generator_ema")
+    def fresh(cls, config: RunConfig, strategy: tf.distribute.Strategy | None = None) -> Self:
+        """`strategy`: None trains on one device."""
+        training = config.training
+        strategy = strategy or tf.distribute.get_strategy()
+        keras.utils.set_random_seed(training.seed)
+        compute: dict[str, Any] = {"fused": training.fused_kernels, "activations": ACTIVATIONS[training.precision]}
+        with strategy.scope():
+            generator = Generator(config.network, **compute)
+            discriminator = Discriminator(config.network, mbstd_group_size=training.mbstd_group_size, **compute)
+            generator_ema = Generator(config.network, **compute, name="generator_ema")
+            generator_adam = Adam(generator.weights, training.adam_beta2, "generator_adam")
+            discriminator_adam = Adam(discriminator.weights, training.adam_beta2, "discriminator_adam")
         for average, weight in zip(generator_ema.weights, generator.weights, strict=True):
-            average.assign(weight)
-        generator_adam, discriminator_adam = (
-            _adam(config.training, "generator"),
-            _adam(config.training, "discriminator"),
-        )
-        generator_adam.build(generator.trainable_variables)
-        discriminator_adam.build(discriminator.trainable_variables)
-        return cls(generator, discriminator, generator_ema, generator_adam, discriminator_adam)
+            average.assign(weight.numpy())
+        return cls(strategy, generator, discriminator, generator_ema, generator_adam, discriminator_adam, config.digest)
 
     def enter(self, phase: Phase) -> None:
         """Adam forgets at the start and at the end of every fade (paper, appendix A.1)."""
         if self.stage != (phase.resolution, phase.fading):
             self.stage = (phase.resolution, phase.fading)
-            for variable in (*self.generator_adam.variables, *self.discriminator_adam.variables):
-                variable.assign(tf.zeros_like(variable))
-        for adam in (self.generator_adam, self.discriminator_adam):
-            adam.learning_rate.assign(phase.learning_rate)
+            self.generator_adam.forget()
+            self.discriminator_adam.forget()
 
-    def save(self, directory: Path) -> None:
-        arrays = {variable.path: variable.numpy() for variable in self._variables()}
-        arrays |= {"images_shown": np.array(self.images_shown), "stage": np.array(self.stage)}
-        save_checkpoint(directory, self.images_shown, arrays)
+    def move_average(self, decay: float) -> None:
+        """generator_ema <- decay generator_ema + (1 - decay) generator; outside of the replicas."""
 
-    def restore(self, checkpoint: Path) -> None:
-        """Raises CheckpointError when the file is damaged or belongs to another network."""
-        arrays = read_checkpoint(checkpoint)
-        assign_variables(checkpoint, arrays, self._variables())
+        def move(average: tf.Variable, weight: tf.Variable) -> None:
+            average.assign(weight + (average - weight) * decay)
+
+        for average, weight in zip(self.generator_ema.weights, self.generator.weights, strict=True):
+            self.strategy.extended.update(average.value, move, args=(weight.value,))
+
+    def local(self, value: Any) -> tf.Tensor:
+        """This process's first copy of a value that all replicas agree on."""
+        return self.strategy.experimental_local_results(value)[0]
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All variables by name, `images_shown`, `stage` and `config_digest`: what a checkpoint holds."""
+        arrays = {name: variable.numpy() for name, variable in self._variables().items()}
+        progress = {"images_shown": self.images_shown, "stage": self.stage, "config_digest": self.digest}
+        return arrays | {name: np.array(value) for name, value in progress.items()}
+
+    def assign(self, arrays: Mapping[str, NDArray[np.generic]], source: Path) -> None:
+        """Become what `arrays` gave. Raises CheckpointError, naming `source`, when the arrays are another run's."""
+        if str(arrays["config_digest"]) != self.digest:
+            raise CheckpointError(f"{source}: belongs to a run with another configuration")
+        assign_variables(source, arrays, self._variables())
         self.images_shown = int(arrays["images_shown"])
         resolution, fading = arrays["stage"]
         self.stage = (int(resolution), bool(fading))
 
-    def _variables(self) -> list[keras.Variable]:
-        networks = [*self.generator.weights, *self.discriminator.weights, *self.generator_ema.weights]
-        return [*networks, *self.generator_adam.variables, *self.discriminator_adam.variables]
+    def save(self, directory: Path) -> None:
+        save_checkpoint(directory, self.images_shown, self.arrays())
 
+    def restore(self, checkpoint: Path) -> None:
+        """Raises CheckpointError when the file is damaged or belongs to another run."""
+        self.assign(read_checkpoint(checkpoint), checkpoint)
 
-def _adam(config: TrainingConfig, network: str) -> keras.optimizers.Adam:
-    return keras.optimizers.Adam(beta_1=0.0, beta_2=config.adam_beta2, epsilon=1e-8, name=f"{network}_adam")
+    def _variables(self) -> dict[str, tf.Variable]:
+        networks = (self.generator, self.discriminator, self.generator_ema)
+        adams = (self.generator_adam, self.discriminator_adam)
+        return {weight.path: weight.value for network in networks for weight in network.weights} | {
+            variable.name.removesuffix(":0"): variable for adam in adams for variable in adam.variables
+        }

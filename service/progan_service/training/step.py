@@ -1,19 +1,25 @@
-"""One training step: the critic learns, the generator learns, the average follows. Compiled once a stage."""
+"""One training step: the critic learns, the generator learns, the average follows. Compiled once a stage.
 
+A batch is computed in pieces: one a replica, or several one after the other (gradient accumulation) where memory is
+short. Of P pieces, piece p holds the images p, p + P, p + 2P ...: so the groups of the minibatch standard deviation,
+the latents and the mean losses are those of the whole batch in one piece, and a run on eight devices is that on one.
+"""
+
+from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
 
-import keras
 import tensorflow as tf
 
 from progan_service.config import RunConfig
 from progan_service.model.layers import downscale2, lerp, upscale2
 from progan_service.model.pixels import from_uint8
-from progan_service.training.losses import critic_loss, generator_loss, gradient_penalty
+from progan_service.training.losses import critic_loss, generator_loss, gradient_penalty, label_loss
 from progan_service.training.schedule import Phase
 from progan_service.training.state import TrainingState
 
-Step = Any  # a compiled function: (reals uint8 [N, R, R, C], images_shown int64, alpha float32) -> losses by name
+Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # reals uint8 [N, R, R, C], their labels [N, K], labels to draw [N, K]
+Gradients = list[tf.Tensor]
+Piece = Callable[[tf.Tensor], tuple[Gradients, dict[str, tf.Tensor]]]  # number of a piece -> gradients, losses
 
 
 class Draw(IntEnum):
@@ -24,74 +30,132 @@ class Draw(IntEnum):
     GENERATOR_LATENTS = 2
 
 
-def compile_step(state: TrainingState, config: RunConfig, phase: Phase) -> Step:
+class Step:
     """The step of a stage; alpha and the learning rate vary inside it without tracing again."""
-    # This optimization fails, loudly, on the second gradient of the penalty.
-    tf.config.optimizer.set_experimental_options({"remapping": False})
-    network, training = config.network, config.training
-    batch, resolution, fading = phase.batch_size, phase.resolution, phase.fading
-    canvas_scale = resolution / network.resolution if training.gp_reference == "canvas" else 1.0
-    ema_decay = 0.5 ** (batch / (1000 * training.ema_halflife_kimg))
 
-    def latents(purpose: Draw, images_shown: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_normal([batch, network.latent_size], _stream(training.seed, purpose, images_shown))
+    def __init__(self, state: TrainingState, config: RunConfig, phase: Phase, parts: int = 1) -> None:
+        """`parts`: pieces that each replica computes one after the other."""
+        # This optimization fails, loudly, on the second gradient of the penalty.
+        tf.config.optimizer.set_experimental_options({"remapping": False})
+        self.state, self.config = state, config
+        self.resolution, self.fading, self.batch_size = phase.resolution, phase.fading, phase.batch_size
+        self.parts = parts
+        self.pieces = parts * state.strategy.num_replicas_in_sync
+        self.generator_weights = state.generator.stage_weights(phase.resolution, phase.fading)
+        self.critic_weights = state.discriminator.stage_weights(phase.resolution, phase.fading)
+        self._compiled = tf.function(self._step)
 
-    def generate(z: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        return state.generator(z, resolution=resolution, alpha=alpha if fading else None)
+    def __call__(
+        self, batch: Batch, images_shown: int, alpha: float, learning_rate: float, stop: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """Take one step; returns losses by name, and under "stop" whether any worker asked to stop.
 
-    def score(images: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        return state.discriminator(images, resolution=resolution, alpha=alpha if fading else None)[0]
-
-    def critic_step(reals: tf.Tensor, images_shown: tf.Tensor, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
-        fakes = generate(latents(Draw.CRITIC_LATENTS, images_shown), alpha)
-        mix = tf.random.stateless_uniform([batch], _stream(training.seed, Draw.PENALTY_MIX, images_shown))
-        with tf.GradientTape() as tape:
-            real_scores, fake_scores = score(reals, alpha), score(fakes, alpha)
-            penalty = gradient_penalty(lambda x: score(x, alpha), reals, fakes, mix, training, canvas_scale)
-            loss = critic_loss(fake_scores, real_scores, training.drift_weight) + penalty
-        skipped = _update(state.discriminator_adam, tape, loss, state.discriminator.trainable_variables)
-        distance = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
-        return {"D": loss, "penalty": penalty, "distance": distance, "D_skipped": skipped}
-
-    def generator_step(images_shown: tf.Tensor, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
-        z = latents(Draw.GENERATOR_LATENTS, images_shown)
-        with tf.GradientTape() as tape:
-            loss = generator_loss(score(generate(z, alpha), alpha))
-        skipped = _update(state.generator_adam, tape, loss, state.generator.trainable_variables)
-        return {"G": loss, "G_skipped": skipped}
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([batch, resolution, resolution, network.channels], tf.uint8),
-            tf.TensorSpec([], tf.int64),
-            tf.TensorSpec([], tf.float32),
-        ]
-    )
-    def step(reals: tf.Tensor, images_shown: tf.Tensor, alpha: tf.Tensor) -> dict[str, tf.Tensor]:
-        reals = from_uint8(reals)
-        if fading:
-            reals = lerp(upscale2(downscale2(reals)), reals, alpha)  # reals fade like the networks
-        losses = critic_step(reals, images_shown, alpha) | generator_step(images_shown, alpha)
-        for average, weight in zip(state.generator_ema.weights, state.generator.weights, strict=True):
-            average.assign(weight + (average - weight) * ema_decay)
+        batch          the images of each replica, as `TrainingState.strategy` distributes them
+        images_shown   before this step: latents are a function of it and the seed
+        """
+        numbers = tf.constant(images_shown, tf.int64), tf.constant(alpha), tf.constant(learning_rate)
+        with self.state.strategy.scope():
+            losses: dict[str, tf.Tensor] = self._compiled(batch, *numbers, tf.constant(float(stop)))
         return losses
 
-    return step
+    def _step(
+        self, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor, learning_rate: tf.Tensor, stop: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        state, run = self.state, self.state.strategy.run
+        gradients, losses = run(self._critic_gradients, args=(batch, images_shown, alpha, stop))
+        losses["D_skipped"] = state.discriminator_adam.update(self.critic_weights, gradients, learning_rate)
+        gradients, generator_losses = run(self._generator_gradients, args=(batch, images_shown, alpha))
+        losses["G_skipped"] = state.generator_adam.update(self.generator_weights, gradients, learning_rate)
+        state.move_average(0.5 ** (self.batch_size / (1000 * self.config.training.ema_halflife_kimg)))
+        return {name: state.local(value) for name, value in {**losses, **generator_losses}.items()}
 
+    def _critic_gradients(
+        self, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor, stop: tf.Tensor
+    ) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        training = self.config.training
 
-def _stream(seed: int, purpose: Draw, images_shown: tf.Tensor) -> tf.Tensor:
-    return tf.stack([tf.constant(seed * len(Draw) + purpose, tf.int64), images_shown])
+        def piece(part: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
+            reals, labels, _ = (self._of_part(values, part) for values in batch)
+            reals = self._faded(from_uint8(reals), alpha)
+            fakes = self._generate(self._latents(Draw.CRITIC_LATENTS, images_shown, part), labels, alpha)
+            mix = tf.random.stateless_uniform([self.batch_size], self._stream(Draw.PENALTY_MIX, images_shown))
+            with tf.GradientTape() as tape:
+                (real_scores, real_logits), (fake_scores, fake_logits) = (
+                    self._judge(reals, alpha),
+                    self._judge(fakes, alpha),
+                )
+                penalty, norm = gradient_penalty(
+                    lambda x: self._judge(x, alpha)[0], reals, fakes, self._of_piece(mix, part), training, self._canvas
+                )
+                loss = critic_loss(fake_scores, real_scores, training.drift_weight) + penalty
+                loss += label_loss(real_logits, labels) + label_loss(fake_logits, labels)
+            distance = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
+            losses = {"D": loss, "penalty": penalty, "penalty_norm": norm, "distance": distance}
+            losses["stop"] = tf.identity(stop)  # one tensor for all replicas cannot be reduced
+            return tape.gradient(loss, self.critic_weights), losses
 
+        return self._mean_of_pieces(piece)
 
-def _update(
-    adam: keras.optimizers.Adam, tape: tf.GradientTape, loss: tf.Tensor, weights: list[keras.Variable]
-) -> tf.Tensor:
-    """One step of Adam on the weights that the stage uses; those of other resolutions have no gradient.
+    def _generator_gradients(
+        self, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor
+    ) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        def piece(part: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
+            labels = self._of_part(batch[2], part)
+            latents = self._latents(Draw.GENERATOR_LATENTS, images_shown, part)
+            with tf.GradientTape() as tape:
+                scores, logits = self._judge(self._generate(latents, labels, alpha), alpha)
+                loss = generator_loss(scores) + label_loss(logits, labels)
+            return tape.gradient(loss, self.generator_weights), {"G": loss}
 
-    A gradient that is not finite would spoil the weights for good: the whole step is left out then, and 1 returned.
-    """
-    pairs = [pair for pair in zip(tape.gradient(loss, weights), weights, strict=True) if pair[0] is not None]
-    finite = tf.math.is_finite(tf.linalg.global_norm([gradient for gradient, _ in pairs]))
-    if finite:
-        adam.apply_gradients(pairs)
-    return 1.0 - tf.cast(finite, tf.float32)
+        return self._mean_of_pieces(piece)
+
+    def _mean_of_pieces(self, piece: Piece) -> tuple[Gradients, dict[str, tf.Tensor]]:
+        """The mean over all parts and replicas, the same on each of them; to be called in a replica."""
+        total = piece(tf.constant(0))
+        if self.parts > 1:
+            _, total = tf.while_loop(
+                lambda part, _: part < self.parts,
+                lambda part, total: (part + 1, tf.nest.map_structure(tf.add, total, piece(part))),
+                (tf.constant(1), total),
+                parallel_iterations=1,
+            )
+            total = tf.nest.map_structure(lambda value: value / self.parts, total)
+        flat = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tf.nest.flatten(total))
+        gradients, losses = tf.nest.pack_sequence_as(total, flat)
+        return gradients, losses
+
+    def _generate(self, latents: tf.Tensor, labels: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+        blend = alpha if self.fading else None
+        return self.state.generator(latents, labels, resolution=self.resolution, alpha=blend)
+
+    def _judge(self, images: tf.Tensor, alpha: tf.Tensor) -> Sequence[tf.Tensor]:
+        blend = alpha if self.fading else None
+        judged: Sequence[tf.Tensor] = self.state.discriminator(images, resolution=self.resolution, alpha=blend)
+        return judged
+
+    def _faded(self, reals: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
+        """Reals fade like the networks."""
+        return lerp(upscale2(downscale2(reals)), reals, alpha) if self.fading else reals
+
+    def _latents(self, purpose: Draw, images_shown: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        shape = [self.batch_size, self.config.network.latent_size]
+        return self._of_piece(tf.random.stateless_normal(shape, self._stream(purpose, images_shown)), part)
+
+    def _stream(self, purpose: Draw, images_shown: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.constant(self.config.training.seed * len(Draw) + purpose, tf.int64), images_shown])
+
+    def _of_piece(self, values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        """Of values [N, ...] of the whole batch, those of this replica's part."""
+        context = tf.distribute.get_replica_context()
+        piece = context.replica_id_in_sync_group + context.num_replicas_in_sync * part
+        return tf.reshape(values, [-1, self.pieces, *values.shape[1:]])[:, piece]
+
+    def _of_part(self, values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
+        """Of values [N / replicas, ...] of this replica, those of a part."""
+        return tf.reshape(values, [-1, self.parts, *values.shape[1:]])[:, part]
+
+    @property
+    def _canvas(self) -> float:
+        """Side of the stage's images, as a share of that of the images on which the penalty takes its norm."""
+        on_canvas = self.config.training.gp_reference == "canvas"
+        return self.resolution / self.config.network.resolution if on_canvas else 1.0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from progan_service.data.errors import DatasetError
-from progan_service.data.order import image_indices, mirrored
+from progan_service.data.order import drawn, image_indices, mirrored
 
 
 def test_every_epoch_shows_every_image_once() -> None:
@@ -35,6 +35,7 @@ def test_a_run_far_into_training_needs_no_walk_from_the_start() -> None:
 def test_asking_for_nothing_gives_nothing() -> None:
     assert image_indices(0, 5, 0, 3).shape == (0,)
     assert mirrored(0, 5, 0).shape == (0,)
+    assert drawn(0, 5, 0, 3).shape == (0,)
 
 
 def test_changing_an_answer_does_not_change_the_next_one() -> None:
@@ -50,6 +51,38 @@ def test_coins_are_fair_and_pure_in_their_position() -> None:
     assert mirrored(1, 0, 12).tolist() == [bool(coin) for coin in (0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0)]
 
 
+def test_draws_are_uniform_and_in_range() -> None:
+    indices = drawn(seed=3, start=0, count=100_000, dataset_size=10)
+    assert indices.dtype == np.int64
+    counts = np.bincount(indices)
+    assert len(counts) == 10
+    assert counts.min() > 9_600  # 10,000 each, with a standard deviation of 95
+    assert counts.max() < 10_400
+
+
+def test_draws_are_pure_in_their_position() -> None:
+    whole = drawn(seed=3, start=0, count=1000, dataset_size=48)
+    assert drawn(3, 777, 50, 48).tolist() == whole[777:827].tolist()
+    assert [int(drawn(3, position, 1, 48)[0]) for position in range(20)] == whole[:20].tolist()
+
+
+def test_draws_of_a_seed_stay_what_they_were() -> None:
+    assert drawn(1, 0, 10, 100).tolist() == [41, 40, 39, 84, 15, 81, 85, 90, 12, 95]
+
+
+def test_draws_repeat_images_and_are_no_epochs() -> None:
+    assert len(set(drawn(5, 0, 100, 100).tolist())) < 80  # 63 different ones are expected
+
+
+def test_draws_have_nothing_to_do_with_the_coins() -> None:
+    coins, draws = mirrored(3, 0, 100_000), drawn(3, 0, 100_000, 1000)
+    assert draws[coins].mean() == pytest.approx(draws[~coins].mean(), abs=10)  # standard deviation: 2
+
+
+def test_one_image_is_drawn_every_time() -> None:
+    assert drawn(9, 10**15, 3, 1).tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("seed", "start", "count", "size", "message"),
     [
@@ -63,6 +96,8 @@ def test_coins_are_fair_and_pure_in_their_position() -> None:
 def test_impossible_positions_are_refused(seed: int, start: int, count: int, size: int, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         image_indices(seed, start, count, size)
+    with pytest.raises(DatasetError, match=message):
+        drawn(seed, start, count, size)
 
 
 def test_impossible_coins_are_refused() -> None:

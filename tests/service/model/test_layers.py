@@ -1,11 +1,13 @@
 """The building blocks, each with numbers that can be worked out by hand."""
 
 import math
+from typing import Literal
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from progan_service.model.layers import (
     EqualizedConv2D,
@@ -84,6 +86,84 @@ def test_outputs_of_unit_inputs_have_the_gain_as_their_deviation() -> None:
     assert np.std(outputs) == pytest.approx(math.sqrt(2), rel=0.02)
 
 
+def test_bfloat16_features_pass_through_float32_weights() -> None:
+    x = tf.ones([1, 4, 4, 2], tf.bfloat16)
+    conv, dense = EqualizedConv2D(3), EqualizedDense(3)
+    assert conv(x).dtype == dense(x[:, 0, 0]).dtype == tf.bfloat16
+    assert {weight.dtype for weight in (*conv.weights, *dense.weights)} == {"float32"}
+
+
+def test_a_weight_is_rounded_to_bfloat16_after_it_is_scaled() -> None:
+    layer = EqualizedDense(1, gain=1.0)
+    layer.build((None, 9))
+    layer.kernel.assign(tf.fill([9, 1], 3.01))  # scaled 1.00333, which rounds to 1; 3.01 itself rounds to 3.015625
+    assert float(layer(tf.one_hot([0], 9, dtype=tf.bfloat16))[0, 0]) == 1.0
+
+
+# Convolutions that double and halve
+
+
+def resampling(resample: Literal["up", "down"] | None, fused: bool = False) -> EqualizedConv2D:
+    """3 -> 5 features; the same weights every time."""
+    layer = EqualizedConv2D(5, resample=resample, fused=fused)
+    layer.build((None, None, None, 3))
+    layer.kernel.assign(tf.random.stateless_normal([3, 3, 3, 5], [1, 0]))
+    layer.bias.assign(tf.random.stateless_normal([5], [2, 0]))
+    return layer
+
+
+FEATURES = tf.random.stateless_normal([2, 8, 4, 3], [3, 0])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_convolution_that_doubles_is_one_of_the_upscaled_image(fused: bool) -> None:
+    expected = resampling(None)(upscale2(FEATURES))
+    np.testing.assert_allclose(resampling("up", fused)(FEATURES), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_convolution_that_halves_is_downscaled_afterwards(fused: bool) -> None:
+    expected = downscale2(resampling(None)(FEATURES))
+    np.testing.assert_allclose(resampling("down", fused)(FEATURES), expected, atol=1e-5)
+
+
+def test_fused_doubling_of_a_single_pixel() -> None:
+    # Nearest upscaling makes 2x2 equal pixels; each sees the four of them, through other places of the kernel.
+    layer = EqualizedConv2D(1, gain=3.0, resample="up", fused=True)  # scaled by 3 / sqrt(9) = 1
+    layer.build((None, 1, 1, 1))
+    layer.kernel.assign(tf.reshape(tf.range(1.0, 10.0), [3, 3, 1, 1]))
+    #  1 2 3    pixel (0, 0): 5 + 6 + 8 + 9    (0, 1): 4 + 5 + 7 + 8
+    #  4 5 6
+    #  7 8 9    pixel (1, 0): 2 + 3 + 5 + 6    (1, 1): 1 + 2 + 4 + 5
+    np.testing.assert_allclose(layer(images([1.0])), images([28, 24], [16, 12]), rtol=1e-6)
+
+
+def test_fused_halving_to_a_single_pixel() -> None:
+    layer = EqualizedConv2D(1, gain=3.0, resample="down", fused=True)
+    layer.build((None, 2, 2, 1))
+    layer.kernel.assign(tf.reshape(tf.range(1.0, 10.0), [3, 3, 1, 1]))
+    impulses = tf.reshape(tf.eye(4), [4, 2, 2, 1])  # one pixel each: the same sums as above, a quarter of them
+    np.testing.assert_allclose(tf.reshape(layer(impulses), [4]), [3, 4, 6, 7], rtol=1e-6)
+
+
+def gradients(layer: EqualizedConv2D) -> list[NDArray[np.float32]]:
+    """Of a curved function of the outputs: by the inputs, and of the squares of those by kernel and bias."""
+    with tf.GradientTape() as by_weights:
+        with tf.GradientTape() as by_inputs:
+            by_inputs.watch(FEATURES)
+            value = tf.reduce_sum(tf.sin(layer(FEATURES)))
+        slope = by_inputs.gradient(value, FEATURES)
+        squares = tf.reduce_sum(tf.square(slope))
+    return [slope.numpy(), *(second.numpy() for second in by_weights.gradient(squares, layer.weights))]
+
+
+@pytest.mark.parametrize("resample", ["up", "down"])
+def test_fused_and_not_first_and_second_gradients_are_the_same(resample: Literal["up", "down"]) -> None:
+    for fused, not_fused in zip(gradients(resampling(resample, True)), gradients(resampling(resample)), strict=True):
+        assert np.abs(fused).max() > 0.1
+        np.testing.assert_allclose(fused, not_fused, atol=1e-5 * np.abs(not_fused).max())
+
+
 # Pixel norm
 
 
@@ -99,6 +179,13 @@ def test_pixel_norm_works_on_each_pixel_by_itself() -> None:
     features = tf.constant([[[[3.0, 4.0], [30.0, 40.0]]]])
     normed = pixel_norm(features)
     np.testing.assert_allclose(normed[0, 0, 0], normed[0, 0, 1], rtol=1e-6)
+
+
+def test_pixel_norm_takes_its_mean_in_float32() -> None:
+    # In bfloat16 the squares, 13225 and 12769, are 13248 and 12800: the 115 would become exactly 1.
+    normed = pixel_norm(tf.constant([[115.0, 113.0]], tf.bfloat16))
+    assert normed.dtype == tf.bfloat16
+    assert float(normed[0, 0]) == pytest.approx(115 / math.sqrt((13225 + 12769) / 2), rel=0.002)
 
 
 # Minibatch standard deviation
@@ -139,6 +226,14 @@ def test_equal_images_have_a_small_deviation_and_a_finite_gradient() -> None:
         appended = MinibatchStdDev(4)(x)[..., 1]
     np.testing.assert_allclose(appended, np.full((4, 1, 1), 1e-4), rtol=1e-5)
     assert np.isfinite(tape.gradient(appended, x)).all()
+
+
+def test_the_deviation_is_taken_in_float32() -> None:
+    # Their mean, 259, is no bfloat16 value: it would round to 260, and the deviation be sqrt(6).
+    x = tf.constant([256.0, 258.0, 260.0, 262.0], tf.bfloat16, shape=[4, 1, 1, 1])
+    outputs = MinibatchStdDev(4)(x)
+    assert outputs.dtype == tf.bfloat16
+    np.testing.assert_allclose(tf.cast(outputs[:, 0, 0, 1], tf.float32), [math.sqrt(5)] * 4, rtol=2**-8)
 
 
 # Up and down by two, and the rest

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -13,6 +15,11 @@ from progan_service.model.layers import downscale2, upscale2
 from progan_service.model.networks import Discriminator, Generator
 
 SMALL = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16)
+POST_ACT = replace(SMALL, d_pool="post_act")
+
+COMPUTE = [{"fused": True}, {"fused": False}, {"fused": True, "activations": "bfloat16"}]
+
+Network = TypeVar("Network", Generator, Discriminator)
 
 
 def count(weights: Iterable[keras.Variable]) -> int:
@@ -31,14 +38,32 @@ def full_discriminator() -> Discriminator:
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    keras.utils.set_random_seed(3)
-    return Generator(SMALL)
+    return small_generator()
 
 
 @pytest.fixture(scope="module")
 def discriminator() -> Discriminator:
+    return small_discriminator()
+
+
+def small_generator(**compute: Any) -> Generator:
+    """Always with the same weights."""
+    keras.utils.set_random_seed(3)
+    return with_biases(Generator(SMALL, **compute))
+
+
+def small_discriminator(config: NetworkConfig = SMALL, **compute: Any) -> Discriminator:
+    """Always with the same weights."""
     keras.utils.set_random_seed(4)
-    return Discriminator(SMALL)
+    return with_biases(Discriminator(config, **compute))
+
+
+def with_biases(network: Network) -> Network:
+    """Biases begin at zero, where a wrong order of bias and scaling would not show."""
+    for weight in network.weights:
+        if weight.path.endswith("bias"):
+            weight.assign(keras.random.normal(weight.shape, stddev=0.3))
+    return network
 
 
 def latents(rows: int, size: int = 16) -> tf.Tensor:
@@ -46,7 +71,11 @@ def latents(rows: int, size: int = 16) -> tf.Tensor:
 
 
 def images(rows: int, resolution: int) -> tf.Tensor:
-    return tf.random.stateless_uniform([rows, resolution, resolution, 3], [6, 0], -1, 1)
+    """Pixels are multiples of 1/16, so that they and their means are bfloat16 values too."""
+    return (
+        tf.cast(tf.random.stateless_uniform([rows, resolution, resolution, 3], [6, 0], -16, 17, tf.int32), tf.float32)
+        / 16
+    )
 
 
 # Sizes
@@ -54,22 +83,51 @@ def images(rows: int, resolution: int) -> tf.Tensor:
 
 def test_parameters_at_1024(full_generator: Generator, full_discriminator: Discriminator) -> None:
     assert count(full_generator.weights) == 23_079_115
+    assert count(full_generator.stage_weights(1024, fading=False)) == 23_071_507
     assert count(full_discriminator.weights) == 23_087_249
 
 
 @pytest.mark.parametrize(
-    ("resolution", "generator_count", "discriminator_count"),
-    [(32, 20_719_628, 20_726_785), (128, 22_933_394, 22_941_313), (256, 23_044_309, 23_052_353)],
+    ("resolution", "generator_count", "inference_count", "discriminator_count"),
+    [
+        (32, 20_719_628, 20_715_011, 20_726_785),
+        (128, 22_933_394, 22_926_467, 22_941_313),
+        (256, 23_044_309, 23_036_995, 23_052_353),
+    ],
 )
-def test_parameters_of_smaller_networks(resolution: int, generator_count: int, discriminator_count: int) -> None:
+def test_parameters_of_smaller_networks(
+    resolution: int, generator_count: int, inference_count: int, discriminator_count: int
+) -> None:
     config = NetworkConfig(resolution)
-    assert count(Generator(config).weights) == generator_count
+    generator = Generator(config)
+    assert count(generator.weights) == generator_count
+    assert count(generator.stage_weights(resolution, fading=False)) == inference_count
     assert count(Discriminator(config).weights) == discriminator_count
 
 
-def test_parameters_that_a_finished_generator_uses(full_generator: Generator) -> None:
-    unused = [layer for resolution, layer in full_generator.to_rgb.items() if resolution < 1024]
-    assert count(full_generator.weights) - sum(count(layer.weights) for layer in unused) == 23_071_507
+@pytest.mark.parametrize(
+    ("resolution", "fading", "faces", "blocks"),
+    [
+        (4, False, ["rgb_4x4"], ["4x4"]),
+        (8, True, ["rgb_4x4", "rgb_8x8"], ["4x4", "8x8"]),
+        (8, False, ["rgb_8x8"], ["4x4", "8x8"]),
+        (16, True, ["rgb_8x8", "rgb_16x16"], ["16x16", "4x4", "8x8"]),
+    ],
+)
+def test_the_weights_of_a_stage(
+    generator: Generator,
+    discriminator: Discriminator,
+    resolution: int,
+    fading: bool,
+    faces: list[str],
+    blocks: list[str],
+) -> None:
+    for network, face in ((generator, "to_"), (discriminator, "from_")):
+        weights = network.stage_weights(resolution, fading)
+        layers = {weight.path.split("/")[1] for weight in weights}
+        assert layers == {face + name for name in faces} | set(blocks)
+        everything = [weight for weight in network.weights if weight.path.split("/")[1] in layers]
+        assert {weight.path for weight in weights} == {weight.path for weight in everything}
 
 
 def test_scales_of_the_full_generator(full_generator: Generator) -> None:
@@ -142,16 +200,18 @@ def test_weights_have_names_of_their_own(generator: Generator, discriminator: Di
 # Fading
 
 
+@pytest.mark.parametrize("compute", COMPUTE, ids=str)
 @pytest.mark.parametrize("resolution", [8, 16])
-def test_at_alpha_zero_a_generator_shows_the_smaller_ones_images(generator: Generator, resolution: int) -> None:
-    z = latents(3)
+def test_at_alpha_zero_a_generator_shows_the_smaller_ones_images(resolution: int, compute: dict[str, Any]) -> None:
+    generator, z = small_generator(**compute), latents(3)
     faded = generator(z, resolution=resolution, alpha=tf.constant(0.0))
     np.testing.assert_allclose(faded, upscale2(generator(z, resolution=resolution // 2)), atol=1e-6)
 
 
+@pytest.mark.parametrize("compute", COMPUTE, ids=str)
 @pytest.mark.parametrize("resolution", [8, 16])
-def test_at_alpha_zero_a_discriminator_judges_downscaled_images(discriminator: Discriminator, resolution: int) -> None:
-    x = images(4, resolution)
+def test_at_alpha_zero_a_discriminator_judges_downscaled_images(resolution: int, compute: dict[str, Any]) -> None:
+    discriminator, x = small_discriminator(**compute), images(4, resolution)
     faded, _ = discriminator(x, resolution=resolution, alpha=tf.constant(0.0))
     smaller, _ = discriminator(downscale2(x), resolution=resolution // 2)
     np.testing.assert_allclose(faded, smaller, atol=1e-6)
@@ -176,3 +236,92 @@ def test_at_four_pixels_there_is_nothing_to_fade_from(generator: Generator, disc
     half, z, x = tf.constant(0.5), latents(4), images(4, 4)
     np.testing.assert_array_equal(generator(z, resolution=4, alpha=half), generator(z, resolution=4))
     np.testing.assert_array_equal(discriminator(x, resolution=4, alpha=half)[0], discriminator(x, resolution=4)[0])
+
+
+# Fused
+
+
+def generated(generator: Generator, resolution: int, alpha: float | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Images, and gradients of a curved function of them by the weights of the stage."""
+    with tf.GradientTape() as tape:
+        made = generator(latents(4), resolution=resolution, alpha=alpha)
+        value = tf.reduce_mean(tf.sin(made))
+    return made, tape.gradient(value, generator.stage_weights(resolution, alpha is not None))
+
+
+def judged(discriminator: Discriminator, resolution: int, alpha: float | None) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Scores, and gradients by the weights of the stage: of the mean score, and of its slope along the pixels."""
+    x = images(4, resolution)
+    with tf.GradientTape() as tape:
+        with tf.GradientTape() as by_pixels:
+            by_pixels.watch(x)
+            scores, _ = discriminator(x, resolution=resolution, alpha=alpha)
+        slopes = by_pixels.gradient(scores, x)
+        value = tf.reduce_mean(scores) + tf.reduce_mean(tf.norm(slopes, axis=[1, 2]))
+    return scores, tape.gradient(value, discriminator.stage_weights(resolution, alpha is not None))
+
+
+def assert_same(
+    found: tuple[tf.Tensor, list[tf.Tensor]], expected: tuple[tf.Tensor, list[tf.Tensor]], within: float
+) -> None:
+    """Outputs and gradients, each to a share of the largest expected value."""
+    for a, b in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=within * np.abs(b).max())
+
+
+@pytest.mark.parametrize(("resolution", "alpha"), [(8, None), (16, 0.25), (16, None)])
+def test_fused_or_not_a_generator_is_the_same_function(resolution: int, alpha: float | None) -> None:
+    fused, not_fused = (generated(small_generator(fused=fused), resolution, alpha) for fused in (True, False))
+    assert_same(fused, not_fused, within=1e-5)
+
+
+@pytest.mark.parametrize(("resolution", "alpha"), [(8, None), (16, 0.25), (16, None)])
+def test_fused_or_not_a_discriminator_is_the_same_function(resolution: int, alpha: float | None) -> None:
+    fused, not_fused = (judged(small_discriminator(fused=fused), resolution, alpha) for fused in (True, False))
+    assert_same(fused, not_fused, within=1e-5)
+
+
+def test_pooling_after_the_activation_is_another_discriminator() -> None:
+    before, after = small_discriminator(), small_discriminator(POST_ACT)
+    assert count(before.weights) == count(after.weights)
+    x = images(4, 16)
+    difference = np.abs(before(x, resolution=16)[0] - after(x, resolution=16)[0])
+    assert difference.min() > 0.01
+    np.testing.assert_array_equal(*(d(images(4, 4), resolution=4)[0] for d in (before, after)))  # nothing to pool
+
+
+def test_pooling_after_the_activation_cannot_be_fused() -> None:
+    fused, not_fused = (judged(small_discriminator(POST_ACT, fused=fused), 16, None) for fused in (True, False))
+    assert_same(fused, not_fused, within=0)
+
+
+# bfloat16
+
+
+def assert_near(found: tuple[tf.Tensor, list[tf.Tensor]], expected: tuple[tf.Tensor, list[tf.Tensor]]) -> None:
+    """The same up to the rounding of bfloat16, 0.004 a layer: outputs, and the directions of the gradients."""
+    assert not np.array_equal(found[0], expected[0])
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=0.02 * np.abs(expected[0]).max())
+    for a, b in zip(found[1], expected[1], strict=True):
+        cosine = tf.reduce_sum(a * b) / (tf.norm(a) * tf.norm(b))
+        assert float(cosine) > 0.98
+
+
+def types(network: keras.layers.Layer, outputs: tf.Tensor, gradients: list[tf.Tensor]) -> set[tf.DType]:
+    return {tensor.dtype for tensor in (outputs, *gradients, *(weight.value for weight in network.weights))}
+
+
+@pytest.mark.parametrize(("resolution", "alpha"), [(8, 0.25), (16, None)])
+def test_a_bfloat16_generator_is_the_same_up_to_rounding(resolution: int, alpha: float | None) -> None:
+    generator = small_generator(activations="bfloat16")
+    found = generated(generator, resolution, alpha)
+    assert types(generator, *found) == {tf.float32}
+    assert_near(found, generated(small_generator(), resolution, alpha))
+
+
+@pytest.mark.parametrize(("resolution", "alpha"), [(8, 0.25), (16, None)])
+def test_a_bfloat16_discriminator_is_the_same_up_to_rounding(resolution: int, alpha: float | None) -> None:
+    discriminator = small_discriminator(activations="bfloat16")
+    found = judged(discriminator, resolution, alpha)
+    assert types(discriminator, *found) == {tf.float32}
+    assert_near(found, judged(small_discriminator(), resolution, alpha))

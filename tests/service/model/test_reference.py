@@ -71,12 +71,13 @@ class Reference:
     discriminator: Discriminator
 
 
-@pytest.fixture(scope="module", params=REFERENCES)
+@pytest.fixture(scope="module", params=[(name, fused) for name in REFERENCES for fused in (True, False)], ids=str)
 def reference(request: pytest.FixtureRequest) -> Reference:
-    config = REFERENCES[request.param]
-    with np.load(Path(__file__).parent / "reference" / f"{request.param}.npz") as file:
+    name, fused = request.param
+    config = REFERENCES[name]
+    with np.load(Path(__file__).parent / "reference" / f"{name}.npz") as file:
         arrays = dict(file)
-    generator, discriminator = Generator(config), Discriminator(config)
+    generator, discriminator = Generator(config, fused=fused), Discriminator(config, fused=fused)
     for network, prefix in ((generator, "Gs:"), (discriminator, "D:")):
         original = part(arrays, prefix)
         original.pop("lod", None)

@@ -23,7 +23,7 @@ def test_the_averaged_generator_of_the_newest_checkpoint(finished_run: Path) -> 
 
 def test_a_finished_run_is_at_its_final_resolution(finished_run: Path) -> None:
     trained = load_run(finished_run)
-    assert (trained.resolution, trained.alpha) == (8, 1.0)
+    assert (trained.phase.resolution, trained.phase.alpha) == (8, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,25 @@ def test_an_unfinished_run_is_where_its_growth_has_come_to(
         old.unlink()
     save_checkpoint(copied_run / "checkpoints", images_shown, arrays | {"images_shown": np.array(images_shown)})
     trained = load_run(copied_run)
-    assert (trained.resolution, trained.alpha) == (resolution, alpha)
+    assert (trained.phase.resolution, trained.phase.alpha) == (resolution, alpha)
     assert trained.provenance["images_shown"] == images_shown
+
+
+def test_a_run_without_labels_has_no_names_for_them(finished_run: Path) -> None:
+    assert load_run(finished_run).label_names == ()
+
+
+def test_the_names_of_the_labels_come_along(copied_run: Path, run_config: RunConfig) -> None:
+    labelled = replace(run_config, dataset=replace(run_config.dataset, label_names=("round", "square")))
+    (copied_run / "config.json").write_text(labelled.to_json())
+    assert load_run(copied_run).label_names == ("round", "square")
 
 
 def test_its_provenance_says_how_it_was_trained(finished_run: Path, run_config: RunConfig) -> None:
     assert load_run(finished_run).provenance == {
         "source": "progan train",
         "images_shown": 224,
-        "dataset": {"name": "faces", "image_count": 48, "licence": ""},
+        "dataset": {"name": "faces", "image_count": 48, "digest": "", "label_names": (), "licence": ""},
         "network": asdict(run_config.network),
         "training": asdict(run_config.training),
     }

@@ -4,9 +4,9 @@ import io
 from contextlib import suppress
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.training.checkpoint import (
@@ -23,6 +23,7 @@ def arrays(images_shown: int) -> dict[str, NDArray[np.generic]]:
         "generator/kernel": np.arange(6, dtype=np.float32).reshape(2, 3) * images_shown,
         "images_shown": np.array(images_shown),
         "stage": np.array((4, False)),
+        "config_digest": np.array("0f1e"),
     }
 
 
@@ -34,7 +35,8 @@ def test_a_checkpoint_reads_back_as_it_was_saved(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path / "checkpoints", 96, arrays(96))
     assert path == tmp_path / "checkpoints" / "images-000000096.npz"
     found = read_checkpoint(path)
-    assert sorted(found) == ["generator/kernel", "images_shown", "stage"]
+    assert sorted(found) == ["config_digest", "generator/kernel", "images_shown", "stage"]
+    assert str(found["config_digest"]) == "0f1e"
     np.testing.assert_array_equal(found["generator/kernel"], [[0, 96, 192], [288, 384, 480]])
     assert found["generator/kernel"].dtype == np.float32
 
@@ -100,10 +102,10 @@ def test_a_foreign_array_file_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
-def test_arrays_without_progress_are_no_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "images-000000008.npz"
-    np.savez(path, weights=np.zeros(3))
-    with pytest.raises(CheckpointError, match="holds no images_shown or no stage"):
+@pytest.mark.parametrize("missing", ["images_shown", "stage", "config_digest"])
+def test_arrays_without_progress_are_no_checkpoint(tmp_path: Path, missing: str) -> None:
+    path = save_checkpoint(tmp_path, 8, {name: array for name, array in arrays(8).items() if name != missing})
+    with pytest.raises(CheckpointError, match=rf"not a readable checkpoint \(holds no {missing}\)"):
         read_checkpoint(path)
 
 
@@ -117,24 +119,25 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
 # Assigning
 
 
-def test_variables_take_the_arrays_of_their_names() -> None:
-    kernel, bias = keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable([0.0], name="bias")
-    assign_variables(
-        Path("file"), {"bias": np.array([7.0]), "kernel": np.ones((2, 3)), "other": np.ones(1)}, [kernel, bias]
-    )
-    assert kernel.numpy().tolist() == [[1, 1, 1], [1, 1, 1]]
-    assert bias.numpy().tolist() == [7]
+@pytest.fixture
+def variables() -> dict[str, tf.Variable]:
+    return {"kernel": tf.Variable(tf.zeros([2, 3])), "bias": tf.Variable([0.0])}
 
 
-def test_a_missing_array_is_named_before_anything_changes() -> None:
-    kernel, bias = keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable([0.0], name="bias")
+def test_variables_take_the_arrays_of_their_names(variables: dict[str, tf.Variable]) -> None:
+    found = {"bias": np.array([7.0]), "kernel": np.ones((2, 3)), "other": np.ones(1)}
+    assign_variables(Path("file"), found, variables)
+    assert variables["kernel"].numpy().tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert variables["bias"].numpy().tolist() == [7]
+
+
+def test_a_missing_array_is_named_before_anything_changes(variables: dict[str, tf.Variable]) -> None:
     with pytest.raises(CheckpointError, match="^file: holds no bias; it belongs to another network$"):
-        assign_variables(Path("file"), {"kernel": np.ones((2, 3))}, [kernel, bias])
-    assert not kernel.numpy().any()
+        assign_variables(Path("file"), {"kernel": np.ones((2, 3))}, variables)
+    assert not variables["kernel"].numpy().any()
 
 
-def test_an_array_of_another_shape_is_named_before_anything_changes() -> None:
-    kernel, bias = keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable([0.0], name="bias")
+def test_an_array_of_another_shape_is_named_before_anything_changes(variables: dict[str, tf.Variable]) -> None:
     with pytest.raises(CheckpointError, match=r"^file: bias has shape \(2,\), not \(1,\); another network$"):
-        assign_variables(Path("file"), {"kernel": np.ones((2, 3)), "bias": np.ones(2)}, [kernel, bias])
-    assert not kernel.numpy().any()
+        assign_variables(Path("file"), {"kernel": np.ones((2, 3)), "bias": np.ones(2)}, variables)
+    assert not variables["kernel"].numpy().any()

@@ -41,9 +41,10 @@ def test_the_same_configuration_goes_on(tmp_path: Path) -> None:
 
 def test_a_run_may_become_longer_and_tick_more_often(tmp_path: Path) -> None:
     claim_run_directory(tmp_path, CONFIG)
-    claim_run_directory(tmp_path, with_training(total_kimg=200, tick_kimg=1))
+    claim_run_directory(tmp_path, with_training(total_kimg=200, tick_kimg={4: 1}, metric_images=64))
     assert read_run_config(tmp_path).training.total_kimg == 200
-    assert read_run_config(tmp_path).training.tick_kimg == 1
+    assert read_run_config(tmp_path).training.tick_kimg == {4: 1}
+    assert read_run_config(tmp_path).training.metric_images == 64
 
 
 def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) 
         claim_run_directory(tmp_path, other)
     assert str(caught.value) == (
         f"{tmp_path}: began with another configuration: network.fmap_max was 128, is 64; "
-        "training.batch_sizes.16 was 16, is 8; training.seed was 0, is 7; "
+        "training.seed was 0, is 7; training.batch_sizes was {4: 32, 16: 16}, is {4: 32, 16: 8}; "
         "go on with the same or name a new run"
     )
     assert read_run_config(tmp_path) == CONFIG
@@ -63,6 +64,24 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
     claim_run_directory(tmp_path, CONFIG)
     with pytest.raises(ConfigError, match="dataset.image_count was 1000, is 999; go on with"):
         claim_run_directory(tmp_path, replace(CONFIG, dataset=DatasetConfig("faces", 999)))
+    with pytest.raises(ConfigError, match="dataset.digest was '', is 'ffff'; go on with"):
+        claim_run_directory(tmp_path, replace(CONFIG, dataset=DatasetConfig("faces", 1000, digest="ffff")))
+
+
+def test_the_same_labels_go_on_and_others_are_refused(tmp_path: Path) -> None:
+    labelled, other = (
+        replace(CONFIG, dataset=DatasetConfig("faces", 1000, label_names=names)) for names in (("a", "b"), ("a", "c"))
+    )
+    claim_run_directory(tmp_path, labelled)
+    claim_run_directory(tmp_path, labelled)
+    with pytest.raises(ConfigError, match=r"dataset.label_names was \('a', 'b'\), is \('a', 'c'\); go on with"):
+        claim_run_directory(tmp_path, other)
+
+
+def test_a_number_may_be_written_in_another_way(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    claim_run_directory(tmp_path, with_training(stable_kimg=600.0))
+    assert read_run_config(tmp_path).digest == CONFIG.digest
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:

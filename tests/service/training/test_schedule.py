@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from progan_service.config import TrainingConfig
-from progan_service.training.schedule import GrowthSchedule, Phase
+from progan_service.training.schedule import GrowthSchedule, Phase, of_resolution
 
 PAPER = GrowthSchedule(
     TrainingConfig(
@@ -81,3 +81,95 @@ def test_without_a_fade_the_next_resolution_is_there_at_once() -> None:
     phases = [schedule.at(images) for images in (999, 1000, 1999, 2000, 9000)]
     assert [phase.resolution for phase in phases] == [4, 8, 8, 16, 16]
     assert not any(phase.fading for phase in phases)
+
+
+# Stages
+
+
+def test_the_stages_of_the_paper() -> None:
+    # A fade starts strictly after its boundary: the point of the boundary belongs to the stage before.
+    stages = PAPER.stages(0, 12_000_000)
+    assert [(phase.resolution, phase.fading, images) for phase, images in stages] == [
+        (4, False, 600_001),
+        *(
+            (resolution, fading, 599_999 if fading else 600_001)
+            for resolution in (8, 16, 32, 64, 128, 256, 512)
+            for fading in (True, False)
+        ),
+        (1024, True, 599_999),
+        (1024, False, 2_400_000),
+    ]
+
+
+@pytest.mark.parametrize(("resolution", "steps"), [(128, 492_188), (256, 829_688), (1024, 1_354_688)])
+def test_the_steps_of_the_original(resolution: int, steps: int) -> None:
+    stages = replace(PAPER, resolution=resolution).stages(0, 12_000_000)
+    assert sum(images / phase.batch_size for phase, images in stages) == pytest.approx(steps, abs=1)
+
+
+def test_a_stage_is_met_with_its_own_batch_and_learning_rate() -> None:
+    first = {(phase.resolution, phase.fading): phase for phase, _ in PAPER.stages(0, 12_000_000)}
+    assert first[4, False] == Phase(4, 1.0, 128, 0.001)
+    assert first[32, True] == Phase(32, pytest.approx(1 / 600_000), 64, 0.001)
+    assert first[1024, False] == Phase(1024, 1.0, 4, 0.0015)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "stages"),
+    [
+        (0, 1, [(4, 1)]),
+        (600_000, 600_000, []),
+        (599_000, 601_000, [(4, 1_001), (8, 999)]),
+        (600_000, 600_008, [(4, 1), (8, 7)]),
+        (600_001, 600_008, [(8, 7)]),
+        (900_000, 1_500_000, [(8, 300_000), (8, 300_000)]),
+        (1_200_000, 1_200_008, [(8, 8)]),
+        (1_800_001, 2_400_000, [(16, 599_999)]),
+        (9_500_000, 9_700_000, [(1024, 100_000), (1024, 100_000)]),
+        (12_000_000, 99_000_000, [(1024, 87_000_000)]),
+    ],
+)
+def test_stages_from_anywhere_to_anywhere(start: int, end: int, stages: list[tuple[int, int]]) -> None:
+    assert [(phase.resolution, images) for phase, images in PAPER.stages(start, end)] == stages
+
+
+@pytest.mark.parametrize(("stable", "fade"), [(5, 7), (1, 1), (3, 1), (1, 3), (4, 0)])
+def test_the_stages_are_those_that_the_steps_go_through(stable: int, fade: int) -> None:
+    schedule = GrowthSchedule(TrainingConfig(stable_kimg=stable / 1000, fade_kimg=fade / 1000), resolution=16)
+    for start in range(40):
+        phases = [schedule.at(images_shown) for images_shown in range(start, 50)]
+        told = [phase for phase, images in schedule.stages(start, 50) for _ in range(images)]
+        assert [(p.resolution, p.fading) for p in told] == [(p.resolution, p.fading) for p in phases]
+
+
+def test_stages_without_fades() -> None:
+    schedule = GrowthSchedule(TrainingConfig(stable_kimg=1, fade_kimg=0), resolution=16)
+    assert [(phase.resolution, phase.fading, images) for phase, images in schedule.stages(0, 9000)] == [
+        (4, False, 1000),
+        (8, False, 1000),
+        (16, False, 7000),
+    ]
+
+
+def test_a_network_of_four_pixels_has_one_stage() -> None:
+    assert [images for _, images in replace(PAPER, resolution=4).stages(0, 5_000_000)] == [5_000_000]
+
+
+# The ramp of the learning rate
+
+
+def test_the_learning_rate_rises_evenly_and_stays() -> None:
+    schedule = GrowthSchedule(TrainingConfig(learning_rate_ramp_kimg=40, batch_sizes={4: 16}), resolution=8)
+    rates = {n: schedule.at(n).learning_rate for n in (0, 16, 19_984, 39_968, 39_984, 40_000, 5_000_000)}
+    assert rates == pytest.approx(
+        {0: 4e-7, 16: 8e-7, 19_984: 0.0005, 39_968: 0.0009996, 39_984: 0.001, 40_000: 0.001, 5_000_000: 0.001}
+    )
+
+
+def test_without_a_ramp_the_learning_rate_is_there_from_the_first_step() -> None:
+    assert GrowthSchedule(TrainingConfig(), resolution=8).at(0).learning_rate == 0.001
+
+
+def test_a_value_holds_for_higher_resolutions_until_the_next() -> None:
+    table = {4: 128, 32: 64, 128: 16}
+    assert [of_resolution(table, r) for r in (4, 8, 16, 32, 64, 128, 1024)] == [128, 128, 128, 64, 64, 16, 16]

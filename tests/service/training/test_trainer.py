@@ -3,23 +3,33 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image
 
-from progan_service.config import RunConfig, TrainingConfig
+from progan_service import cli, commands
+from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
+from progan_service.latents import latents_from_seeds, seed_range
+from progan_service.model.pixels import to_uint8
+from progan_service.model_store import ModelStore
+from progan_service.sources.checkpoint import load_run
 from progan_service.training.checkpoint import CheckpointError, read_checkpoint
-from progan_service.training.schedule import Phase
-from progan_service.training.trainer import load_batch, train
+from progan_service.training.run_directory import claim_run_directory
+from progan_service.training.trainer import train
 
+Scalars = Callable[[Path], dict[str, dict[int, float]]]
+
+TABLE = 5  # lines of the dry run that a report begins with, after one that says from where: three stages to come
 LINE = re.compile(
     r"kimg (?P<done>\S+)/0\.2  (?P<stage>\S+)  alpha (?P<alpha>\S+)  "
-    r"D \S+  penalty \S+  distance \S+  G \S+  \S+ images/s"
+    r"D \S+  penalty \S+  distance \S+  G \S+  \S+ images/s  input \d+%"
 )
 
 
@@ -37,6 +47,12 @@ def go(run: Path, config: RunConfig, dataset: Dataset, stop_at: int | None = Non
     return finished, report
 
 
+def cells_of(grid: Path) -> NDArray[np.uint8]:
+    """The 32 images of a grid of 8x8."""
+    sheet = np.asarray(Image.open(grid))
+    return sheet.reshape(4, 8, 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(32, 8, 8, 3)
+
+
 def names_in(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
@@ -50,7 +66,14 @@ def test_every_step_shows_a_batch(finished_run: Path, run_progress: list[int]) -
 
 def test_it_stabilises_fades_and_stabilises_again(finished_run: Path, run_report: list[str]) -> None:
     assert run_report[0].startswith("training on 48 images of ")
-    lines = [LINE.fullmatch(line) for line in run_report[1:]]
+    assert [line.split("  ")[0] for line in run_report[1 : 1 + TABLE]] == [
+        "stage",
+        "4x4",
+        "8x8 fading in",
+        "8x8",
+        "expected in all",
+    ]
+    lines = [LINE.fullmatch(line) for line in run_report[1 + TABLE :]]
     assert [line and (line["stage"], line["alpha"]) for line in lines] == [
         ("4x4", "1.00"),
         ("4x4", "1.00"),
@@ -82,23 +105,18 @@ def test_the_grid_of_a_small_stage_is_drawn_in_blocks(finished_run: Path) -> Non
 
 
 def test_reals_are_shown_as_they_are(finished_run: Path, faces: Dataset) -> None:
-    grid = np.asarray(Image.open(finished_run / "grids" / "reals.png"))
     originals = {image.tobytes() for image in faces.images(np.arange(48), 8)}
-    cells = grid.reshape(4, 8, 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(32, 8, 8, 3)
-    assert len({cell.tobytes() for cell in cells} & originals) == 32
+    assert len({cell.tobytes() for cell in cells_of(finished_run / "grids" / "reals.png")} & originals) == 32
 
 
-def test_tensorboard_can_read_the_scalars(finished_run: Path) -> None:
-    (events,) = (finished_run / "tensorboard").iterdir()
-    scalars: dict[str, dict[int, float]] = {}
-    for record in tf.data.TFRecordDataset(str(events)):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+def test_tensorboard_can_read_the_scalars(finished_run: Path, scalars_of: Scalars) -> None:
+    scalars = scalars_of(finished_run)
     assert scalars["schedule/resolution"] == {32: 4, 64: 4, 96: 8, 128: 8, 160: 8, 192: 8, 224: 8}
     assert scalars["schedule/alpha"] == {32: 1, 64: 1, 96: 0.375, 128: 0.875, 160: 1, 192: 1, 224: 1}
     assert scalars["loss/D_skipped"] == dict.fromkeys(range(32, 225, 32), 0)
-    assert {"loss/D", "loss/G", "loss/penalty", "loss/distance", "speed/images_per_s"} < scalars.keys()
+    assert {"loss/D", "loss/G", "loss/penalty", "loss/penalty_norm", "loss/distance"} < scalars.keys()
+    assert all(0 <= share <= 1 for share in scalars["speed/input_wait_share"].values())
+    assert not {name for name in scalars if name.startswith(("metrics", "loss/stop"))}
 
 
 def test_the_average_has_left_its_beginning(finished_run: Path) -> None:
@@ -111,63 +129,42 @@ def test_the_average_has_left_its_beginning(finished_run: Path) -> None:
 
 def test_adam_began_afresh_with_the_last_stage(finished_run: Path) -> None:
     arrays = read_checkpoint(finished_run / "checkpoints" / "images-000000224.npz")
-    assert int(arrays["generator_adam/iteration"]) == 12  # (224 - 128) / 8, of 28 steps
+    assert int(arrays["generator_adam/steps"]) == 12  # (224 - 128) / 8, of 28 steps
     assert arrays["stage"].tolist() == [8, 0]
-
-
-# Batches
-
-
-@pytest.mark.parametrize("resolution", [4, 8])
-def test_an_epoch_shows_every_image_once(faces: Dataset, resolution: int) -> None:
-    phase = Phase(resolution, 1.0, 8, 0.001)
-    batches = [load_batch(faces, TrainingConfig(), start, phase) for start in range(0, 48, 8)]
-    shown = sorted(image.tobytes() for image in np.concatenate(batches))
-    assert shown == sorted(image.tobytes() for image in faces.images(np.arange(48), resolution))
-
-
-def test_a_batch_depends_on_images_shown_alone(faces: Dataset) -> None:
-    small, large = Phase(8, 1.0, 4, 0.001), Phase(8, 1.0, 8, 0.001)
-    together = load_batch(faces, TrainingConfig(seed=3), 40, large)
-    np.testing.assert_array_equal(load_batch(faces, TrainingConfig(seed=3), 44, small), together[4:])
-
-
-def test_another_seed_shows_another_order(faces: Dataset) -> None:
-    phase = Phase(8, 1.0, 8, 0.001)
-    one, other = (load_batch(faces, TrainingConfig(seed=seed), 0, phase) for seed in (1, 2))
-    assert not np.array_equal(one, other)
-
-
-def test_mirroring_turns_some_images_left_to_right(faces: Dataset) -> None:
-    phase = Phase(8, 1.0, 48, 0.001)
-    plain = load_batch(faces, TrainingConfig(), 0, phase)
-    mirrored = load_batch(faces, TrainingConfig(mirror=True), 0, phase)
-    turned = [np.array_equal(after, before[:, ::-1]) for before, after in zip(plain, mirrored, strict=True)]
-    kept = [np.array_equal(after, before) for before, after in zip(plain, mirrored, strict=True)]
-    assert all(a or b for a, b in zip(turned, kept, strict=True))
-    assert 10 < sum(turned) < 38
 
 
 # Stopping and going on
 
 
 def test_stopping_saves_and_going_on_begins_there(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
-    finished, report = go(tmp_path, run_config, faces, stop_at=24)
+    short = replace(run_config, training=replace(run_config.training, total_kimg=0.04))
+    finished, report = go(tmp_path, short, faces, stop_at=16)
     assert not finished
-    assert report == [f"training on 48 images of {faces.directory}"]  # no tick yet
-    assert names_in(tmp_path / "checkpoints") == ["images-000000024.npz"]
+    assert report[0] == f"training on 48 images of {faces.directory}"
+    assert report[1] == "note: 0.04 kimg end at 4x4, alpha 1.00"
+    assert [line.split("  ")[0] for line in report[2:]] == ["stage", "4x4", "expected in all"]  # no tick yet
+    assert names_in(tmp_path / "checkpoints") == ["images-000000024.npz"]  # the step that was told to stop was taken
 
-    finished, report = go(tmp_path, replace(run_config, training=replace(run_config.training, total_kimg=0.04)), faces)
+    finished, report = go(tmp_path, short, faces)
     assert finished
     assert report[0] == f"going on from {tmp_path}/checkpoints/images-000000024.npz"
-    assert report[1] == "note: 0.04 kimg end at 4x4, alpha 1.00"
-    assert [line.split("  ")[0] for line in report[2:]] == ["kimg 0.0/0.0", "kimg 0.0/0.0"]
+    assert [line.split("  ")[0] for line in report[5:]] == ["kimg 0.0/0.0", "kimg 0.0/0.0"]
     assert names_in(tmp_path / "checkpoints") == ["images-000000032.npz", "images-000000040.npz"]
 
 
+def test_told_to_stop_in_its_last_step_a_run_is_finished(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
+    short = replace(run_config, training=replace(run_config.training, total_kimg=0.016))
+    finished, _ = go(tmp_path, short, faces, stop_at=8)
+    assert finished
+    assert names_in(tmp_path / "checkpoints") == ["images-000000016.npz"]
+
+
 def test_a_finished_run_has_nothing_left_to_do(copied_run: Path, run_config: RunConfig, faces: Dataset) -> None:
-    newest = copied_run / "checkpoints" / "images-000000224.npz"
-    assert go(copied_run, run_config, faces) == (True, [f"going on from {newest}"])
+    finished, report = go(copied_run, run_config, faces)
+    assert finished
+    assert report[0] == f"going on from {copied_run}/checkpoints/images-000000224.npz"
+    assert [line.split("  ")[0] for line in report[1:]] == ["stage", "expected in all"]
+    assert names_in(copied_run / "checkpoints") == ["images-000000192.npz", "images-000000224.npz"]
 
 
 def test_a_damaged_newest_checkpoint_is_an_error_and_the_one_before_goes_on(
@@ -222,3 +219,61 @@ def test_a_killed_run_ends_with_the_weights_of_a_whole_one(
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     assert f"going on from {tmp_path}/killed/checkpoints/images-000000096.npz" in result.stdout
+
+
+# Labels
+
+
+@pytest.fixture(scope="module")
+def labelled_config(run_config: RunConfig) -> RunConfig:
+    """4x4 to image 16, 8x8 fading in to 32 and stable to 48; a checkpoint every 16 images."""
+    return replace(
+        run_config,
+        dataset=replace(run_config.dataset, label_names=("no glasses", "glasses")),
+        network=replace(run_config.network, label_size=2),
+        training=replace(
+            run_config.training, stable_kimg=0.016, fade_kimg=0.016, total_kimg=0.048, tick_kimg={4: 0.016}
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def labelled_run(
+    tmp_path_factory: pytest.TempPathFactory, labelled_config: RunConfig, faces: Dataset
+) -> tuple[Path, list[list[str]]]:
+    """A run with labels, stopped while 8x8 faded in and gone on with: its directory, and both reports."""
+    run = tmp_path_factory.mktemp("runs") / "labelled"
+    claim_run_directory(run, labelled_config)
+    (stopped, before), (finished, after) = go(run, labelled_config, faces, stop_at=16), go(run, labelled_config, faces)
+    assert (stopped, finished) == (False, True)
+    return run, [before, after]
+
+
+def test_a_run_with_labels_grows_stops_and_goes_on(labelled_run: tuple[Path, list[list[str]]]) -> None:
+    run, (_, report) = labelled_run
+    assert report[0] == f"going on from {run}/checkpoints/images-000000024.npz"
+    stages = [line.split("  ")[1:3] for line in report if line.startswith("kimg ")]
+    assert stages == [["8x8", "alpha 0.50"], ["8x8", "alpha 1.00"]]
+    assert names_in(run / "checkpoints") == ["images-000000032.npz", "images-000000048.npz"]
+
+
+def test_the_grid_of_a_run_with_labels_shows_them_in_turn(
+    labelled_run: tuple[Path, list[list[str]]], labelled_config: RunConfig
+) -> None:
+    run, _ = labelled_run
+    trained = load_run(run)
+    latents = tf.constant(latents_from_seeds(seed_range(0, 32), trained.generator.config.latent_size))
+    for first, labels in ((0, [[1.0, 0.0]]), (1, [[0.0, 1.0]])):
+        images = to_uint8(trained.generator(latents[first::2], tf.constant(labels * 16), resolution=8))
+        np.testing.assert_array_equal(cells_of(run / "grids" / "fakes-000000048.png")[first::2], images)
+
+
+def test_a_run_with_labels_is_exported_with_their_names(
+    labelled_run: tuple[Path, list[list[str]]], tmp_path: Path
+) -> None:
+    run, _ = labelled_run
+    arguments = ["export", str(run), "--store", str(tmp_path / "store"), "--name", "faces"]
+    assert commands.export(cli.parser().parse_args(arguments)) == 0
+    metadata = ModelStore(tmp_path / "store").metadata("faces", 1)
+    assert (metadata.label_count, metadata.label_names) == (2, ("no glasses", "glasses"))
+    assert metadata.provenance["network"]["label_size"] == 2

@@ -1,0 +1,116 @@
+"""Multi-scale structural similarity of pairs of images: how much alike the images of one set are.
+
+Wang et al. 2003. The mean over random pairs tells variety: near that of the reals is good, above it a generator repeats
+itself. `tf.image.ssim_multiscale` is no substitute below about 176 pixels: its window does not shrink with the image.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from progan_service.evaluation.images import ImageSetError, check_images
+
+_WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])  # of the scales, finest first; their sum is 1.0001
+_WINDOW_SIZE = 11
+_WINDOW_SIGMA = 1.5
+_C1 = (0.01 * 255) ** 2
+_C2 = (0.03 * 255) ** 2
+_PIXELS_AT_ONCE = 2**15
+
+
+def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """MS-SSIM [N] of the pairs a[i], b[i] of images [N, H, W, C]: 1 where they are the same, towards 0 the less alike.
+
+    The product of the contrast-structure terms of the first four scales and of the ssim of the fifth, each to the power
+    of its weight; 2x2 means lead from scale to scale. An odd edge counts twice, so every size has five scales.
+
+    Raises:
+        ImageSetError: images that are not uint8 [N, H, W, C], or two batches that differ in shape.
+    """
+    check_images(a)
+    check_images(b)
+    if a.shape != b.shape:
+        raise ImageSetError(f"batches are {list(a.shape)} and {list(b.shape)}: pairs need equal shapes")
+    at_once = max(1, _PIXELS_AT_ONCE // (a.shape[1] * a.shape[2]))
+    pieces = [np.empty(0)]
+    for start in range(0, len(a), at_once):
+        pieces.append(_ms_ssim(_planes(a[start : start + at_once]), _planes(b[start : start + at_once])))
+    return np.concatenate(pieces)
+
+
+class PairSimilarity:
+    """The mean MS-SSIM of one set of images, added batch by batch: each even image is paired with the next one."""
+
+    def __init__(self) -> None:
+        self._unpaired: NDArray[np.uint8] | None = None  # [0 or 1, H, W, C]
+        self._similarities: list[NDArray[np.float64]] = []
+
+    def add(self, images: NDArray[np.uint8]) -> None:
+        """Take images [N, H, W, C]; a last one without a partner waits for the next batch.
+
+        Raises:
+            ImageSetError: images that are not uint8 or not shaped like those before.
+        """
+        if self._unpaired is None:
+            check_images(images)
+        else:
+            check_images(images, self._unpaired.shape[1:])
+            images = np.concatenate([self._unpaired, images])
+        paired = len(images) // 2 * 2
+        self._similarities.append(ms_ssim(images[0:paired:2], images[1:paired:2]))
+        self._unpaired = images[paired:].copy()
+
+    def mean(self) -> float:
+        """The mean over all pairs; an odd image at the end is left out.
+
+        Raises:
+            ImageSetError: fewer than two images.
+        """
+        similarities = np.concatenate([np.empty(0), *self._similarities])
+        if not len(similarities):
+            raise ImageSetError("a set has fewer than 2 images: MS-SSIM compares pairs")
+        return float(similarities.mean())
+
+
+def _ms_ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    product = np.ones(len(a))
+    last = len(_WEIGHTS) - 1
+    for scale, weight in enumerate(_WEIGHTS):
+        ssim, contrast = _ssim(a, b)
+        product *= np.maximum(ssim if scale == last else contrast, 0.0) ** weight
+        if scale < last:
+            a, b = _halved(a), _halved(b)
+    return product
+
+
+def _ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means [N] of the maps of ssim and of its contrast-structure part, over one scale [N, C, H, W]."""
+    mean_a, mean_b = _windowed(a), _windowed(b)
+    squares, products = _windowed(a * a + b * b), _windowed(a * b)
+    luminance = (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
+    contrast = (2 * (products - mean_a * mean_b) + _C2) / (squares - mean_a**2 - mean_b**2 + _C2)
+    return (luminance * contrast).mean(axis=(1, 2, 3)), contrast.mean(axis=(1, 2, 3))
+
+
+def _windowed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of [N, C, H, W] under a Gaussian window of 11x11, or as large as the image, wherever it fits whole."""
+    size = min(_WINDOW_SIZE, *planes.shape[2:])
+    sigma = _WINDOW_SIGMA * size / _WINDOW_SIZE
+    weights = np.exp(-((np.arange(size) - (size - 1) / 2) ** 2) / (2 * sigma**2))
+    weights /= weights.sum()
+    for axis in (2, 3):
+        planes = sliding_window_view(planes, size, axis=axis) @ weights
+    return planes
+
+
+def _halved(planes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """2x2 means of [N, C, H, W]."""
+    height, width = planes.shape[2:]
+    even = np.pad(planes, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode="edge")
+    rows = even[:, :, ::2] + even[:, :, 1::2]
+    mean: NDArray[np.float64] = (rows[..., ::2] + rows[..., 1::2]) / 4
+    return mean
+
+
+def _planes(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float64)  # [N, C, H, W]

@@ -1,0 +1,78 @@
+"""Images to measure: of a training run or of an exported version."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.errors import BadInputError
+from progan_service.model_store import METADATA_FILE, ModelStore
+from progan_service.serving.servable import Servable
+from progan_service.sources.checkpoint import load_run
+from progan_service.training.run_directory import CONFIG_FILE
+from progan_service.training.samples import draw_samples
+
+BATCH = 16
+
+Draw = Callable[[NDArray[np.float32], NDArray[np.float32]], Iterator[NDArray[np.uint8]]]
+
+
+class FakesError(BadInputError):
+    """Neither a run nor a version; the message names the directory."""
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """A generator to take images from.
+
+    draw     batches uint8 [.., R, R, C] of latents [N, latent_size] and labels [N, label_size]
+    mirror   whether it was trained on mirrored images too
+    """
+
+    resolution: int
+    latent_size: int
+    label_size: int
+    mirror: bool
+    draw: Draw
+
+    @classmethod
+    def open(cls, directory: Path) -> "Fakes":
+        """The newest checkpoint of a run, or a version <store>/<model>/<version>. Raises FakesError for neither,
+        CheckpointError, ConfigError or ModelStoreError for a damaged one."""
+        if (directory / CONFIG_FILE).is_file():
+            return _of_run(directory)
+        if (directory / METADATA_FILE).is_file():
+            return _of_version(directory.resolve())
+        raise FakesError(
+            f"{directory}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE})"
+        )
+
+
+def _of_run(directory: Path) -> Fakes:
+    trained = load_run(directory)
+    network = trained.generator.config
+    return Fakes(
+        trained.phase.resolution,
+        network.latent_size,
+        network.label_size,
+        trained.provenance["training"]["mirror"],
+        lambda latents, labels: draw_samples(trained.generator, latents, labels, trained.phase),
+    )
+
+
+def _of_version(directory: Path) -> Fakes:
+    store = ModelStore(directory.parent.parent)
+    metadata = store.metadata(directory.parent.name, int(directory.name))
+    servable = Servable(directory, metadata)
+
+    def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(latents), BATCH):
+            rows = slice(start, start + BATCH)
+            yield servable.generate((latents[rows], labels[rows]) if metadata.label_count else (latents[rows],))
+
+    training: Any = metadata.provenance.get("training", {})
+    mirror = isinstance(training, dict) and training.get("mirror") is True
+    return Fakes(metadata.resolution, metadata.latent_size, metadata.label_count, mirror, draw)

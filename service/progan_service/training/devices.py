@@ -1,0 +1,80 @@
+"""Over which devices and workers a run is trained."""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import tensorflow as tf
+
+from progan_service.config import ConfigError
+
+JOIN_TIMEOUT_S = 600  # for all workers to come up
+
+
+class WorkerLostError(Exception):
+    """Another worker of this run is gone; all of them can go on from the newest checkpoint."""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The workers of a run as the environment variable TF_CONFIG tells each of them:
+
+    {"cluster": {"worker": ["host0:port", "host1:port"]}, "task": {"type": "worker", "index": 0}}
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises ConfigError for anything but a cluster of workers and the place of this one."""
+        try:
+            document = json.loads(text)
+            addresses, task = tuple(document["cluster"]["worker"]), document["task"]
+            if list(document["cluster"]) != ["worker"] or task["type"] != "worker":
+                raise ValueError("all tasks must be of type worker")
+            if not 0 <= task["index"] < len(addresses):
+                raise ValueError(f"task index is {task['index']}, of {len(addresses)} workers")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"TF_CONFIG is {text!r}: {error!r}") from error
+        return cls(addresses, task["index"])
+
+    @property
+    def chief(self) -> bool:
+        """The first worker writes the run directory; the others only read it."""
+        return self.index == 0
+
+
+def choose_strategy(workers: Workers | None, report: Callable[[str], None]) -> tf.distribute.Strategy:
+    """All GPUs of this machine, those of all workers, or the one device there is.
+
+    Waits for the other workers; when they have not come after JOIN_TIMEOUT_S, SIGALRM ends the process: TensorFlow
+    waits in a way that nothing else can interrupt. TensorFlow also takes over SIGTERM: handlers must be set after this.
+    """
+    if workers is None:
+        several = len(tf.config.list_physical_devices("GPU")) > 1
+        return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+    report(f"waiting for {len(workers.addresses)} workers, at most {JOIN_TIMEOUT_S} s: {', '.join(workers.addresses)}")
+    signal.alarm(JOIN_TIMEOUT_S)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    signal.alarm(0)
+    return strategy
+
+
+def agreed(number: int, strategy: tf.distribute.Strategy) -> bool:
+    """Whether all workers came with the same number."""
+    numbers = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(number, tf.float64))
+    mean = strategy.reduce(tf.distribute.ReduceOp.MEAN, numbers, axis=None)
+    return bool(abs(float(mean) - number) < 0.5 / strategy.num_replicas_in_sync)
+
+
+@contextmanager
+def lost_workers() -> Iterator[None]:
+    """What TensorFlow says when a worker is gone becomes a WorkerLostError."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+        raise WorkerLostError("a worker was lost; run all of them again to go on from the newest checkpoint") from error

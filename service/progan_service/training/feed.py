@@ -1,0 +1,82 @@
+"""What the steps are fed with: real images, read ahead while a step runs. Functions of images shown and the seed."""
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from progan_service.config import RunConfig
+from progan_service.data.dataset import Dataset
+from progan_service.data.order import drawn, image_indices, mirrored
+from progan_service.training.schedule import GrowthSchedule, Phase
+from progan_service.training.step import Batch
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]  # as Batch
+
+
+def load_batch(dataset: Dataset, config: RunConfig, images_shown: int, phase: Phase, replica: int, of: int) -> Arrays:
+    """What a replica is fed with in the step that follows `images_shown`: the images replica, replica + of, ...
+
+    Reals uint8 [N, R, R, C], their labels float32 [N, K], and the labels of N images drawn at random.
+    """
+    seed, share = config.training.seed, slice(replica, None, of)
+    indices = image_indices(seed, images_shown, phase.batch_size, dataset.count)[share]
+    images = dataset.images(indices, phase.resolution)
+    if config.training.mirror:
+        flip = mirrored(seed, images_shown, phase.batch_size)[share]
+        images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
+    if not config.network.label_size or dataset.labels is None:
+        none = np.zeros((len(images), 0), np.float32)
+        return images, none, none
+    return (
+        images,
+        dataset.labels[indices],
+        dataset.labels[drawn(seed, images_shown, phase.batch_size, dataset.count)[share]],
+    )
+
+
+class Feed:
+    """The batches of a run, the next one read while this one is computed; `waited_s` is what a step had to wait."""
+
+    def __init__(self, dataset: Dataset, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
+        self._dataset, self._config, self._strategy = dataset, config, strategy
+        self._schedule = GrowthSchedule(config.training, config.network.resolution)
+        ids = strategy.experimental_distribute_values_from_function(lambda c: tf.constant(c.replica_id_in_sync_group))
+        self._replicas = [int(replica) for replica in strategy.experimental_local_results(ids)]
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._ahead: tuple[int, Future[dict[int, Arrays]]] | None = None
+        self.waited_s = 0.0
+
+    def take(self, images_shown: int) -> Batch:
+        """The batch of the step that follows `images_shown`."""
+        started = time.monotonic()
+        ahead = self._ahead if self._ahead and self._ahead[0] == images_shown else self._read(images_shown)
+        arrays = ahead[1].result()
+        self._ahead = self._read(images_shown + self._schedule.at(images_shown).batch_size)
+        self.waited_s += time.monotonic() - started
+        return self._distributed(arrays)
+
+    def batch(self, images_shown: int, phase: Phase) -> Batch:
+        """The batch of a phase, whatever the schedule says."""
+        return self._distributed(self._load(images_shown, phase))
+
+    def _distributed(self, arrays: dict[int, Arrays]) -> Batch:
+        batch: Batch = self._strategy.experimental_distribute_values_from_function(
+            lambda context: tuple(map(tf.constant, arrays[context.replica_id_in_sync_group]))
+        )
+        return batch
+
+    def close(self) -> None:
+        self._reader.shutdown(cancel_futures=True)
+
+    def _read(self, images_shown: int) -> tuple[int, "Future[dict[int, Arrays]]"]:
+        return images_shown, self._reader.submit(self._load, images_shown, self._schedule.at(images_shown))
+
+    def _load(self, images_shown: int, phase: Phase) -> dict[int, Arrays]:
+        of = self._strategy.num_replicas_in_sync
+        return {
+            replica: load_batch(self._dataset, self._config, images_shown, phase, replica, of)
+            for replica in self._replicas
+        }

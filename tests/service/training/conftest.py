@@ -1,0 +1,25 @@
+"""What a run has left, read back."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Scalars = Callable[[Path], dict[str, dict[int, float]]]
+
+
+@pytest.fixture(scope="session")
+def scalars_of() -> Scalars:
+    """Reads the TensorBoard scalars of a run directory: name -> images shown -> value."""
+    import tensorflow as tf
+
+    def read(run: Path) -> dict[str, dict[int, float]]:
+        scalars: dict[str, dict[int, float]] = {}
+        for events in sorted((run / "tensorboard").iterdir()):
+            for record in tf.data.TFRecordDataset(str(events)):
+                event = tf.compat.v1.Event.FromString(record.numpy())
+                for value in event.summary.value:
+                    scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+        return scalars
+
+    return read
