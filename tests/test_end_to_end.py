@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from progan_client import Client
+from progan_service import cli
 
 BIN = Path(sys.executable).parent
 SCHEDULE = [
@@ -27,9 +28,22 @@ def progan(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
 
 
+def in_this_process(*arguments: object) -> int:
+    """Its exit code; saves an import of TensorFlow."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    parsed = cli.parser().parse_args(list(map(str, arguments)))
+    try:
+        code: int = parsed.run(parsed)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    return code
+
+
 @contextmanager
 def served(store: Path) -> Iterator[str]:
-    command = [BIN / "progan", "serve", "--store", store, "--port", "0", "--http-port", "0", "--lame-duck-s", "0"]
+    options = ["--store", store, "--model", "faces", "--port", 0, "--http-port", 0, "--lame-duck-s", 0]
+    command = [BIN / "progan", "serve", *options]
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -51,27 +65,39 @@ def wait_for_checkpoint(run: Path, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With two models of the same faces: `faces`, and `glasses` with labels."""
     root = tmp_path_factory.mktemp("way")
-    progan("dataset", "demo", root / "faces", "--resolution", 8, "--count", 100)
+    assert in_this_process("dataset", "demo", root / "faces", "--resolution", 8, "--count", 100) == 0
     train = ["train", "--data", root / "faces", "--run", root / "run", *SCHEDULE]
 
     killed = subprocess.Popen(list(map(str, [BIN / "progan", *train])), stdout=subprocess.DEVNULL)
-    wait_for_checkpoint(root / "run", killed)
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    try:
+        wait_for_checkpoint(root / "run", killed)
+    finally:
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
 
     resumed = progan(*train)
     assert "going on from" in resumed.stdout
     assert "kimg 1.2/1.2  8x8  alpha 1.00" in resumed.stdout
     exported = progan("export", root / "run", "--store", root / "store", "--name", "faces")
     assert exported.stdout == f"{root / 'store' / 'faces' / '1'}: faces version 1, 8x8\n"
+
+    labelled = ["--data", root / "faces", "--run", root / "labelled", "--labels", *SCHEDULE]
+    assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
+    assert in_this_process("export", root / "labelled", "--store", root / "store", "--name", "glasses") == 0
     return root / "store"
 
 
-def test_a_trained_model_answers_with_pictures(store: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def target(store: Path) -> Iterator[str]:
     with served(store) as target, Client(target) as client:
         client.wait_until_ready(timeout_s=120)
+        yield target
 
+
+def test_a_trained_model_answers_with_pictures(target: str, tmp_path: Path) -> None:
+    with Client(target) as client:
         images = client.generate(seeds=[1, 2, 3])
         assert images.pixels.shape == (3, 8, 8, 3)
         assert images.model.name == "faces"
@@ -83,14 +109,26 @@ def test_a_trained_model_answers_with_pictures(store: Path, tmp_path: Path) -> N
         np.testing.assert_array_equal(frames[0].pixels, images.pixels[0])
         np.testing.assert_array_equal(frames[4].pixels, images.pixels[1])
 
-        picture = tmp_path / "grid.png"
-        command = [BIN / "progan-client", "generate", "--seed", "1", "--count", "4", "-o", picture, "--target", target]
-        subprocess.run(list(map(str, command)), check=True, timeout=60, env={**os.environ, "PROGAN_TARGET": ""})
-        with Image.open(picture) as grid:
-            assert grid.size == (16, 16)
+    picture = tmp_path / "grid.png"
+    command = [BIN / "progan-client", "generate", "--seed", "1", "--count", "4", "-o", picture, "--target", target]
+    subprocess.run(list(map(str, command)), check=True, timeout=60, env={**os.environ, "PROGAN_TARGET": ""})
+    with Image.open(picture) as grid:
+        assert grid.size == (16, 16)
 
 
-def test_its_provenance_tells_how_it_was_trained(store: Path) -> None:
-    listed = progan("models", "--store", store).stdout.splitlines()
-    assert listed[0].split() == ["MODEL", "VERSION", "SIZE", "LATENT", "KIMG", "EXPORTED", "DIGEST"]
-    assert listed[1].split()[:5] == ["faces", "1", "8x8x3", "16", "1.2"]
+def test_a_model_trained_with_labels_draws_what_is_asked_for(target: str) -> None:
+    with Client(target) as client:
+        (version,) = client.model("glasses").versions
+        assert version.label_names == ("no glasses", "glasses")
+        bare, glasses, again = (
+            client.generate(seeds=[1, 2, 3], labels=version.one_hot(label), model="glasses").pixels
+            for label in ("no glasses", "glasses", "no glasses")
+        )
+    assert not any(np.array_equal(one, other) for one, other in zip(bare, glasses, strict=True))
+    np.testing.assert_array_equal(bare, again)
+
+
+def test_their_provenance_tells_how_they_were_trained(store: Path) -> None:
+    heading, *rows = [line.split() for line in progan("models", "--store", store).stdout.splitlines()]
+    assert heading == ["MODEL", "VERSION", "SIZE", "LATENT", "KIMG", "EXPORTED", "DIGEST"]
+    assert [row[:5] for row in rows] == [["faces", "1", "8x8x3", "16", "1.2"], ["glasses", "1", "4x4x3", "16", "0.2"]]

@@ -200,8 +200,8 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         "measure how good a generator is",
         "Print SWD (sliced Wasserstein distance, x 10^3, by pyramid level; lower is better) and MS-SSIM (near that of "
         "the reals is good) of generated images. The row Reals2 is a second look at the real images: no generator can "
-        "do better. Figures of different --images do not compare. Temporary files take up to 150 KB an image and level: "
-        "7.4 GB for 16384 images at 64x64; TMPDIR says where.",
+        "do better. Figures of different --images do not compare. Temporary files, in TMPDIR, take up to 150 KB an "
+        "image and level: 7.4 GB for 16384 images at 64x64.",
     )
     command.add_argument(
         "source", type=Path, metavar="SOURCE", help="run directory of `progan train`, or STORE/MODEL/VERSION"

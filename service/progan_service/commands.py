@@ -187,13 +187,18 @@ def presets(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     from progan_service.data.dataset import Dataset
 
+    count, seed = arguments.images, arguments.seed
+    if count < 2:
+        raise ConfigError(f"images is {count}: must be 2 or more")
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"seed is {seed}: must be 0 or more, and below 2^31")
     dataset = Dataset.open(arguments.data)
     import_tensorflow()
     from progan_service.evaluation.images import ImageSetError
     from progan_service.sources.fakes import Fakes
     from progan_service.training.metrics import fake_inputs, measure_reals
 
-    fakes, count, seed = Fakes.open(arguments.source), arguments.images, arguments.seed
+    fakes = Fakes.open(arguments.source)
     columns = 0 if dataset.labels is None else dataset.labels.shape[1]
     if fakes.label_size not in (0, columns):
         raise ConfigError(f"{dataset.directory}: has {columns} labels, {arguments.source} needs {fakes.label_size}")

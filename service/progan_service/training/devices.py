@@ -33,14 +33,16 @@ class Workers:
         """Raises ConfigError for anything but a cluster of workers and the place of this one."""
         try:
             document = json.loads(text)
-            addresses, task = tuple(document["cluster"]["worker"]), document["task"]
+            addresses, task = document["cluster"]["worker"], document["task"]
             if list(document["cluster"]) != ["worker"] or task["type"] != "worker":
                 raise ValueError("all tasks must be of type worker")
-            if not 0 <= task["index"] < len(addresses):
-                raise ValueError(f"task index is {task['index']}, of {len(addresses)} workers")
+            if not isinstance(addresses, list):
+                raise ValueError(f"worker is {addresses!r}, no list of addresses")
+            if task["index"] not in range(len(addresses)):
+                raise ValueError(f"task index is {task['index']!r}, of {len(addresses)} workers")
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"TF_CONFIG is {text!r}: {error!r}") from error
-        return cls(addresses, task["index"])
+        return cls(tuple(addresses), task["index"])
 
     @property
     def chief(self) -> bool:

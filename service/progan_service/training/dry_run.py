@@ -103,11 +103,10 @@ def possible_parts(batch_size: int, group_size: int, replicas: int) -> list[int]
 
 
 def _check_shares(phase: Phase, group_size: int, replicas: int) -> None:
-    group = min(group_size, phase.batch_size)
-    if phase.batch_size % (replicas * group):
+    if replicas > 1 and phase.batch_size % (replicas * group_size):
         raise ConfigError(
             f"batch_sizes at {phase.resolution} is {phase.batch_size}: {replicas} devices need a multiple of "
-            f"{replicas * group}, whole groups of {group} (mbstd_group_size) for each"
+            f"{replicas * group_size}, whole groups of {group_size} (mbstd_group_size) for each"
         )
 
 

@@ -7,6 +7,7 @@ the latents and the mean losses are those of the whole batch in one piece, and a
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from functools import partial
 
 import tensorflow as tf
 
@@ -43,7 +44,7 @@ class Step:
         self.pieces = parts * state.strategy.num_replicas_in_sync
         self.generator_weights = state.generator.stage_weights(phase.resolution, phase.fading)
         self.critic_weights = state.discriminator.stage_weights(phase.resolution, phase.fading)
-        self._compiled = tf.function(self._step)
+        self._compiled = tf.function(partial(self._step))  # TensorFlow would take all stages for one, traced too often
 
     def __call__(
         self, batch: Batch, images_shown: int, alpha: float, learning_rate: float, stop: bool = False

@@ -1,6 +1,7 @@
-"""What a run has left, read back."""
+"""What the tests of training share."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,12 @@ def scalars_of() -> Scalars:
         return scalars
 
     return read
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Handled as before, once `progan train` was run in this process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

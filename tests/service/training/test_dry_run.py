@@ -1,11 +1,11 @@
 """Before the first step every stage is tried: what it tells, what it refuses, and that the run notices nothing."""
 
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from progan_service import cli, commands
-from progan_service.config import RunConfig
+from progan_service.config import ConfigError, RunConfig
 from progan_service.data.dataset import Dataset
 from progan_service.training import trainer
 from progan_service.training.dry_run import OutOfMemoryError, Trial, possible_parts, try_stages
@@ -24,15 +24,6 @@ from progan_service.training.step import Step
 
 HEADER = "stage            batch  parts     memory  images/s          time"
 ROW = re.compile(r"(?P<stage>\S.*?) +(?P<batch>\d+) +(?P<parts>\d+) +(\d+\.\d\d GiB) +(\d+\.\d) +(\d+:\d\d:\d\d)")
-
-
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """Handled as before, afterwards."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @contextmanager
@@ -126,6 +117,15 @@ def test_the_run_notices_nothing(run_config: RunConfig, faces: Dataset, finished
     assert (before.keys(), state.images_shown, state.stage) == (after.keys(), 72, (4, False))
 
 
+def test_tensorflow_does_not_warn_of_many_stages(
+    run_config: RunConfig, faces: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Step, "_step", lambda self, batch, images_shown, alpha, learning_rate, stop: {"G": alpha})
+    for _ in range(3):
+        trainer.dry_run(run_config, faces, report=lambda _: None)
+    assert caplog.messages == []
+
+
 # Parts
 
 
@@ -150,6 +150,46 @@ def test_parts_are_whole_groups(batch_size: int, group_size: int, replicas: int,
     assert possible_parts(batch_size, group_size, replicas) == parts
 
 
+@pytest.mark.parametrize(
+    ("batches", "group_size", "devices", "refusal"),
+    [
+        (
+            {4: 16, 8: 12},
+            4,
+            2,
+            "batch_sizes at 8 is 12: 2 devices need a multiple of 8, whole groups of 4 (mbstd_group_size) for each",
+        ),
+        (
+            {4: 16},
+            4,
+            8,
+            "batch_sizes at 4 is 16: 8 devices need a multiple of 32, whole groups of 4 (mbstd_group_size) for each",
+        ),
+        (
+            {4: 6},
+            16,
+            4,
+            "batch_sizes at 4 is 6: 4 devices need a multiple of 64, whole groups of 16 (mbstd_group_size) for each",
+        ),
+    ],
+)
+def test_a_batch_that_devices_cannot_share_is_refused_before_any_stage_is_tried(
+    run_config: RunConfig,
+    faces: Dataset,
+    batches: dict[int, int],
+    group_size: int,
+    devices: int,
+    refusal: str,
+) -> None:
+    training = replace(run_config.training, batch_sizes=batches, mbstd_group_size=group_size)
+    config = replace(run_config, training=training)
+    state = replace(TrainingState.fresh(config), strategy=SimpleNamespace(num_replicas_in_sync=devices))
+    stages, report = GrowthSchedule(training, 8).stages(0, 224), list[str]()
+    with feeding(faces, config) as feed, pytest.raises(ConfigError) as refused:
+        try_stages(state, config, stages, feed, auto_batch=False, report=report.append)
+    assert (str(refused.value), report) == (refusal, [])
+
+
 # Memory
 
 
@@ -171,33 +211,24 @@ def room_for(pixels: int) -> Iterator[None]:
 
 @pytest.fixture
 def batches_of_16(run_config: RunConfig) -> RunConfig:
-    """Ten steps: five of 4x4, five of 8x8 without any fading."""
-    return replace(
-        run_config,
-        training=replace(
-            run_config.training,
-            batch_sizes={4: 16},
-            stable_kimg=0.08,
-            fade_kimg=0,
-            total_kimg=0.16,
-            tick_kimg={4: 0.08},
-        ),
-    )
+    """Four steps of 4x4 and a tick, then 8x8 without any fading."""
+    training = replace(run_config.training, batch_sizes={4: 16}, stable_kimg=0.064, fade_kimg=0, tick_kimg={4: 0.064})
+    return replace(run_config, training=training)
 
 
 def trained(run: Path, config: RunConfig, dataset: Dataset) -> tuple[list[str], dict[str, Any]]:
-    """A run with automatic batches: what it reported, and what its newest checkpoint holds."""
+    """The 4x4 of a run with automatic batches: what it reported, and what its checkpoint holds."""
     report: list[str] = []
     assert trainer.train(
         run,
-        config,
+        replace(config, training=replace(config.training, total_kimg=0.064)),
         dataset,
         report=report.append,
         progress=lambda *_: None,
         stopping=lambda: False,
         auto_batch=True,
     )
-    with np.load(run / "checkpoints" / "images-000000160.npz") as archive:
+    with np.load(run / "checkpoints" / "images-000000064.npz") as archive:
         return report, dict(archive)
 
 
@@ -209,22 +240,36 @@ def test_what_does_not_fit_is_computed_in_parts_and_stays_the_same(
     batches_of_16: RunConfig, faces: Dataset, tmp_path: Path
 ) -> None:
     roomy_report, roomy = trained(tmp_path / "roomy", batches_of_16, faces)
-    with room_for(4 * 8 * 8):  # all 16 images of 4x4, four of 8x8
+    with room_for(4 * 4 * 4):  # four images of 4x4
         tight_report, tight = trained(tmp_path / "tight", batches_of_16, faces)
 
-    assert rows_of(roomy_report[1:5]) == [("4x4", "16", "1"), ("8x8", "16", "1")]
-    assert rows_of(tight_report[1:5]) == [("4x4", "16", "1"), ("8x8", "16", "4")]
-    assert len(losses_of(tight_report)) == 2 * 4
+    assert rows_of(roomy_report[1:4]) == [("4x4", "16", "1")]
+    assert rows_of(tight_report[1:4]) == [("4x4", "16", "4")]
+    assert len(losses_of(tight_report)) == 4
     assert losses_of(tight_report) == pytest.approx(losses_of(roomy_report), abs=2e-3)
     for name, array in roomy.items():
         if array.dtype == np.float32:
             np.testing.assert_allclose(tight[name], array, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
+def test_every_stage_is_computed_in_as_few_parts_as_it_needs(
+    batches_of_16: RunConfig, faces: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(step: Step, phase: Phase, images: int, feed: Feed) -> Trial:
+        if step.parts < phase.resolution // 4:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return Trial(step, images, 0, 1.0)
+
+    monkeypatch.setattr("progan_service.training.dry_run._measure", measured)
+    report: list[str] = []
+    trainer.dry_run(batches_of_16, faces, report=report.append, auto_batch=True)
+    assert rows_of(report) == [("4x4", "16", "1"), ("8x8", "16", "2")]
+
+
 def test_without_automatic_batches_what_does_not_fit_is_refused(batches_of_16: RunConfig, faces: Dataset) -> None:
     report: list[str] = []
     advice = "8x8 images do not fit into memory, 16 a step: give it a smaller --batch-sizes, or --auto-batch"
-    with room_for(4 * 8 * 8), pytest.raises(OutOfMemoryError, match=f"^{advice}$"):
+    with room_for(16 * 4 * 4), pytest.raises(OutOfMemoryError, match=f"^{advice}$"):
         trainer.dry_run(batches_of_16, faces, report=report.append)
     assert [line.split("  ")[0] for line in report] == ["stage", "4x4"]
 
