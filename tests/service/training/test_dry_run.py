@@ -20,7 +20,7 @@ from progan_service.training.dry_run import OutOfMemoryError, Trial, possible_pa
 from progan_service.training.feed import Feed
 from progan_service.training.schedule import GrowthSchedule, Phase
 from progan_service.training.state import TrainingState
-from progan_service.training.step import Step
+from progan_service.training.step import Batch, Step
 
 HEADER = "stage            batch  parts     memory  images/s          time"
 ROW = re.compile(r"(?P<stage>\S.*?) +(?P<batch>\d+) +(?P<parts>\d+) +(\d+\.\d\d GiB) +(\d+\.\d) +(\d+:\d\d:\d\d)")
@@ -120,7 +120,12 @@ def test_the_run_notices_nothing(run_config: RunConfig, faces: Dataset, finished
 def test_tensorflow_does_not_warn_of_many_stages(
     run_config: RunConfig, faces: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(Step, "_step", lambda self, batch, images_shown, alpha, learning_rate, stop: {"G": alpha})
+    def step(
+        self: Step, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor, learning_rate: tf.Tensor, stop: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return {"G": alpha}
+
+    monkeypatch.setattr(Step, "_step", step)
     for _ in range(3):
         trainer.dry_run(run_config, faces, report=lambda _: None)
     assert caplog.messages == []
