@@ -228,6 +228,6 @@ def _row(model: Model, version: ModelVersion) -> tuple[str, ...]:
         version.state,
         f"{version.resolution}x{version.resolution} {'grey' if version.channels == 1 else 'RGB'}",
         str(version.latent_size),
-        str(version.label_count or "-"),
+        ", ".join(version.label_names) if 0 < len(version.label_names) <= 4 else str(version.label_count or "-"),
         version.digest[:19],  # "sha256:" and 12 digits tell versions apart
     )

@@ -17,7 +17,7 @@ EXIT_CODES = {
     exit_codes.DONE: "done",
     exit_codes.FAILED: "failed",
     exit_codes.USAGE: "usage",
-    exit_codes.PREEMPTED: "stopped by a signal with all work saved, or a worker was lost: run again to go on",
+    exit_codes.PREEMPTED: "stopped by a signal or the loss of a worker, run again to go on",
     exit_codes.BAD_CONFIG: "bad configuration or data, running again will not help",
 }
 

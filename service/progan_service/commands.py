@@ -86,6 +86,8 @@ def train(arguments: argparse.Namespace) -> int:
     chief = workers is None or workers.chief
     if chief and not arguments.dry_run:
         claim_run_directory(arguments.run_directory, config)
+    if arguments.deterministic:
+        devices.make_deterministic()
     strategy = devices.choose_strategy(workers, _say)
     stopped = _note_signals()  # again: TensorFlow has taken them over
     shared: dict[str, Any] = {"auto_batch": arguments.auto_batch, "strategy": strategy}

@@ -18,6 +18,13 @@ stable, then the next one fades in, up to the final one, which is trained to
 the end of the run. Every tick prints a status line, draws an image grid and
 saves a checkpoint. Amounts are in kimg: thousands of real images shown.
 
+status line:
+  kimg shown and to be shown, resolution, weight alpha of a resolution that
+  fades in; means since the line before: loss of the discriminator (D), its
+  gradient penalty, score of real minus score of generated images (distance, an
+  estimate of the Wasserstein distance), loss of the generator (G); images/s
+  and the share of time that steps waited for their input.
+
 settings:
   A setting has the value of its option; without one, that of the preset; and
   where the preset leaves it out, its default, which is the paper's where the
@@ -46,7 +53,7 @@ devices:
 
 EXAMPLES = """\
 examples:
-  On two CPU cores, in about half an hour:
+  On two CPU cores, in about twenty minutes:
     progan dataset demo data/faces --resolution 32
     progan train --data data/faces --run runs/faces
 
@@ -152,6 +159,11 @@ def add_to(command: argparse.ArgumentParser, epilog: str) -> None:
         "--auto-batch",
         action="store_true",
         help="halve what is computed at once until it fits into memory; the batch stays",
+    )
+    groups["computing"].add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same weights to the bit, run by run and however often it was resumed; slower",
     )
     groups["computing"].add_argument("--dry-run", action="store_true", help="try every stage, print the table and stop")
 

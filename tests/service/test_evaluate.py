@@ -47,7 +47,7 @@ def evaluate(progan: Evaluate, faces: Dataset) -> Evaluate:
 
 def figures(table: str) -> dict[str, list[float]]:
     heading, reals, fakes = table.splitlines()
-    assert heading.split() == ["SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
+    assert heading.split()[1:] == ["images", "SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
     assert reals.startswith("Reals2 (noise floor)  ")
     assert fakes.startswith("Fakes  ")
     return {name: [float(word) for word in line.split()[-3:]] for name, line in (("reals2", reals), ("fakes", fakes))}
@@ -138,7 +138,8 @@ def refusal(sentence: str) -> tuple[int, str, str]:
 
 def test_a_source_that_is_none(evaluate: Evaluate, tmp_path: Path) -> None:
     assert evaluate(tmp_path) == refusal(
-        f"{tmp_path}: neither a training run (no config.json) nor a version of a model (no progan.json)"
+        f"{tmp_path}: neither a training run (no config.json) nor a version of a model (no progan.json); "
+        "give a run, or STORE/MODEL/VERSION"
     )
 
 

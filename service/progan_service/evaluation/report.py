@@ -60,7 +60,7 @@ class Evaluation:
         rows = {"Reals2 (noise floor)": self.reals.columns(), "Fakes": self.fakes.columns()}
         label_width = max(map(len, rows))
         names = list(self.reals.columns())
-        lines = [" " * label_width + "".join(f"  {name}" for name in names)]
+        lines = [f"{f'{self.image_count} images':{label_width}}" + "".join(f"  {name}" for name in names)]
         for label, columns in rows.items():
             cells = (f"{columns[name]:{len(name) + 2}.{4 if name == 'MS-SSIM' else 2}f}" for name in names)
             lines.append(f"{label:{label_width}}" + "".join(cells))

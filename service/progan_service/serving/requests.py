@@ -103,7 +103,9 @@ class Labels:
                 raise FailedPrecondition("labels were given, and this model has none")
             return cls(None)
         if not message.rows:
-            raise InvalidArgument("labels", f"is missing; the model needs rows of {metadata.label_count} floats")
+            meaning = f": {', '.join(metadata.label_names)}" if metadata.label_names else ""
+            rule = f"is missing; the model needs rows of {metadata.label_count} floats"
+            raise InvalidArgument("labels", rule + meaning)
         rows = matrix(message, "labels", columns=metadata.label_count, what="label_count of the model")
         if len(rows) not in (1, count):
             raise InvalidArgument("labels", f"has {len(rows)} rows; give 1 for all images or {count}, one for each")

@@ -47,7 +47,8 @@ class Fakes:
         if (directory / METADATA_FILE).is_file():
             return _of_version(directory.resolve())
         raise FakesError(
-            f"{directory}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE})"
+            f"{directory}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); "
+            "give a run, or STORE/MODEL/VERSION"
         )
 
 

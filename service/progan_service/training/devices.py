@@ -50,6 +50,11 @@ class Workers:
         return self.index == 0
 
 
+def make_deterministic() -> None:
+    """From now on the same step gives the same bits, on the same machine."""
+    tf.config.experimental.enable_op_determinism()
+
+
 def choose_strategy(workers: Workers | None, report: Callable[[str], None]) -> tf.distribute.Strategy:
     """All GPUs of this machine, those of all workers, or the one device there is.
 

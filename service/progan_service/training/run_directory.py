@@ -1,24 +1,45 @@
-"""A run directory belongs to one configuration: written at the start, compared at every resume."""
+"""A run directory belongs to one configuration, compared at every resume, and to one process at a time."""
 
+import fcntl
+import os
 from pathlib import Path
 
 from progan_service.config import MAY_CHANGE, ConfigError, RunConfig
 
 CONFIG_FILE = "config.json"
 _PARTIAL = ".config.json"
+_LOCK = ".lock"
+
+
+class RunBusyError(OSError):
+    """Another process is training this run."""
 
 
 def claim_run_directory(run: Path, config: RunConfig) -> None:
-    """Make the run directory, or go on with it. Raises ConfigError, naming every difference, for another run's."""
+    """Make the run directory, or go on with it; it is this process's until that ends.
+
+    Raises ConfigError, naming every difference, for another run's directory, RunBusyError while another process has it.
+    """
     file = run / CONFIG_FILE
     if file.is_file():
         _require_same(run, read_run_config(run), config)
-    elif run.exists() and (not run.is_dir() or any(entry.name != _PARTIAL for entry in run.iterdir())):
+    elif run.exists() and (not run.is_dir() or any(entry.name not in (_PARTIAL, _LOCK) for entry in run.iterdir())):
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     run.mkdir(parents=True, exist_ok=True)
+    _hold(run)
     partial = run / _PARTIAL
     partial.write_text(config.to_json())
     partial.replace(file)
+
+
+def _hold(run: Path) -> None:
+    """The lock goes with the process, however that ends; its file stays, and so does the descriptor."""
+    descriptor = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunBusyError(f"{run}: another process is training it; wait for it to end, or stop it") from None
 
 
 def read_run_config(run: Path) -> RunConfig:

@@ -57,6 +57,11 @@ class GrowthSchedule:
             start = stop
         return stages
 
+    @property
+    def full_kimg(self) -> float:
+        """When the final resolution has faded in."""
+        return self._last_stage * (self._stable_images + self._fade_images) / 1000
+
     def level_of_detail(self, images_shown: int) -> float:
         """How many doublings are still missing; falls from log2(resolution / 4) to 0, fractional while fading.
 

@@ -56,11 +56,10 @@ def train(
         report(f"going on from {checkpoint}")
     else:
         report(f"training on {dataset.count} images of {dataset.directory}")
-    end = schedule.at(total_images)
-    if end.fading or end.resolution < config.network.resolution:
-        report(
-            f"note: {config.training.total_kimg:g} kimg end at {end.resolution}x{end.resolution}, alpha {end.alpha:.2f}"
-        )
+    if state.images_shown >= total_images:
+        report(f"nothing to do: {state.images_shown / 1000:g} kimg were shown, total_kimg is {total_images / 1000:g}")
+        return True
+    _note_the_end(schedule, total_images, report)
     if not agreed(state.images_shown, state.strategy):
         raise WorkerLostError("the workers found different checkpoints; they must share one run directory")
     feed = Feed(dataset, config, state.strategy)
@@ -106,6 +105,18 @@ def dry_run(
     schedule = GrowthSchedule(config.training, config.network.resolution)
     state = TrainingState.fresh(config, strategy)
     feed = Feed(dataset, config, state.strategy)
-    stages = schedule.stages(0, round(config.training.total_kimg * 1000))
+    total_images = round(config.training.total_kimg * 1000)
+    _note_the_end(schedule, total_images, report)
+    stages = schedule.stages(0, total_images)
     try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report)
     feed.close()
+
+
+def _note_the_end(schedule: GrowthSchedule, total_images: int, report: Callable[[str], None]) -> None:
+    """For a run that ends before its final resolution has faded in."""
+    end = schedule.at(total_images)
+    if end.fading or end.resolution < schedule.resolution:
+        report(
+            f"note: {total_images / 1000:g} kimg end at {end.resolution}x{end.resolution}, alpha {end.alpha:.2f}; "
+            f"{schedule.resolution}x{schedule.resolution} has faded in after {schedule.full_kimg:g} kimg"
+        )

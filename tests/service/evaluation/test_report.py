@@ -21,7 +21,7 @@ EVALUATION = Evaluation(
 
 def test_the_table_has_the_columns_of_the_literature() -> None:
     assert EVALUATION.table().splitlines() == [
-        "                      SWDx1e3_32  SWDx1e3_16  SWDx1e3_avg  MS-SSIM",
+        "2048 images           SWDx1e3_32  SWDx1e3_16  SWDx1e3_avg  MS-SSIM",
         "Reals2 (noise floor)        3.50        2.25         2.88   0.2838",
         "Fakes                      12.99      108.74        60.87   0.4000",
     ]

@@ -34,6 +34,7 @@ def test_the_presets() -> None:
         "celebahq-1024-v2-4gpus",
         "celebahq-1024-v2-8gpus",
         "cifar10-32",
+        "cpu-64",
         "cpu-small",
         "lsun-256",
     ]
@@ -87,6 +88,7 @@ def test_the_small_preset_is_for_datasets_of_any_resolution() -> None:
         ("celebahq-1024-v2-4gpus", 600, 600, 12000),
         ("celebahq-1024-v2-8gpus", 600, 600, 12000),
         ("cifar10-32", 400, 400, 20000),
+        ("cpu-64", 16, 16, 280),
         ("cpu-small", 12, 12, 110),
         ("lsun-256", 800, 800, 20000),
     ],
@@ -107,6 +109,7 @@ def test_schedules(name: str, stable_kimg: float, fade_kimg: float, total_kimg: 
         ("celebahq-1024-v2-4gpus", [512, 256, 128, 64, 32, 16, 16, 16, 16]),
         ("celebahq-1024-v2-8gpus", [512, 256, 128, 64, 32, 32, 32, 32, 32]),
         ("cifar10-32", [16, 16, 16, 16]),
+        ("cpu-64", [32, 32, 16, 16]),
         ("cpu-small", [32, 32, 16, 16]),
         ("lsun-256", [16, 16, 16, 16, 16, 16, 16]),
     ],
@@ -139,7 +142,7 @@ def test_learning_rates(name: str, thousandths: list[float]) -> None:
 
 def test_faces_and_lsun_are_mirrored_cifar_and_small_runs_are_not() -> None:
     mirrored = {name for name in preset_names() if load_preset(name).training.mirror}
-    assert set(preset_names()) - mirrored == {"cifar10-32", "cpu-small"}
+    assert set(preset_names()) - mirrored == {"cifar10-32", "cpu-64", "cpu-small"}
     assert "--no-mirror for all of bedroom or dog" in load_preset("lsun-256").about
 
 
@@ -229,8 +232,8 @@ def test_a_whole_number_is_the_same_with_a_point(tmp_path: Path) -> None:
         (
             "huge",
             "there is no preset 'huge': must be one of celeba-128, celebahq-1024, celebahq-1024-v2-1gpu, "
-            "celebahq-1024-v2-2gpus, celebahq-1024-v2-4gpus, celebahq-1024-v2-8gpus, cifar10-32, cpu-small, lsun-256, "
-            "FILE.json",
+            "celebahq-1024-v2-2gpus, celebahq-1024-v2-4gpus, celebahq-1024-v2-8gpus, cifar10-32, cpu-64, cpu-small, "
+            "lsun-256, FILE.json",
         ),
         ("none.json", "preset none.json: cannot be read: No such file or directory"),
         ("no/such", "preset no/such: cannot be read: No such file or directory"),
@@ -268,8 +271,8 @@ def test_a_preset_that_is_not_there_is_named(name: str, message: str) -> None:
         ('{"training": {"gp_weight": null}}', "training.gp_weight is null: must be a number"),
         ('{"training": {"gp_weight": NaN}}', "gp_weight is nan: must be 0 or more, and finite"),
         (
-            '{"training": {"batch_sizes": 16}}',
-            'training.batch_sizes is 16: must give values by resolution, such as {"4": 32, "16": 16}',
+            '{"training": {"batch_sizes": "16"}}',
+            'training.batch_sizes is "16": must give values by resolution, such as {"4": 32, "16": 16}',
         ),
         ('{"training": {"batch_sizes": {"4": 1.5}}}', "training.batch_sizes at 4 is 1.5: must be a whole number"),
         (

@@ -1,5 +1,7 @@
 """A run directory belongs to one configuration."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import pytest
 
 from progan_service.config import ConfigError, DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
-from progan_service.training.run_directory import claim_run_directory, read_run_config
+from progan_service.training.run_directory import RunBusyError, claim_run_directory, read_run_config
 
 CONFIG = RunConfig(
     DatasetConfig("faces", 1000),
@@ -23,7 +25,7 @@ def with_training(**values: Any) -> RunConfig:
 def test_a_new_run_keeps_its_configuration_beside_itself(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "first"
     claim_run_directory(run, CONFIG)
-    assert [path.name for path in run.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "config.json"]
     assert read_run_config(run) == CONFIG
 
 
@@ -37,6 +39,30 @@ def test_the_same_configuration_goes_on(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     claim_run_directory(tmp_path, CONFIG)
     assert (tmp_path / "checkpoints").is_dir()
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from progan_service.config import RunConfig
+from progan_service.training.run_directory import claim_run_directory
+
+claim_run_directory(Path(sys.argv[1]), RunConfig.from_json(sys.argv[2]))
+print("mine", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_belongs_to_one_process_until_that_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDING, str(tmp_path), CONFIG.to_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(RunBusyError, match="another process is training it; wait for it to end, or stop it$"):
+            claim_run_directory(tmp_path, with_training(total_kimg=200))
+        assert read_run_config(tmp_path) == CONFIG
+        other.kill()
+    claim_run_directory(tmp_path, CONFIG)
 
 
 def test_a_run_may_become_longer_and_tick_more_often(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_with_metrics_a_tick_reports_a_table_from_8x8_on(
     logged.log.close()
     assert [len(lines) for lines in told] == [1, 2, 2]
     heading, reals, fakes = told[2][1].splitlines()
-    assert heading.split() == ["SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
+    assert heading.split()[1:] == ["images", "SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
     assert reals.startswith("Reals2 (noise floor)  ")
 
     scalars = scalars_of(tmp_path)

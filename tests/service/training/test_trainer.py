@@ -138,7 +138,7 @@ def test_stopping_saves_and_going_on_begins_there(tmp_path: Path, run_config: Ru
     finished, report = go(tmp_path, short, faces, stop_at=16)
     assert not finished
     assert report[0] == f"training on 48 images of {faces.directory}"
-    assert report[1] == "note: 0.04 kimg end at 4x4, alpha 1.00"
+    assert report[1] == "note: 0.04 kimg end at 4x4, alpha 1.00; 8x8 has faded in after 0.128 kimg"
     assert [line.split("  ")[0] for line in report[2:]] == ["stage", "4x4", "expected in all"]  # no tick yet
     assert names_in(tmp_path / "checkpoints") == ["images-000000024.npz"]  # the step that was told to stop was taken
 
@@ -159,8 +159,10 @@ def test_told_to_stop_in_its_last_step_a_run_is_finished(tmp_path: Path, run_con
 def test_a_finished_run_has_nothing_left_to_do(copied_run: Path, run_config: RunConfig, faces: Dataset) -> None:
     finished, report = go(copied_run, run_config, faces)
     assert finished
-    assert report[0] == f"going on from {copied_run}/checkpoints/images-000000224.npz"
-    assert [line.split("  ")[0] for line in report[1:]] == ["stage", "expected in all"]
+    assert report == [
+        f"going on from {copied_run}/checkpoints/images-000000224.npz",
+        "nothing to do: 0.224 kimg were shown, total_kimg is 0.224",
+    ]
     assert names_in(copied_run / "checkpoints") == ["images-000000192.npz", "images-000000224.npz"]
 
 

@@ -98,6 +98,8 @@ def _settings(part: str, document: Any, config: type) -> dict[str, Any]:
 def _value(name: str, value: Any, kind: Any) -> Any:
     """`value`, which must be of the field type `kind`."""
     if get_origin(kind) is Mapping:
+        if type(value) in (int, float):
+            value = {"4": value}  # one for all, as on the command line
         if not isinstance(value, dict):
             rule = 'must give values by resolution, such as {"4": 32, "16": 16}'
             raise ConfigError(f"{name} is {json.dumps(value)}: {rule}")
