@@ -443,10 +443,10 @@ def test_a_run_knows_its_dataset(faces: Dataset) -> None:
 
 def test_automatic_batches_and_dry_runs_are_no_settings_of_a_run(faces: Dataset) -> None:
     arguments = cli.parser().parse_args(TRAIN)
-    assert (arguments.auto_batch, arguments.dry_run) == (False, False)
-    arguments = cli.parser().parse_args([*TRAIN, "--auto-batch", "--dry-run"])
-    assert (arguments.auto_batch, arguments.dry_run) == (True, True)
-    assert configured(faces.directory, "--auto-batch", "--dry-run") == configured(faces.directory)
+    assert (arguments.auto_batch, arguments.dry_run, arguments.deterministic) == (False, False, False)
+    arguments = cli.parser().parse_args([*TRAIN, "--auto-batch", "--dry-run", "--deterministic"])
+    assert (arguments.auto_batch, arguments.dry_run, arguments.deterministic) == (True, True, True)
+    assert configured(faces.directory, "--auto-batch", "--dry-run", "--deterministic") == configured(faces.directory)
 
 
 # presets
@@ -458,7 +458,7 @@ def test_presets_lists_each_with_a_sentence(progan: Progan, monkeypatch: pytest.
     assert (ended.code, ended.err) == (0, "")
     assert [line for line in ended.out.splitlines() if not line.startswith(" ")] == preset_names()
     assert (
-        "cpu-small\n    Small networks for two CPU cores: recognisable 32x32 images within about half an hour.\n"
+        "cpu-small\n    Small networks for two CPU cores: recognisable 32x32 images within about twenty minutes.\n"
         in ended.out
     )
     assert max(map(len, ended.out.splitlines())) <= 100

@@ -188,15 +188,14 @@ import shutil
 import sys
 from pathlib import Path
 
-import tensorflow as tf
-
 from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
+from progan_service.training.devices import make_deterministic
 from progan_service.training.run_directory import claim_run_directory
 from progan_service.training.trainer import train
 
 root, config, dataset = Path(sys.argv[1]), RunConfig.from_json(sys.argv[2]), Dataset.open(Path(sys.argv[3]))
-tf.config.experimental.enable_op_determinism()
+make_deterministic()
 
 def leave_a_copy(images_shown, _):
     if images_shown == 104:  # as a kill would leave it: one step after the checkpoint in the middle of the fade
