@@ -112,7 +112,7 @@ def test_a_directory_of_something_else_is_neither(tmp_path: Path) -> None:
         with pytest.raises(
             FakesError,
             match=rf"^{directory}: neither a training run \(no config.json\) nor a version of a model "
-            r"\(no progan.json\)$",
+            r"\(no progan.json\); give a run, or STORE/MODEL/VERSION$",
         ):
             Fakes.open(directory)
 
