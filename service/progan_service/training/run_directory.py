@@ -27,9 +27,17 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     run.mkdir(parents=True, exist_ok=True)
     _hold(run)
+    if _images_shown(run) > config.training.total_kimg * 1000:
+        return  # nothing will be trained: what was trained stays on record as it was
     partial = run / _PARTIAL
     partial.write_text(config.to_json())
     partial.replace(file)
+
+
+def _images_shown(run: Path) -> int:
+    """At the newest checkpoint, by its name; 0 without one."""
+    newest = max((run / "checkpoints").glob("images-*.npz"), default=None)
+    return int(newest.stem.removeprefix("images-")) if newest else 0
 
 
 def _hold(run: Path) -> None:

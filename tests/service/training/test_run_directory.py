@@ -41,6 +41,16 @@ def test_the_same_configuration_goes_on(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints").is_dir()
 
 
+def test_a_length_that_is_passed_already_leaves_the_record_alone(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "images-000040016.npz").touch()
+    claim_run_directory(tmp_path, with_training(total_kimg=40))
+    assert read_run_config(tmp_path).training.total_kimg == 100
+    claim_run_directory(tmp_path, with_training(total_kimg=41))
+    assert read_run_config(tmp_path).training.total_kimg == 41
+
+
 HOLDING = """
 import sys
 from pathlib import Path
