@@ -70,7 +70,8 @@ def draw_dataset(arguments: argparse.Namespace) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    stopped = _note_signals()
+    stopped: list[int] = []
+    _note_signals(stopped)
 
     from progan_service.data.dataset import Dataset
     from progan_service.training.run_directory import claim_run_directory
@@ -89,11 +90,15 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.deterministic:
         devices.make_deterministic()
     strategy = devices.choose_strategy(workers, _say)
-    stopped = _note_signals()  # again: TensorFlow has taken them over
-    shared: dict[str, Any] = {"auto_batch": arguments.auto_batch, "strategy": strategy}
+    _note_signals(stopped)  # again: TensorFlow has taken them over
+    shared: dict[str, Any] = {
+        "auto_batch": arguments.auto_batch,
+        "strategy": strategy,
+        "stopping": lambda: bool(stopped),
+    }
     if arguments.dry_run:
         trainer.dry_run(config, dataset, report=_say, **shared)
-        return exit_codes.DONE
+        return exit_codes.PREEMPTED if stopped else exit_codes.DONE
     try:
         with _progress_bars(transient=True) as progress, devices.lost_workers():
             finished = trainer.train(
@@ -102,7 +107,6 @@ def train(arguments: argparse.Namespace) -> int:
                 dataset,
                 report=_say if chief else lambda _: None,
                 progress=lambda done, total: progress("training", done, total),
-                stopping=lambda: bool(stopped),
                 chief=chief,
                 **shared,
             )
@@ -116,12 +120,10 @@ def train(arguments: argparse.Namespace) -> int:
     return exit_codes.DONE
 
 
-def _note_signals() -> list[int]:
-    """From now on SIGTERM and SIGINT are only noted, in the list returned."""
-    noted: list[int] = []
+def _note_signals(noted: list[int]) -> None:
+    """From now on SIGTERM and SIGINT are only noted."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: noted.append(number))
-    return noted
 
 
 def run_config(arguments: argparse.Namespace, dataset: "Dataset") -> "RunConfig":

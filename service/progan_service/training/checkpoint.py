@@ -8,13 +8,16 @@ import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.durable import sync
 from progan_service.errors import BadInputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 KEPT = 2  # the newest, and one to fall back to
 
@@ -25,6 +28,11 @@ class CheckpointError(BadInputError):
 
 def latest_checkpoint(directory: Path) -> Path | None:
     return max(directory.glob("images-*.npz"), default=None)
+
+
+def images_shown_at_checkpoint(path: Path) -> int:
+    """As its name has it."""
+    return int(path.stem.removeprefix("images-"))
 
 
 def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
@@ -58,7 +66,7 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
 
 
 def assign_variables(
-    path: Path, arrays: Mapping[str, NDArray[np.generic]], variables: Mapping[str, tf.Variable]
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], variables: Mapping[str, "tf.Variable"]
 ) -> None:
     """Give each variable the array of its name. Raises CheckpointError, before any change, when one does not fit."""
     for name, variable in variables.items():

@@ -60,11 +60,13 @@ def try_stages(
     *,
     auto_batch: bool,
     report: Callable[[str], None],
+    stopping: Callable[[], bool],
 ) -> dict[tuple[int, bool], Step]:
     """Take steps of each stage, report a table, leave the state as it was; returns the compiled steps by stage.
 
     stages       as of GrowthSchedule.stages
     auto_batch   compute a batch that does not fit into memory in as many parts as it takes
+    stopping     asked before each stage: once it says True, the rest is left out
     Raises OutOfMemoryError for a stage that does not fit, ConfigError for a batch that cannot be shared out.
     """
     for phase, _ in stages:
@@ -73,6 +75,8 @@ def try_stages(
     report(HEADER)
     trials = []
     for phase, images in stages:
+        if stopping():
+            break
         trials.append(_try_stage(state, config, phase, images, feed, auto_batch))
         report(trials[-1].line())
     state.assign(before, Path("dry run"))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
-from progan_service.data.order import drawn, image_indices, mirrored
+from progan_service.data.order import drawn, image_indices
+from progan_service.data.shown import images_shown_at, labels_of
 from progan_service.training.schedule import GrowthSchedule, Phase
 from progan_service.training.step import Batch
 
@@ -21,20 +22,20 @@ def load_batch(dataset: Dataset, config: RunConfig, images_shown: int, phase: Ph
 
     Reals uint8 [N, R, R, C], their labels float32 [N, K], and the labels of N images drawn at random.
     """
-    seed, share = config.training.seed, slice(replica, None, of)
-    indices = image_indices(seed, images_shown, phase.batch_size, dataset.count)[share]
-    images = dataset.images(indices, phase.resolution)
-    if config.training.mirror:
-        flip = mirrored(seed, images_shown, phase.batch_size)[share]
-        images = np.where(flip[:, None, None, None], images[:, :, ::-1], images)
-    if not config.network.label_size or dataset.labels is None:
-        none = np.zeros((len(images), 0), np.float32)
-        return images, none, none
-    return (
-        images,
-        dataset.labels[indices],
-        dataset.labels[drawn(seed, images_shown, phase.batch_size, dataset.count)[share]],
+    seed, share, count = config.training.seed, slice(replica, None, of), phase.batch_size
+    images = images_shown_at(
+        dataset,
+        phase.resolution,
+        seed=seed,
+        start=images_shown,
+        count=count,
+        mirror=config.training.mirror,
+        share=share,
     )
+    shown = image_indices(seed, images_shown, count, dataset.count)[share]
+    others = drawn(seed, images_shown, count, dataset.count)[share]
+    label_size = config.network.label_size
+    return images, labels_of(dataset, shown, label_size), labels_of(dataset, others, label_size)
 
 
 class Feed:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
-from progan_service.data.order import drawn, image_indices, mirrored
+from progan_service.data.order import drawn
+from progan_service.data.shown import images_shown_at, labels_of
 from progan_service.evaluation.report import Evaluation, Progress, Reference
 from progan_service.latents import latents_from_seeds, seed_range
 from progan_service.model.networks import Generator
@@ -22,10 +23,7 @@ def real_batches(
 ) -> Iterator[NDArray[np.uint8]]:
     """Batches of real images [N, R, R, C] without end, in the order of a run with this seed."""
     while True:
-        images = dataset.images(image_indices(seed, start, BATCH, dataset.count), resolution)
-        if mirror:
-            images = np.where(mirrored(seed, start, BATCH)[:, None, None, None], images[:, :, ::-1], images)
-        yield images
+        yield images_shown_at(dataset, resolution, seed=seed, start=start, count=BATCH, mirror=mirror)
         start += BATCH
 
 
@@ -51,9 +49,7 @@ def fake_inputs(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Latents [N, L], and labels [N, K] drawn from those of the dataset; K = 0 without labels."""
     latents = latents_from_seeds(seed_range(seed << 32, count), latent_size)
-    if not label_size or dataset.labels is None:
-        return latents, np.zeros((count, 0), np.float32)
-    return latents, dataset.labels[drawn(seed, 0, count, dataset.count)]
+    return latents, labels_of(dataset, drawn(seed, 0, count, dataset.count), label_size)
 
 
 class RunMetrics:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from progan_service.config import MAY_CHANGE, ConfigError, RunConfig
+from progan_service.training.checkpoint import images_shown_at_checkpoint, latest_checkpoint
 
 CONFIG_FILE = "config.json"
 _PARTIAL = ".config.json"
@@ -27,17 +28,12 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     run.mkdir(parents=True, exist_ok=True)
     _hold(run)
-    if _images_shown(run) > config.training.total_kimg * 1000:
+    newest = latest_checkpoint(run / "checkpoints")
+    if newest and images_shown_at_checkpoint(newest) > config.training.total_kimg * 1000:
         return  # nothing will be trained: what was trained stays on record as it was
     partial = run / _PARTIAL
     partial.write_text(config.to_json())
     partial.replace(file)
-
-
-def _images_shown(run: Path) -> int:
-    """At the newest checkpoint, by its name; 0 without one."""
-    newest = max((run / "checkpoints").glob("images-*.npz"), default=None)
-    return int(newest.stem.removeprefix("images-")) if newest else 0
 
 
 def _hold(run: Path) -> None:

@@ -40,7 +40,8 @@ def train(
 
     report       takes one line each
     progress     takes images shown and their total after every step
-    stopping     asked with every step; once a worker says True, all is saved after that step and False returned
+    stopping     asked before every stage that is tried, and with every step; once a worker says True, all is saved
+                 after that step and False returned
     auto_batch   compute a batch that does not fit into memory in parts
     strategy     over which devices and workers to train; None: one device
     chief        of the workers only the chief writes into the run directory
@@ -64,9 +65,9 @@ def train(
         raise WorkerLostError("the workers found different checkpoints; they must share one run directory")
     feed = Feed(dataset, config, state.strategy)
     stages = schedule.stages(state.images_shown, total_images)
-    steps = try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report)
+    steps = try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     log = RunLog(run, config, dataset, report, state.images_shown) if chief else None
-    saved_at, stop = state.images_shown, False
+    saved_at, stop = state.images_shown, stopping()
 
     while state.images_shown < total_images and not stop:
         phase = schedule.at(state.images_shown)
@@ -98,17 +99,21 @@ def dry_run(
     dataset: Dataset,
     *,
     report: Callable[[str], None],
+    stopping: Callable[[], bool],
     auto_batch: bool = False,
     strategy: tf.distribute.Strategy | None = None,
 ) -> None:
-    """Try every stage of a run, and report what they take. Raises OutOfMemoryError and ConfigError as `train` does."""
+    """Try every stage of a run, and report what they take; `stopping` is asked before each.
+
+    Raises OutOfMemoryError and ConfigError as `train` does.
+    """
     schedule = GrowthSchedule(config.training, config.network.resolution)
     state = TrainingState.fresh(config, strategy)
     feed = Feed(dataset, config, state.strategy)
     total_images = round(config.training.total_kimg * 1000)
     _note_the_end(schedule, total_images, report)
     stages = schedule.stages(0, total_images)
-    try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report)
+    try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     feed.close()
 
 

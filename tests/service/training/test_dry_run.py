@@ -41,7 +41,7 @@ def tried(state: TrainingState, config: RunConfig, dataset: Dataset) -> tuple[li
     total_images = round(config.training.total_kimg * 1000)
     stages = GrowthSchedule(config.training, config.network.resolution).stages(state.images_shown, total_images)
     with feeding(dataset, config) as feed:
-        steps = try_stages(state, config, stages, feed, auto_batch=False, report=report.append)
+        steps = try_stages(state, config, stages, feed, auto_batch=False, report=report.append, stopping=lambda: False)
     return report, set(steps)
 
 
@@ -127,7 +127,7 @@ def test_tensorflow_does_not_warn_of_many_stages(
 
     monkeypatch.setattr(Step, "_step", step)
     for _ in range(3):
-        trainer.dry_run(run_config, faces, report=lambda _: None)
+        trainer.dry_run(run_config, faces, report=lambda _: None, stopping=lambda: False)
     assert caplog.messages == []
 
 
@@ -191,7 +191,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_before_any_stage_is_tried(
     state = replace(TrainingState.fresh(config), strategy=SimpleNamespace(num_replicas_in_sync=devices))
     stages, report = GrowthSchedule(training, 8).stages(0, 224), list[str]()
     with feeding(faces, config) as feed, pytest.raises(ConfigError) as refused:
-        try_stages(state, config, stages, feed, auto_batch=False, report=report.append)
+        try_stages(state, config, stages, feed, auto_batch=False, report=report.append, stopping=lambda: False)
     assert (str(refused.value), report) == (refusal, [])
 
 
@@ -267,7 +267,7 @@ def test_every_stage_is_computed_in_as_few_parts_as_it_needs(
 
     monkeypatch.setattr("progan_service.training.dry_run._measure", measured)
     report: list[str] = []
-    trainer.dry_run(batches_of_16, faces, report=report.append, auto_batch=True)
+    trainer.dry_run(batches_of_16, faces, report=report.append, stopping=lambda: False, auto_batch=True)
     assert rows_of(report) == [("4x4", "16", "1"), ("8x8", "16", "2")]
 
 
@@ -275,11 +275,17 @@ def test_without_automatic_batches_what_does_not_fit_is_refused(batches_of_16: R
     report: list[str] = []
     advice = "8x8 images do not fit into memory, 16 a step: give it a smaller --batch-sizes, or --auto-batch"
     with room_for(16 * 4 * 4), pytest.raises(OutOfMemoryError, match=f"^{advice}$"):
-        trainer.dry_run(batches_of_16, faces, report=report.append)
+        trainer.dry_run(batches_of_16, faces, report=report.append, stopping=lambda: False)
     assert [line.split("  ")[0] for line in report] == ["stage", "4x4"]
 
 
 def test_what_does_not_fit_in_the_smallest_parts_is_refused(batches_of_16: RunConfig, faces: Dataset) -> None:
     advice = "4x4 images do not fit into memory, 16 a step: give it a smaller --batch-sizes"
     with room_for(4 * 4 * 4 - 1), pytest.raises(OutOfMemoryError, match=f"^{advice}$"):
-        trainer.dry_run(batches_of_16, faces, report=lambda _: None, auto_batch=True)
+        trainer.dry_run(batches_of_16, faces, report=lambda _: None, stopping=lambda: False, auto_batch=True)
+
+
+def test_a_signal_ends_it_before_the_next_stage(run_config: RunConfig, faces: Dataset) -> None:
+    report: list[str] = []
+    trainer.dry_run(run_config, faces, report=report.append, stopping=lambda: len(report) > 1)
+    assert [line.split("  ")[0] for line in report] == ["stage", "4x4", "expected in all"]

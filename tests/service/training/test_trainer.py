@@ -156,6 +156,13 @@ def test_told_to_stop_in_its_last_step_a_run_is_finished(tmp_path: Path, run_con
     assert names_in(tmp_path / "checkpoints") == ["images-000000016.npz"]
 
 
+def test_a_signal_before_the_first_step_trains_nothing(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
+    finished, report = go(tmp_path, run_config, faces, stop_at=0)
+    assert not finished
+    assert [line.split("  ")[0] for line in report[1:]] == ["stage", "expected in all"]
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_a_finished_run_has_nothing_left_to_do(copied_run: Path, run_config: RunConfig, faces: Dataset) -> None:
     finished, report = go(copied_run, run_config, faces)
     assert finished
