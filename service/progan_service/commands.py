@@ -229,23 +229,15 @@ def export(arguments: argparse.Namespace) -> int:
     check_model_name(arguments.name)
 
     import_tensorflow()
-    from progan_service.export import export_generator
+    from progan_service.export import export_version
     from progan_service.sources.checkpoint import load_run
 
-    trained = load_run(arguments.source)
+    exportable = load_run(arguments.source).exportable()
     if not arguments.store.exists():
         arguments.store.mkdir(parents=True)
     store = ModelStore(arguments.store)
-    version = export_generator(
-        trained.generator,
-        store,
-        arguments.name,
-        resolution=trained.phase.resolution,
-        alpha=trained.phase.alpha,
-        label_names=trained.label_names,
-        provenance=trained.provenance,
-    )
-    size = f"{trained.phase.resolution}x{trained.phase.resolution}"
+    version = export_version(exportable, store, arguments.name)
+    size = f"{exportable.resolution}x{exportable.resolution}"
     print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}")
     return exit_codes.DONE
 

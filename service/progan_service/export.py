@@ -1,6 +1,7 @@
 """A generator becomes a SavedModel version in a model store."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ import tensorflow as tf
 from PIL import Image
 
 from progan_service.latents import latents_from_seeds, seed_range
-from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8, to_unit_range
 from progan_service.model_store import (
     DIFFERENTIABLE_SIGNATURE,
@@ -24,50 +24,53 @@ GOLDEN_SEEDS = 4
 Signature = Any  # a concrete function: latents (and labels) -> {"images": tensor}
 
 
-def export_generator(
-    generator: Generator,
-    store: ModelStore,
-    name: str,
-    *,
-    resolution: int,
-    alpha: float = 1.0,
-    label_names: tuple[str, ...] = (),
-    provenance: Mapping[str, Any],
-) -> int:
-    """Publish a generator, as it is at one resolution and blend, as the next version of `name`; returns the version.
+@dataclass(frozen=True)
+class Exportable:
+    """A generator that can be served, whatever it is made of.
 
-    provenance   plain JSON values: where the generator came from and how it was trained
-    Raises ModelStoreError for a bad name.
+    images        latents float32 [N, latent_size] and labels [N, label_size] (None without labels) -> [N, R, R, C],
+                  linear, nominally -1..1; differentiable
+    label_names   one a column, or none when they are unknown
+    provenance    plain JSON values: where the generator comes from; at least "source", and "license" where one is known
     """
 
+    images: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
+    latent_size: int
+    resolution: int
+    channels: int
+    label_size: int = 0
+    label_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
+    """Publish a generator as the next version of `name`; that version. Raises ModelStoreError for a bad name."""
+
     def write(directory: Path) -> ModelMetadata:
-        config = generator.config
-        module, signatures = _serving_module(generator, resolution, alpha)
+        module, signatures = _serving_module(exportable)
         tf.saved_model.save(module, str(directory), signatures=signatures)
         return ModelMetadata(
-            latent_size=config.latent_size,
-            resolution=resolution,
-            channels=config.channels,
-            label_count=config.label_size,
-            label_names=label_names,
-            provenance={**provenance, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")},
-            golden=_write_golden(directory, signatures[UINT8_SIGNATURE], config.latent_size, config.label_size),
+            latent_size=exportable.latent_size,
+            resolution=exportable.resolution,
+            channels=exportable.channels,
+            label_count=exportable.label_size,
+            label_names=exportable.label_names,
+            provenance={**exportable.provenance, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")},
+            golden=_write_golden(directory, signatures[UINT8_SIGNATURE], exportable.latent_size, exportable.label_size),
         )
 
     return store.publish(name, write)
 
 
-def _serving_module(generator: Generator, resolution: int, alpha: float) -> tuple[tf.Module, dict[str, Signature]]:
+def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signature]]:
     """A module that owns the weights, and its signatures: latents [N, L] (and labels [N, K]) -> images [N, R, R, C]."""
-    config = generator.config
-    blend = tf.constant(alpha) if alpha < 1.0 else None
-    inputs = [tf.TensorSpec([None, config.latent_size], tf.float32, name="latents")]
-    if config.label_size:
-        inputs.append(tf.TensorSpec([None, config.label_size], tf.float32, name="labels"))
+    inputs = [tf.TensorSpec([None, exportable.latent_size], tf.float32, name="latents")]
+    if exportable.label_size:
+        inputs.append(tf.TensorSpec([None, exportable.label_size], tf.float32, name="labels"))
 
     def signature(finish: Callable[[tf.Tensor], tf.Tensor]) -> Signature:
         def generate(latents: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-            return {"images": finish(generator(latents, labels, resolution=resolution, alpha=blend))}
+            return {"images": finish(exportable.images(latents, labels))}
 
         return tf.function(generate).get_concrete_function(*inputs)
 

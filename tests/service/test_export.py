@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.config import NetworkConfig
-from progan_service.export import export_generator
+from progan_service.export import export_version
 from progan_service.latents import latents_from_seeds, seed_range
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8
 from progan_service.model_store import ModelStore, ModelStoreError
+from progan_service.sources.trained import TrainedGenerator
 
 GREY_LABELLED = NetworkConfig(resolution=8, channels=1, label_size=3, fmap_base=32, fmap_max=8)
 
@@ -36,7 +37,7 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="module")
 def version(store: ModelStore, generator: Generator) -> Path:
-    return store.path("faces", export_generator(generator, store, "faces", resolution=8, provenance={"source": "test"}))
+    return store.path("faces", exported(generator, store, "faces"))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,21 @@ def grey_labelled(store: ModelStore) -> tuple[Generator, Path]:
     keras.utils.set_random_seed(2)
     generator = Generator(GREY_LABELLED)
     names = ("round", "square", "flat")
-    number = export_generator(generator, store, "grey", resolution=8, label_names=names, provenance={})
+    number = exported(generator, store, "grey", label_names=names)
     return generator, store.path("grey", number)
+
+
+def exported(
+    generator: Generator,
+    store: ModelStore,
+    name: str,
+    *,
+    resolution: int = 8,
+    alpha: float = 1.0,
+    label_names: tuple[str, ...] = (),
+) -> int:
+    trained = TrainedGenerator(generator, resolution, alpha, label_names, {"source": "test"})
+    return export_version(trained.exportable(), store, name)
 
 
 def latents(count: int, size: int = 8) -> tf.Tensor:
@@ -146,27 +160,27 @@ def test_every_file_is_listed_with_its_hash(store: ModelStore, version: Path) ->
 
 
 def test_the_same_generator_again_is_the_next_version(store: ModelStore, generator: Generator, version: Path) -> None:
-    assert export_generator(generator, store, "again", resolution=8, provenance={}) == 1
-    assert export_generator(generator, store, "again", resolution=8, provenance={}) == 2
+    assert exported(generator, store, "again") == 1
+    assert exported(generator, store, "again") == 2
 
 
 def test_a_bad_name_is_refused(store: ModelStore, generator: Generator) -> None:
     with pytest.raises(ModelStoreError, match="model name is '../faces'"):
-        export_generator(generator, store, "../faces", resolution=8, provenance={})
+        exported(generator, store, "../faces")
 
 
 # Other generators
 
 
 def test_in_the_middle_of_a_fade_the_blend_is_kept(store: ModelStore, generator: Generator) -> None:
-    number = export_generator(generator, store, "fading", resolution=8, alpha=0.25, provenance={})
+    number = exported(generator, store, "fading", alpha=0.25)
     model = tf.saved_model.load(str(store.path("fading", number)))
     expected = to_uint8(generator(latents(4), resolution=8, alpha=tf.constant(0.25)))
     np.testing.assert_array_equal(model.signatures["generate_uint8"](latents=latents(4))["images"], expected)
 
 
 def test_at_an_early_stage_images_are_small(store: ModelStore, generator: Generator) -> None:
-    number = export_generator(generator, store, "early", resolution=4, provenance={})
+    number = exported(generator, store, "early", resolution=4)
     model = tf.saved_model.load(str(store.path("early", number)))
     assert model.signatures["generate_uint8"](latents=latents(2))["images"].shape == (2, 4, 4, 3)
     assert store.metadata("early", number).resolution == 4

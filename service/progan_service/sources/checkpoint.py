@@ -1,23 +1,13 @@
 """A training run as a source: its averaged generator, as it is at its newest checkpoint."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from progan_service.model.networks import Generator
+from progan_service.sources.trained import TrainedGenerator
 from progan_service.training.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
 from progan_service.training.run_directory import CONFIG_FILE, read_run_config
-from progan_service.training.schedule import GrowthSchedule, Phase
-
-
-@dataclass(frozen=True)
-class TrainedGenerator:
-    """A generator at the point of growth that its run has reached; `provenance` is plain JSON values."""
-
-    generator: Generator
-    phase: Phase
-    label_names: tuple[str, ...]
-    provenance: dict[str, Any]
+from progan_service.training.schedule import GrowthSchedule
 
 
 def load_run(run: Path) -> TrainedGenerator:
@@ -36,4 +26,4 @@ def load_run(run: Path) -> TrainedGenerator:
     images_shown = int(arrays["images_shown"])
     phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
     provenance = {"source": "progan train", "images_shown": images_shown, **asdict(config)}
-    return TrainedGenerator(generator, phase, config.dataset.label_names, provenance)
+    return TrainedGenerator(generator, phase.resolution, phase.alpha, config.dataset.label_names, provenance)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
+from progan_service.model.pixels import to_uint8
 from progan_service.model_store import METADATA_FILE, ModelStore
 from progan_service.serving.servable import Servable
 from progan_service.sources.checkpoint import load_run
 from progan_service.training.run_directory import CONFIG_FILE
-from progan_service.training.samples import draw_samples
 
 BATCH = 16
 
@@ -54,14 +55,15 @@ class Fakes:
 
 def _of_run(directory: Path) -> Fakes:
     trained = load_run(directory)
-    network = trained.generator.config
-    return Fakes(
-        trained.phase.resolution,
-        network.latent_size,
-        network.label_size,
-        trained.provenance["training"]["mirror"],
-        lambda latents, labels: draw_samples(trained.generator, latents, labels, trained.phase),
-    )
+    exportable = trained.exportable()
+
+    def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(latents), BATCH):
+            rows = slice(start, start + BATCH)
+            yield to_uint8(exportable.images(tf.constant(latents[rows]), tf.constant(labels[rows]))).numpy()
+
+    mirror = trained.provenance["training"]["mirror"]
+    return Fakes(exportable.resolution, exportable.latent_size, exportable.label_size, mirror, draw)
 
 
 def _of_version(directory: Path) -> Fakes:

@@ -23,7 +23,7 @@ def test_the_averaged_generator_of_the_newest_checkpoint(finished_run: Path) -> 
 
 def test_a_finished_run_is_at_its_final_resolution(finished_run: Path) -> None:
     trained = load_run(finished_run)
-    assert (trained.phase.resolution, trained.phase.alpha) == (8, 1.0)
+    assert (trained.resolution, trained.alpha) == (8, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_an_unfinished_run_is_where_its_growth_has_come_to(
         old.unlink()
     save_checkpoint(copied_run / "checkpoints", images_shown, arrays | {"images_shown": np.array(images_shown)})
     trained = load_run(copied_run)
-    assert (trained.phase.resolution, trained.phase.alpha) == (resolution, alpha)
+    assert (trained.resolution, trained.alpha) == (resolution, alpha)
     assert trained.provenance["images_shown"] == images_shown
 
 
