@@ -25,14 +25,14 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one model, `tiny`, version 1: untrained, latent size 16, 8x8 RGB."""
     import keras
 
-    from progan_service.export import export_version
+    from progan_service.export import Exportable, export_version
     from progan_service.model.networks import Generator
-    from progan_service.sources.trained import TrainedGenerator
+    from progan_service.weights import TrainedGenerator
 
     store = ModelStore(tmp_path_factory.mktemp("store"))
     keras.utils.set_random_seed(0)
     trained = TrainedGenerator(Generator(TINY), 8, 1.0, (), {"source": "tests"})
-    export_version(trained.exportable(), store, "tiny")
+    export_version(Exportable.of(trained), store, "tiny")
     return store.root
 
 

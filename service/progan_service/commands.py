@@ -229,10 +229,10 @@ def export(arguments: argparse.Namespace) -> int:
     check_model_name(arguments.name)
 
     import_tensorflow()
-    from progan_service.export import export_version
+    from progan_service.export import Exportable, export_version
     from progan_service.sources.checkpoint import load_run
 
-    exportable = load_run(arguments.source).exportable()
+    exportable = Exportable.of(load_run(arguments.source))
     if not arguments.store.exists():
         arguments.store.mkdir(parents=True)
     store = ModelStore(arguments.store)

@@ -18,6 +18,7 @@ from progan_service.model_store import (
     ModelMetadata,
     ModelStore,
 )
+from progan_service.weights import TrainedGenerator
 
 GOLDEN_SEEDS = 4
 
@@ -41,6 +42,20 @@ class Exportable:
     label_size: int = 0
     label_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trained: TrainedGenerator) -> "Exportable":
+        config = trained.generator.config
+        blend = tf.constant(trained.alpha) if trained.alpha < 1.0 else None
+        return cls(
+            lambda latents, labels: trained.generator(latents, labels, resolution=trained.resolution, alpha=blend),
+            config.latent_size,
+            trained.resolution,
+            config.channels,
+            config.label_size,
+            trained.label_names,
+            trained.provenance,
+        )
 
 
 def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:

@@ -12,11 +12,11 @@ from PIL import Image
 from progan_client import ArgumentError, Client
 from progan_client.cli import main
 from progan_service.config import NetworkConfig, ServerConfig
-from progan_service.export import export_version
+from progan_service.export import Exportable, export_version
 from progan_service.model.networks import Generator
 from progan_service.model_store import ModelStore
 from progan_service.serving.server import Server
-from progan_service.sources.trained import TrainedGenerator
+from progan_service.weights import TrainedGenerator
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 
@@ -26,7 +26,7 @@ def target(tmp_path_factory: pytest.TempPathFactory, run_server: RunServer) -> I
     store = ModelStore(tmp_path_factory.mktemp("store"))
     keras.utils.set_random_seed(0)
     generator = Generator(NetworkConfig(resolution=8, fmap_base=64, fmap_max=16, label_size=2))
-    export_version(TrainedGenerator(generator, 8, 1.0, ("bare", "glasses"), {}).exportable(), store, "faces")
+    export_version(Exportable.of(TrainedGenerator(generator, 8, 1.0, ("bare", "glasses"), {})), store, "faces")
     with run_server(ServerConfig(store.root, port=0, http_port=0, lame_duck_s=0)) as server:
         yield f"127.0.0.1:{server.port}"
 

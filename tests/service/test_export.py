@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.config import NetworkConfig
-from progan_service.export import export_version
+from progan_service.export import Exportable, export_version
 from progan_service.latents import latents_from_seeds, seed_range
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8
 from progan_service.model_store import ModelStore, ModelStoreError
-from progan_service.sources.trained import TrainedGenerator
+from progan_service.weights import TrainedGenerator
 
 GREY_LABELLED = NetworkConfig(resolution=8, channels=1, label_size=3, fmap_base=32, fmap_max=8)
 
@@ -69,7 +69,7 @@ def exported(
     label_names: tuple[str, ...] = (),
 ) -> int:
     trained = TrainedGenerator(generator, resolution, alpha, label_names, {"source": "test"})
-    return export_version(trained.exportable(), store, name)
+    return export_version(Exportable.of(trained), store, name)
 
 
 def latents(count: int, size: int = 8) -> tf.Tensor:

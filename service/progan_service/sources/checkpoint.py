@@ -4,10 +4,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from progan_service.model.networks import Generator
-from progan_service.sources.trained import TrainedGenerator
 from progan_service.training.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
 from progan_service.training.run_directory import CONFIG_FILE, read_run_config
 from progan_service.training.schedule import GrowthSchedule
+from progan_service.weights import TrainedGenerator
 
 
 def load_run(run: Path) -> TrainedGenerator:

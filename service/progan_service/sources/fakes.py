@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
+from progan_service.export import Exportable
 from progan_service.model.pixels import to_uint8
 from progan_service.model_store import METADATA_FILE, ModelStore
 from progan_service.serving.servable import Servable
@@ -55,7 +56,7 @@ class Fakes:
 
 def _of_run(directory: Path) -> Fakes:
     trained = load_run(directory)
-    exportable = trained.exportable()
+    exportable = Exportable.of(trained)
 
     def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(latents), BATCH):

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from progan_service.config import ConfigError, RunConfig
-from progan_service.export import export_version
+from progan_service.export import Exportable, export_version
 from progan_service.latents import latents_from_seeds, seed_range
 from progan_service.model_store import ModelStore, ModelStoreError
 from progan_service.sources.checkpoint import load_run
@@ -43,7 +43,7 @@ def labelled_run(tmp_path_factory: pytest.TempPathFactory, run_config: RunConfig
 
 
 def exported(run: Path, store: Path) -> Path:
-    version = export_version(load_run(run).exportable(), ModelStore(store), "faces")
+    version = export_version(Exportable.of(load_run(run)), ModelStore(store), "faces")
     return ModelStore(store).path("faces", version)
 
 
