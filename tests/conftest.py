@@ -59,7 +59,7 @@ def running_server(config: ServerConfig) -> Iterator[Server]:
     async def start() -> Server:
         server = Server(config)
         await server.start()
-        await server.load()
+        await server.refresh()
         return server
 
     try:

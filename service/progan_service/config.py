@@ -102,6 +102,7 @@ class TrainingConfig:
     precision            of the features: "fp32", or "bf16" for less time and memory; weights are always fp32
     fused_kernels        up- and downscaling inside the convolutions: the same function, less arithmetic
     tick_kimg            between two status lines, image grids and checkpoints, by resolution
+    snapshot_ticks       between two snapshots of the averaged generator; the end of the run has one too; 0: none
     metric_images        images of which every tick computes SWD and MS-SSIM; 0: none
     """
 
@@ -125,6 +126,7 @@ class TrainingConfig:
     tick_kimg: Mapping[int, float] = field(
         default_factory=lambda: {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10}
     )
+    snapshot_ticks: int = 1
     metric_images: int = 0
 
     def __post_init__(self) -> None:
@@ -142,6 +144,7 @@ class TrainingConfig:
         )
         _require(self.precision in ("fp32", "bf16"), "precision", self.precision, "must be fp32 or bf16")
         _require(self.mbstd_group_size >= 1, "mbstd_group_size", self.mbstd_group_size, "must be 1 or more")
+        _require(self.snapshot_ticks >= 0, "snapshot_ticks", self.snapshot_ticks, "must be 0 or more")
         _require(
             self.metric_images == 0 or (self.metric_images >= 16 and self.metric_images % 2 == 0),
             "metric_images",
@@ -182,7 +185,15 @@ class DatasetConfig:
 
 
 # What may change when a run goes on: it is still the same run.
-MAY_CHANGE = frozenset({"training.total_kimg", "training.tick_kimg", "training.metric_images", "dataset.licence"})
+MAY_CHANGE = frozenset(
+    {
+        "training.total_kimg",
+        "training.tick_kimg",
+        "training.snapshot_ticks",
+        "training.metric_images",
+        "dataset.licence",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -285,6 +296,7 @@ class ServerConfig:
     max_message_bytes    size of one request or reply
     lame_duck_s          serving on after SIGTERM while readiness already says no
     drain_s              how long what is in flight may take after that
+    poll_s               time between two looks at the store
     """
 
     store: Path
@@ -296,6 +308,7 @@ class ServerConfig:
     max_message_bytes: int = 64 * 2**20
     lame_duck_s: float = 5.0
     drain_s: float = 20.0
+    poll_s: float = 5.0
     batching: BatchingConfig = field(default_factory=BatchingConfig)
 
     def __post_init__(self) -> None:
@@ -308,3 +321,4 @@ class ServerConfig:
         )
         for name in ("lame_duck_s", "drain_s"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        _require(self.poll_s > 0, "poll_s", self.poll_s, "must be above 0")

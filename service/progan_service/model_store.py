@@ -1,34 +1,48 @@
 """The model store: <root>/<model>/<version>/, each version a SavedModel with a `progan.json` inside it.
 
 The layout is TensorFlow Serving's. Versions are whole numbers, rising; a version appears by one rename, so a reader
-never meets half of one. Needs no TensorFlow.
+never meets half of one. What an operator decided about the versions of a model is in <root>/<model>/rollout.json.
+Needs no TensorFlow.
 """
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from progan_service.durable import sync
 from progan_service.errors import BadInputError
 
 METADATA_FILE = "progan.json"
+ROLLOUT_FILE = "rollout.json"
 FORMAT_VERSION = 1
 FLOAT_SIGNATURE = "serving_default"
 UINT8_SIGNATURE = "generate_uint8"
 DIFFERENTIABLE_SIGNATURE = "differentiable"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_INCOMING, _REMOVED = ".incoming-", ".removed-"
+_ABANDONED_S = 24 * 3600
+
+Fingerprint = tuple[tuple[str, int, int], ...]  # name, size and change time of every file: another one, another try
 
 
 class ModelStoreError(BadInputError):
     """Something in the store is missing, damaged or misnamed; the message names it and the rule."""
+
+
+class DamagedVersionError(ModelStoreError):
+    """The files of a version are not what was published; while it is still being copied, not yet."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,10 @@ class ModelMetadata:
         for name in ("provenance", "golden", "files"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not an object of names and values")
+        for file in (*self.files, *self.golden.values()):
+            path = PurePosixPath(file)
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise ValueError(f"{file!r} is not the name of a file within the version")
 
     @cached_property
     def digest(self) -> str:
@@ -82,6 +100,36 @@ class ModelMetadata:
         return cls(**document)
 
 
+@dataclass(frozen=True)
+class Rollout:
+    """What an operator decided about the versions of a model.
+
+    pinned    the version that answers requests which name none; 0: the newest good one
+    labels    names for versions, "stable" and "canary" say, by which requests can ask for them
+    """
+
+    pinned: int = 0
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.labels, Mapping):
+            raise ModelStoreError(f"labels is {self.labels!r}: must be an object of names and versions")
+        for label in self.labels:
+            if not _LABEL.fullmatch(label):
+                raise ModelStoreError(
+                    f"label is {label!r}: must be 1 to 63 small letters, digits, dashes or underscores, "
+                    "beginning with a letter"
+                )
+        for what, version in (("pinned", self.pinned), *self.labels.items()):
+            if not isinstance(version, int) or version < (0 if what == "pinned" else 1):
+                raise ModelStoreError(f"{what} is {version!r}: must be a version")
+
+    @property
+    def versions(self) -> set[int]:
+        """Those it speaks of."""
+        return {self.pinned, *self.labels.values()} - {0}
+
+
 class ModelStore:
     """A model store in a local directory."""
 
@@ -100,34 +148,109 @@ class ModelStore:
         """Versions of a model, newest first; what is no version (a partial copy, say) is passed over."""
         directory = self.root / name
         entries = directory.iterdir() if directory.is_dir() else ()
-        found = (int(d.name) for d in entries if d.is_dir() and re.fullmatch("[1-9][0-9]{0,17}", d.name))
+        found = (int(d.name) for d in entries if d.is_dir() and _VERSION.fullmatch(d.name))
         return sorted(found, reverse=True)
 
     def path(self, name: str, version: int) -> Path:
         return self.root / name / str(version)
 
     def metadata(self, name: str, version: int) -> ModelMetadata:
-        """Raises ModelStoreError when progan.json is missing or is not one."""
+        """Raises DamagedVersionError when progan.json is missing or is not one."""
         path = self.path(name, version) / METADATA_FILE
         try:
             return ModelMetadata.from_json(path.read_text())
         except FileNotFoundError:
-            raise ModelStoreError(f"{path}: missing; every version needs one") from None
+            raise DamagedVersionError(f"{path}: missing; every version needs one") from None
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ModelStoreError(f"{path}: not readable as model metadata ({error})") from error
+            raise DamagedVersionError(f"{path}: not readable as model metadata ({error})") from error
 
     def verify(self, name: str, version: int) -> ModelMetadata:
-        """The metadata, once every file has proved to be the one that was published; else ModelStoreError."""
+        """The metadata, once every file has proved to be the one that was published; else DamagedVersionError."""
         metadata, path = self.metadata(name, version), self.path(name, version)
         found = _hashes(path)
         for file in sorted(metadata.files.keys() | found.keys()):
             if file not in found:
-                raise ModelStoreError(f"{path / file}: missing, but listed in {METADATA_FILE}")
+                raise DamagedVersionError(f"{path / file}: missing, but listed in {METADATA_FILE}")
             if file not in metadata.files:
-                raise ModelStoreError(f"{path / file}: not listed in {METADATA_FILE}")
+                raise DamagedVersionError(f"{path / file}: not listed in {METADATA_FILE}")
             if found[file] != metadata.files[file]:
-                raise ModelStoreError(f"{path / file}: differs from what was published (SHA-256 {found[file]})")
+                raise DamagedVersionError(f"{path / file}: differs from what was published (SHA-256 {found[file]})")
         return metadata
+
+    def fingerprint(self, name: str, version: int) -> Fingerprint:
+        """Changes when a file of the version does; reads no file's content."""
+        path = self.path(name, version)
+        found = ((file, file.stat()) for file in sorted(path.rglob("*")))
+        return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in found)
+
+    def rollout(self, name: str) -> Rollout:
+        """Raises ModelStoreError when rollout.json is there and is not one."""
+        path = self.root / name / ROLLOUT_FILE
+        try:
+            return Rollout(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return Rollout()
+        except (OSError, ValueError, TypeError, ModelStoreError) as error:
+            raise ModelStoreError(f"{path}: not readable as a rollout ({error})") from error
+
+    def set_rollout(self, name: str, rollout: Rollout) -> None:
+        """Servers that watch the store act on it. Raises ModelStoreError for a model or version that is not there."""
+        self.require(name)
+        for version in rollout.versions:
+            self.require(name, version)
+        path = self.root / name / ROLLOUT_FILE
+        partial = path.with_name(f".{ROLLOUT_FILE}-{os.getpid()}")
+        partial.write_text(json.dumps(asdict(rollout), indent=2) + "\n")
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+
+    def require(self, name: str, version: int = 0) -> None:
+        """Raises ModelStoreError when the model, or that version of it, is not there; the message tells what is."""
+        if name not in self.models():
+            raise ModelStoreError(
+                f"{self.root}: holds no model {name!r}; it holds: {', '.join(self.models()) or 'none'}"
+            )
+        if version and version not in self.versions(name):
+            known = ", ".join(map(str, self.versions(name)))
+            raise ModelStoreError(f"{self.root}: model {name!r} has no version {version}; it has: {known}")
+
+    def superfluous(self, name: str, keep: int) -> list[int]:
+        """Versions older than the `keep` newest good ones, newest first, but for the pinned and the labelled."""
+        good = 0
+        superfluous = []
+        kept = self.rollout(name).versions
+        for version in self.versions(name):
+            if good >= keep:
+                superfluous += [version] if version not in kept else []
+            else:
+                good += self._is_whole(name, version)
+        return superfluous
+
+    def remove(self, name: str, version: int) -> None:
+        """Take a version out of the store: at once for readers, by one rename."""
+        removed = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=self.root))
+        self.path(name, version).rename(removed / str(version))
+        shutil.rmtree(removed)
+
+    def remove_abandoned(self) -> int:
+        """Remove what killed processes left half-written more than a day ago; how many directories that were."""
+        abandoned = [
+            directory
+            for directory in self.root.iterdir()
+            if directory.name.startswith((_INCOMING, _REMOVED))
+            and time.time() - directory.stat().st_mtime > _ABANDONED_S
+        ]
+        for directory in abandoned:
+            shutil.rmtree(directory)
+        return len(abandoned)
+
+    def _is_whole(self, name: str, version: int) -> bool:
+        try:
+            self.verify(name, version)
+        except ModelStoreError:
+            return False
+        return True
 
     def publish(self, name: str, write: Callable[[Path], ModelMetadata]) -> int:
         """Make the next version of a model and return its number; it appears whole or not at all.
@@ -136,7 +259,7 @@ class ModelStore:
         Raises ModelStoreError for a name that is no plain directory name.
         """
         check_model_name(name)
-        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
+        incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
         try:
             metadata = write(incoming)
             complete = replace(metadata, files=_hashes(incoming))

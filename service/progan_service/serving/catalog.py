@@ -1,25 +1,22 @@
-"""Which models the server has, in what state, and which one answers a request."""
+"""Which models the server has, in what state, and which version answers a request.
+
+The store is looked at again and again. What is new is verified and warmed up aside; then it takes over at once: calls
+that have begun end with the version they began with, and that one is unloaded after the last of them. What serves goes
+on until something better is ready, whatever happens in the store.
+"""
 
 import asyncio
 import logging
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from progan_service.config import ServerConfig
-from progan_service.model_store import ModelMetadata, ModelStore, ModelStoreError
-from progan_service.serving.batching import Batch, DynamicBatcher
+from progan_service.model_store import DamagedVersionError, Fingerprint, ModelMetadata, ModelStoreError, Rollout
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
+from progan_service.serving.loading import Found, Loader, ReadyModel
 from progan_service.serving.metrics import Metrics
-from progan_service.tensorflow_import import import_tensorflow
-
-if TYPE_CHECKING:
-    from progan_service.serving.servable import Servable
 
 log = logging.getLogger(__name__)
 
@@ -29,153 +26,261 @@ class State(Enum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    DRAINING = "draining"  # replaced; ends what it has begun
 
 
 @dataclass
 class VersionStatus:
-    """A version as the server sees it; `metadata` is None when it cannot be read, `error` is set when it FAILED."""
+    """A version as the server sees it; `metadata` is None when it cannot be read, `error` says what is wrong."""
 
     version: int
     state: State = State.AVAILABLE
     metadata: ModelMetadata | None = None
     error: str = ""
+    tried: Fingerprint | None = None  # the files that were last tried
 
 
-@dataclass(frozen=True)
-class ReadyModel:
-    """A version that answers requests."""
+@dataclass
+class Model:
+    """A model: its versions, newest first, and which of them answer.
+
+    error       why the rollout in the store cannot be read; `rollout` is the last good one
+    serving     the version for requests that name none
+    labelled    label -> version
+    loaded      all that take requests, by number
+    draining    those that were replaced and still have requests, by number
+    """
 
     name: str
-    version: int
-    metadata: ModelMetadata
-    batcher: DynamicBatcher
+    versions: list[VersionStatus] = field(default_factory=list)
+    rollout: Rollout = field(default_factory=Rollout)
+    error: str = ""
+    serving: ReadyModel | None = None
+    labelled: dict[str, ReadyModel] = field(default_factory=dict)
+    loaded: dict[int, ReadyModel] = field(default_factory=dict)
+    draining: dict[int, ReadyModel] = field(default_factory=dict)
+
+    def status(self, version: int) -> VersionStatus | None:
+        return next((status for status in self.versions if status.version == version), None)
+
+    def update(self, found: Found) -> None:
+        """Take note of what is in the store; what is loaded and gone there stays known."""
+        known = {status.version: status for status in self.versions}
+        held = self.loaded.keys() | self.draining.keys()
+        for version in sorted(found.versions.keys() | (known.keys() & held), reverse=True):
+            status = known.setdefault(version, VersionStatus(version))
+            read = found.versions.get(version)
+            if status.state is State.AVAILABLE and read is not None:
+                status.metadata = read if isinstance(read, ModelMetadata) else None
+                status.error = str(read) if isinstance(read, ModelStoreError) else ""
+        self.versions = [known[v] for v in sorted(found.versions.keys() | held, reverse=True)]
+        self.error = str(found.rollout) if isinstance(found.rollout, ModelStoreError) else ""
+        if isinstance(found.rollout, Rollout):
+            self.rollout = found.rollout
+
+    def candidates(self) -> list[int]:
+        """The versions that may answer requests which name none, best first."""
+        return [self.rollout.pinned] if self.rollout.pinned else [status.version for status in self.versions]
 
 
 class ModelCatalog:
-    """The models of a store; the newest good version of each is loaded."""
+    """The models of a store; of each, the version that answers, and the labelled ones, are loaded."""
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
-        """Raises ModelStoreError when the store does not exist or lacks the configured default model."""
-        self._config = config
+        """Raises ModelStoreError when the store does not exist."""
         self._metrics = metrics
-        self._store = ModelStore(config.store)
-        self._model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._ready: dict[str, ReadyModel] = {}
-        self.loading = True
-        self.versions = {
-            name: [self._status(name, version) for version in self._store.versions(name)]
-            for name in self._store.models()
-        }
-        self.default = config.default_model or (next(iter(self.versions)) if len(self.versions) == 1 else "")
-        if config.default_model and config.default_model not in self.versions:
-            raise ModelStoreError(f"{config.store}: holds no model {config.default_model!r}; it holds: {self._names()}")
+        self._loader = Loader(config, metrics)
+        self._looked = False
+        self._first_round = True
+        self._drains: dict[ReadyModel, asyncio.Task[None]] = {}
+        self.models: dict[str, Model] = {}
+        self.default = config.default_model
 
-    async def load(self) -> None:
-        """Load the newest good version of every model; a bad one is reported and passed over."""
-        for name, versions in self.versions.items():
-            for status in versions:
-                await self._load(name, status)
-                if status.state is State.READY:
-                    break
-        self.loading = False
+    async def look(self) -> None:
+        """Take note of what is in the store. Raises OSError when it cannot be read."""
+        found = await self._loader.look()
+        for name in sorted(found.keys() | self.models.keys()):
+            model = self.models.setdefault(name, Model(name))
+            told = model.error
+            model.update(found.get(name, Found({}, model.rollout)))
+            if model.error not in ("", told):
+                self._metrics.model_load_failures.labels(name, "rollout").inc()
+                log.error("model %s keeps to the versions chosen before: %s", name, model.error)
+            if not model.versions:
+                del self.models[name]
+        if not self.default and len(self.models) == 1:
+            self.default = next(iter(self.models))
+        self._looked = True
+
+    async def refresh(self) -> None:
+        """Look at the store, and bring what serves in line with it; what is bad there is reported and passed over.
+
+        Raises OSError when the store cannot be read.
+        """
+        await self.look()
+        for model in list(self.models.values()):
+            await self._bring_up(model)
+        self._first_round = False
 
     def ready_models(self) -> list[ReadyModel]:
-        return list(self._ready.values())
+        """The version of each model that answers requests which name none."""
+        return [model.serving for model in self.models.values() if model.serving]
 
-    def resolve(self, name: str, version: int) -> ReadyModel:
-        """The model for a request; an empty name is the default model, version 0 the latest ready one.
+    @contextmanager
+    def use(self, name: str, version: int = 0, label: str = "") -> Iterator[ReadyModel]:
+        """The version for a request, which stays loaded within the block.
 
+        An empty name is the default model; without version and label it is the one that serves.
         Raises InvalidArgument, ModelNotFound, FailedPrecondition or Unavailable.
         """
-        name = name or self._default_name("model.name")
-        known = self.statuses(name)
-        model = self._ready.get(name)
-        if version and version not in (status.version for status in known):
-            raise ModelNotFound(
-                f"model {name!r} has no version {version}; it has: {', '.join(str(s.version) for s in known)}"
-            )
-        if model is None:
-            raise Unavailable(f"model {name!r} is {'still loading' if self.loading else 'not ready'}")
-        if version and version != model.version:
-            raise FailedPrecondition(f"version {version} of model {name!r} is not loaded; {model.version} is")
-        return model
+        ready = self._resolve(name, version, label)
+        with ready.gate.enter():
+            yield ready
 
-    def statuses(self, name: str) -> list[VersionStatus]:
-        """The versions of a model, newest first; an empty name is the default model.
-
-        Raises InvalidArgument, ModelNotFound or Unavailable.
-        """
-        name = name or self._default_name("name")
-        if name not in self.versions:
+    def model(self, name: str, field: str = "name") -> Model:
+        """An empty name is the default model. Raises InvalidArgument, ModelNotFound or Unavailable."""
+        if not self._looked:
+            raise Unavailable("the server has not read its store yet")
+        name = name or self._default_name(field)
+        if name not in self.models:
+            if name == self.default:
+                raise Unavailable(f"model {name!r}, the default, is not in the store yet; it holds: {self._names()}")
             raise ModelNotFound(f"no model {name!r}; this server has: {self._names()}")
-        return self.versions[name]
+        return self.models[name]
 
     def queued_rows(self) -> int:
-        return sum(model.batcher.queued_rows for model in self.ready_models())
+        return sum(ready.batcher.queued_rows for ready in self._in_memory())
 
     def close(self) -> None:
-        """Fail what still waits for a model, end the model thread after the batch it is at."""
-        for model in self._ready.values():
-            model.batcher.close()
-        self._model_thread.shutdown(wait=False, cancel_futures=True)
+        """Fail what still waits for a model, end the threads after what they are at."""
+        for ready in self._in_memory():
+            ready.batcher.close()
+        for drain in self._drains.values():
+            drain.cancel()
+        self._loader.close()
+
+    def _resolve(self, name: str, version: int, label: str) -> ReadyModel:
+        if version and label:
+            raise InvalidArgument("model.version_label", f"is {label!r}, and version is {version}: give one of them")
+        model = self.model(name, "model.name")
+        if label:
+            return self._labelled(model, label)
+        if version:
+            return self._numbered(model, version)
+        if model.serving is None:
+            raise Unavailable(f"model {model.name!r} is {'still loading' if self._first_round else 'not ready'}")
+        return model.serving
+
+    def _numbered(self, model: Model, version: int) -> ReadyModel:
+        if version in model.loaded:
+            return model.loaded[version]
+        if model.status(version) is None:
+            known = ", ".join(str(status.version) for status in model.versions)
+            raise ModelNotFound(f"model {model.name!r} has no version {version}; it has: {known}")
+        if self._first_round:
+            raise Unavailable(f"model {model.name!r} is still loading")
+        loaded = " and ".join(map(str, sorted(model.loaded))) or "none"
+        raise FailedPrecondition(f"version {version} of model {model.name!r} is not loaded; loaded: {loaded}")
+
+    def _labelled(self, model: Model, label: str) -> ReadyModel:
+        if label in model.labelled:
+            return model.labelled[label]
+        if label not in model.rollout.labels:
+            known = ", ".join(sorted(model.rollout.labels)) or "none"
+            raise ModelNotFound(f"model {model.name!r} has no version label {label!r}; it has: {known}")
+        version = model.rollout.labels[label]
+        raise Unavailable(f"version {version} of model {model.name!r}, labelled {label!r}, is not ready")
 
     def _default_name(self, field: str) -> str:
-        if not self.default and self.versions:
+        if not self.default and self.models:
             raise InvalidArgument(field, f"is empty, and this server has several models: {self._names()}")
         if not self.default:
             raise Unavailable("this server has no model yet: its store is empty")
         return self.default
 
     def _names(self) -> str:
-        return ", ".join(self.versions) or "none"
+        return ", ".join(self.models) or "none"
 
-    def _status(self, name: str, version: int) -> VersionStatus:
-        try:
-            return VersionStatus(version, metadata=self._store.metadata(name, version))
-        except ModelStoreError as error:
-            return VersionStatus(version, error=str(error))
+    def _in_memory(self) -> list[ReadyModel]:
+        return [ready for model in self.models.values() for ready in (*model.loaded.values(), *model.draining.values())]
 
-    async def _load(self, name: str, status: VersionStatus) -> None:
-        status.state = State.LOADING
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
+    async def _bring_up(self, model: Model) -> None:
+        best = await self._first_good(model, model.candidates())
+        if best and best is not model.serving:
+            if model.serving:
+                log.info("model %s: version %d takes over from %d", model.name, best.version, model.serving.version)
+            model.serving = best
+        labels = model.rollout.labels
+        for label, version in labels.items():
+            if ready := await self._first_good(model, [version]):
+                model.labelled[label] = ready
+        model.labelled = {label: ready for label, ready in model.labelled.items() if label in labels}
+        for ready in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
+            self._retire(model, ready)
+
+    def _retire(self, model: Model, ready: ReadyModel) -> None:
+        model.draining[ready.version] = model.loaded.pop(ready.version)
+        self._set_state(model, ready.version, State.DRAINING)
+
+        async def drain() -> None:
+            await ready.gate.emptied()
+            del model.draining[ready.version], self._drains[ready]
+            self._set_state(model, ready.version, State.AVAILABLE)
+            await self._loader.unload(ready)
+            log.info("model %s: version %d is unloaded", model.name, ready.version)
+
+        self._drains[ready] = asyncio.create_task(drain(), name=f"drain {model.name} {ready.version}")
+
+    def _bring_back(self, model: Model, version: int) -> None:
+        ready = model.loaded[version] = model.draining.pop(version)
+        self._drains.pop(ready).cancel()
+        self._set_state(model, version, State.READY)
+
+    @staticmethod
+    def _set_state(model: Model, version: int, state: State) -> None:
+        if status := model.status(version):
+            status.state = state
+
+    async def _first_good(self, model: Model, versions: list[int]) -> ReadyModel | None:
+        for version in versions:
+            if version in model.draining:
+                self._bring_back(model, version)
+            if version in model.loaded:
+                return model.loaded[version]
+            status = model.status(version)
+            if status and (ready := await self._try(model, status)):
+                return ready
+        return None
+
+    async def _try(self, model: Model, status: VersionStatus) -> ReadyModel | None:
+        """Load a version. Files that were no good are not tried again until they change.
+
+        Damage in what has just appeared may be a copy in progress; it is reported once the files have come to rest.
+        """
+        files = await self._loader.fingerprint(model.name, status.version)
+        if status.state is State.FAILED and status.tried == files:
+            return None
+        at_rest = self._first_round or status.tried == files
+        status.tried, status.state = files, State.LOADING
         try:
-            servable = await loop.run_in_executor(self._model_thread, self._make_servable, name, status.version)
+            ready = await self._loader.load(model.name, status.version)
+        except DamagedVersionError as error:
+            status.state, status.error = (State.FAILED if at_rest else State.AVAILABLE), str(error)
+            if at_rest:
+                self._count_failure(model, status, error)
+            return None
         except Exception as error:
             known = isinstance(error, ModelStoreError)
             status.state, status.error = State.FAILED, str(error) if known else "it does not run; see the server's log"
-            self._metrics.model_load_failures.labels(name, "invalid" if known else "error").inc()
-            log.error("model %s version %d cannot be served: %s", name, status.version, error, exc_info=not known)
-            return
-        status.state, status.metadata, status.error = State.READY, servable.metadata, ""
-        self._ready[name] = self._ready_model(name, status.version, servable)
-        self._metrics.model_load_duration.observe(time.monotonic() - started)
+            self._count_failure(model, status, error)
+            return None
+        status.state, status.metadata, status.error = State.READY, ready.metadata, ""
+        model.loaded[status.version] = ready
+        return ready
 
-    def _make_servable(self, name: str, version: int) -> "Servable":
-        # Imported here, in the model thread: TensorFlow takes seconds, and the ports are open before.
-        import_tensorflow()
-        from progan_service.serving.servable import Servable, use_gpu_memory_as_needed
-
-        use_gpu_memory_as_needed()
-        metadata = self._store.verify(name, version)
-        path = self._store.path(name, version)
-        servable = Servable(path, metadata)
-        servable.warm_up(self._config.batching.allowed_batch_sizes)
-        servable.check_golden(path)
-        return servable
-
-    def _ready_model(self, name: str, version: int, servable: "Servable") -> ReadyModel:
-        metadata, loop = servable.metadata, asyncio.get_running_loop()
-        self._metrics.model_info.labels(name, str(version), metadata.digest, str(metadata.resolution)).set(1)
-
-        async def run(inputs: tuple[NDArray[np.float32], ...]) -> Batch:
-            return await loop.run_in_executor(self._model_thread, timed, inputs)
-
-        def timed(inputs: tuple[NDArray[np.float32], ...]) -> Batch:
-            started = time.monotonic()
-            pixels = servable.generate(inputs)
-            seconds = time.monotonic() - started
-            self._metrics.inference_duration.labels(name, str(version), str(len(pixels))).observe(seconds)
-            return Batch(pixels, seconds)
-
-        return ReadyModel(name, version, metadata, DynamicBatcher(run, self._config.batching, self._metrics))
+    def _count_failure(self, model: Model, status: VersionStatus, error: Exception) -> None:
+        known = isinstance(error, ModelStoreError)
+        self._metrics.model_load_failures.labels(model.name, "invalid" if known else "error").inc()
+        goes_on = f"; version {model.serving.version} goes on" if model.serving else ""
+        text = "model %s version %d cannot be served: %s%s"
+        log.error(text, model.name, status.version, error, goes_on, exc_info=None if known else error)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.serving.batching import Generated
-from progan_service.serving.catalog import ReadyModel
 from progan_service.serving.encoding import Encoding, encode
 from progan_service.serving.errors import QueueFull
+from progan_service.serving.loading import ReadyModel
 from progan_service.serving.metrics import Metrics
 from progan_service.serving.requests import Format, Labels
 

@@ -1,5 +1,7 @@
 """Health as grpc.health.v1 tells it: alive under the empty name, ready under the service's, and each model's."""
 
+from collections.abc import Collection, Iterable
+
 from grpc_health.v1 import health, health_pb2
 
 from progan_protos.v1 import image_generator_pb2
@@ -15,18 +17,16 @@ class Health:
         self.servicer = health.aio.HealthServicer()
         self.ready = False
         self._metrics = metrics
-        self._models: list[str] = []
+        self._models: set[str] = set()
 
-    async def alive(self, models: list[str]) -> None:
-        """The process is up; said once, before any of its models is loaded, and true until it exits."""
-        self._models = models
+    async def alive(self) -> None:
+        """The process is up; said once, before any model is known, and true until it exits."""
         await self._set("", True)
         await self._set(SERVICE, False)
-        for name in models:
-            await self._set_model(name, False)
 
-    async def models_loaded(self, ready: list[str]) -> None:
-        """The service is ready when at least one of its models is."""
+    async def models(self, known: Iterable[str], ready: Collection[str]) -> None:
+        """The models of the server, and those that answer; the service is ready when at least one of them does."""
+        self._models |= set(known)
         for name in self._models:
             await self._set_model(name, name in ready)
         self.ready = bool(ready)

@@ -69,6 +69,9 @@ class Metrics:
             ["model", "reason"],
             registry=registry,
         )
+        self.store_failures = Counter(
+            "progan_store_failures_total", "Looks at the model store that failed.", registry=registry
+        )
         self.model_info = Gauge(
             "progan_model_info",
             "1 for each loaded version.",

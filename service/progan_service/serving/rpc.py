@@ -8,8 +8,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,8 @@ from google.protobuf import any_pb2, message, message_factory
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.serving.errors import InternalError, InvalidArgument, QueueFull, ServingError, Unavailable
+from progan_service.serving.errors import InternalError, InvalidArgument, QueueFull, ServingError
+from progan_service.serving.gate import Gate
 from progan_service.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -39,35 +40,6 @@ class Call:
     method: str
     deadline: float  # of time.monotonic(); infinity without one
     model: str = ""
-
-
-class Gate:
-    """Where calls enter and leave. Once closed it refuses new ones; those inside go on to their end."""
-
-    def __init__(self) -> None:
-        self.inside = 0
-        self._closed = False
-        self._empty = asyncio.Event()
-        self._empty.set()
-
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Raises Unavailable once closed."""
-        if self._closed:
-            raise Unavailable("the server is shutting down; ask another one")
-        self.inside += 1
-        self._empty.clear()
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            if not self.inside:
-                self._empty.set()
-
-    async def close(self) -> None:
-        """Refuse new calls; returns when the last one has left."""
-        self._closed = True
-        await self._empty.wait()
 
 
 def rpc_handlers(servicer: object, metrics: Metrics, gate: Gate) -> grpc.GenericRpcHandler:

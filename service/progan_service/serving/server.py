@@ -8,19 +8,20 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from progan_service.config import ServerConfig
-from progan_service.serving.catalog import ModelCatalog, ReadyModel
+from progan_service.serving.catalog import ModelCatalog
+from progan_service.serving.gate import Gate
 from progan_service.serving.generation import ImageMaker
 from progan_service.serving.health import SERVICE, Health
 from progan_service.serving.http import HttpServer
+from progan_service.serving.loading import ReadyModel
 from progan_service.serving.metrics import Metrics
-from progan_service.serving.rpc import Gate, rpc_handlers
+from progan_service.serving.rpc import rpc_handlers
 from progan_service.serving.servicer import ImageGeneratorServicer
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class ListenError(Exception):
 
 
 class Server:
-    """One server in the running event loop. `start`, then `load`, at the end `stop`."""
+    """One server in the running event loop. `start`, then `refresh` again and again, at the end `stop`."""
 
     def __init__(self, config: ServerConfig) -> None:
         """Raises ModelStoreError when the store cannot be used, ListenError when a port cannot be taken."""
@@ -79,15 +80,24 @@ class Server:
 
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
-        await self._health.alive(list(self._catalog.versions))
+        await self._health.alive()
+        await self._catalog.look()
+        await self._health.models(self._catalog.models, [])
         await self._grpc.start()
         self._http.start()
 
-    async def load(self) -> list[ReadyModel]:
-        """Load the models; those that are ready now."""
-        await self._catalog.load()
+    async def refresh(self) -> list[ReadyModel]:
+        """Look at the store and serve what it holds; the models that are ready now.
+
+        A store that cannot be read is reported; what serves goes on.
+        """
+        try:
+            await self._catalog.refresh()
+        except Exception:
+            self._metrics.store_failures.inc()
+            log.exception("the store could not be looked at; what serves goes on")
         ready = self._catalog.ready_models()
-        await self._health.models_loaded([model.name for model in ready])
+        await self._health.models(self._catalog.models, [model.name for model in ready])
         return ready
 
     async def stop(self) -> None:
@@ -119,16 +129,20 @@ def _bind_error(host: str, port: int) -> OSError | None:
     return None
 
 
-async def _load(server: Server, store: Path, announce: Callable[[str], None]) -> None:
+async def _watch(server: Server, config: ServerConfig, announce: Callable[[str], None]) -> None:
     started = time.monotonic()
-    ready = await server.load()
-    if not ready:
-        announce(f"not ready: {store} holds no model that can be served; restart once it does")
-    for model in ready:
-        size = model.metadata.resolution
-        announce(
-            f"ready: {model.name} version {model.version}, {size}x{size}, after {time.monotonic() - started:.1f} s"
-        )
+    announced: set[str] = set()
+    while True:
+        ready = await server.refresh()
+        for model in ready:
+            if model.name not in announced:
+                size, after_s = f"{model.metadata.resolution}x{model.metadata.resolution}", time.monotonic() - started
+                announce(f"ready: {model.name} version {model.version}, {size}, after {after_s:.1f} s")
+        if not ready and not announced:
+            announced.add("")
+            announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")
+        announced |= {model.name for model in ready}
+        await asyncio.sleep(config.poll_s)
 
 
 async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
@@ -148,8 +162,8 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     await server.start()
     announce(f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...")
-    loading = asyncio.create_task(_load(server, config.store, announce))
+    watching = asyncio.create_task(_watch(server, config, announce))
     await stopping.wait()
     announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
-    loading.cancel()
+    watching.cancel()
     await server.stop()

@@ -1,7 +1,7 @@
 """The rpcs of ImageGeneratorService: protobuf to arrays and back. Translates, decides nothing."""
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 
 import numpy as np
 from google.protobuf import duration_pb2
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.config import ServerConfig
-from progan_service.serving.catalog import ModelCatalog, ReadyModel, VersionStatus
+from progan_service.serving.catalog import ModelCatalog, VersionStatus
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.generation import ImageMaker, Job, Piece
+from progan_service.serving.loading import ReadyModel
 from progan_service.serving.requests import Format, Labels, Latents, Walk
 from progan_service.serving.rpc import Call
 
@@ -27,60 +28,64 @@ class ImageGeneratorServicer:
         self._maker = maker
 
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
-        job = self._generate_job(request, call)
-        self._check_fits_one_reply(job)
-        piece = await self._maker.make(job, 0, job.latents.count)
+        with self._use(request.model, call) as model:
+            job = self._generate_job(model, request, call)
+            self._check_fits_one_reply(job)
+            piece = await self._maker.make(job, 0, job.latents.count)
         return pb.GenerateResponse(
-            images=_images(piece, job), latents=_matrix(piece.latents), model=_served(job.model), times=_times(piece)
+            images=_images(piece, job), latents=_matrix(piece.latents), model=_served(model), times=_times(piece)
         )
 
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, call: Call
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        job = self._generate_job(request, call)
-        async with aclosing(self._maker.stream(job)) as pieces:
-            async for piece in pieces:
-                yield pb.StreamGenerateResponse(
-                    first_index=piece.first,
-                    images=_images(piece, job),
-                    latents=_matrix(piece.latents),
-                    model=_served(job.model),
-                    times=_times(piece),
-                )
+        with self._use(request.model, call) as model:
+            job = self._generate_job(model, request, call)
+            async with aclosing(self._maker.stream(job)) as pieces:
+                async for piece in pieces:
+                    yield pb.StreamGenerateResponse(
+                        first_index=piece.first,
+                        images=_images(piece, job),
+                        latents=_matrix(piece.latents),
+                        model=_served(model),
+                        times=_times(piece),
+                    )
 
     async def Interpolate(self, request: pb.InterpolateRequest, call: Call) -> AsyncIterator[pb.InterpolateResponse]:
-        model = self._resolve(request.model, call)
-        walk = Walk.parse(request, model.metadata, self._config.max_images)
-        labels = Labels.parse(request.labels, model.metadata, walk.key_frames, request.frames_between)
-        job = Job(model, walk, labels, Format.parse(request.format), call.deadline)
-        async with aclosing(self._maker.stream(job)) as pieces:
-            async for piece in pieces:
-                yield pb.InterpolateResponse(
-                    first_index=piece.first,
-                    images=_images(piece, job),
-                    latents=_matrix(piece.latents),
-                    model=_served(job.model),
-                    times=_times(piece),
-                )
+        with self._use(request.model, call) as model:
+            walk = Walk.parse(request, model.metadata, self._config.max_images)
+            labels = Labels.parse(request.labels, model.metadata, walk.key_frames, request.frames_between)
+            job = Job(model, walk, labels, Format.parse(request.format), call.deadline)
+            async with aclosing(self._maker.stream(job)) as pieces:
+                async for piece in pieces:
+                    yield pb.InterpolateResponse(
+                        first_index=piece.first,
+                        images=_images(piece, job),
+                        latents=_matrix(piece.latents),
+                        model=_served(model),
+                        times=_times(piece),
+                    )
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(models=[self._model(name) for name in self._catalog.versions])
+        return pb.ListModelsResponse(models=[self._model(name) for name in self._catalog.models])
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         model = self._model(request.name)
         call.model = model.name
         return pb.GetModelResponse(model=model)
 
-    def _generate_job(self, request: pb.GenerateRequest | pb.StreamGenerateRequest, call: Call) -> Job:
-        model = self._resolve(request.model, call)
+    @contextmanager
+    def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[ReadyModel]:
+        with self._catalog.use(selector.name, selector.version, selector.version_label) as model:
+            call.model = model.name
+            yield model
+
+    def _generate_job(
+        self, model: ReadyModel, request: pb.GenerateRequest | pb.StreamGenerateRequest, call: Call
+    ) -> Job:
         latents = Latents.parse(request.latents, model.metadata)
         labels = Labels.parse(request.labels, model.metadata, latents.count)
         return Job(model, latents, labels, Format.parse(request.format), call.deadline)
-
-    def _resolve(self, selector: pb.ModelSelector, call: Call) -> ReadyModel:
-        model = self._catalog.resolve(selector.name, selector.version)
-        call.model = model.name
-        return model
 
     def _check_fits_one_reply(self, job: Job) -> None:
         count, config = job.latents.count, self._config
@@ -98,9 +103,18 @@ class ImageGeneratorServicer:
             )
 
     def _model(self, name: str) -> pb.Model:
-        versions = self._catalog.statuses(name)
-        name = name or self._catalog.default
-        return pb.Model(name=name, versions=[_version(v) for v in versions], is_default=name == self._catalog.default)
+        model = self._catalog.model(name)
+        message = pb.Model(
+            name=model.name,
+            versions=[_version(status) for status in model.versions],
+            is_default=model.name == self._catalog.default,
+            pinned_version=model.rollout.pinned,
+            error=model.error,
+        )
+        if model.serving:
+            message.serving_version = model.serving.version
+        message.version_labels.update({label: ready.version for label, ready in model.labelled.items()})
+        return message
 
 
 def _images(piece: Piece, job: Job) -> pb.Images:

@@ -1,7 +1,8 @@
 """Puppets: SavedModels without weights whose pictures are known beforehand, and that fail or wait when told to.
 
-A latent is (shade, fail, wait, anything): every pixel of its RGB image is 100 + 10 * shade, `fail` above 50 makes the
-graph fail, and `wait` above 50 keeps the device busy for as long as there is a file `.hold` in the store.
+A latent is (shade, fail, wait, anything): every pixel of its RGB image is 100 + 10 * shade (another base than 100, if
+one is given), `fail` above 50 makes the graph fail, and `wait` above 50 keeps the device busy for as long as there is a
+file `.hold` in the store.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from progan_service.model_store import ModelMetadata, ModelStore
 
@@ -19,7 +21,7 @@ Publish = Callable[..., int]
 def publish_puppet() -> Publish:
     """Publish a puppet: `publish_puppet(root, name)`, of 4x4 images unless `resolution` is given.
 
-    With `labels=2` every pixel is 100 times the second label.
+    With `labels=2` every pixel is 100 times the second label. `golden` claims that the image of seed 0 has that shade.
     """
     import tensorflow as tf
 
@@ -33,15 +35,17 @@ def publish_puppet() -> Publish:
         laps = tf.while_loop(held, lambda lap: [lap + 1.0], [tf.where(tf.reduce_max(wait) > 50.0, 0.0, -1e9)])
         return tf.minimum(laps[0], 0.0) * 0.0
 
-    def shade(latents: Any, labels: Any, hold: str) -> Any:
+    def shade(latents: Any, labels: Any, hold: str, base: int) -> Any:
         if labels is not None:
             return 100.0 * labels[:, 1]
         with tf.control_dependencies([tf.debugging.assert_less(latents[:, 1], 50.0, "secret of the graph")]):
-            return 100.0 + 10.0 * latents[:, 0] + busy(latents[:, 2], hold)
+            return base + 10.0 * latents[:, 0] + busy(latents[:, 2], hold)
 
-    def publish(root: Path, name: str, *, resolution: int = 4, labels: int = 0) -> int:
+    def publish(
+        root: Path, name: str, *, resolution: int = 4, labels: int = 0, base: int = 100, golden: int | None = None
+    ) -> int:
         def generate(latents: Any, labels: Any = None) -> dict[str, Any]:
-            pixels = tf.cast(tf.clip_by_value(shade(latents, labels, str(root / ".hold")), 0.0, 255.0), tf.uint8)
+            pixels = tf.cast(tf.clip_by_value(shade(latents, labels, str(root / ".hold"), base), 0.0, 255.0), tf.uint8)
             return {"images": tf.tile(pixels[:, None, None, None], [1, resolution, resolution, 3])}
 
         inputs = [tf.TensorSpec([None, 4], tf.float32, name="latents")]
@@ -53,7 +57,11 @@ def publish_puppet() -> Publish:
             tf.saved_model.save(tf.Module(), str(directory), signatures={"generate_uint8": signature})
             names = tuple(f"label {number}" for number in range(labels))
             provenance = {"source": "tests", "images_shown": 1200}
-            return ModelMetadata(4, resolution, 3, label_count=labels, label_names=names, provenance=provenance)
+            pictures = {}
+            if golden is not None:
+                Image.new("RGB", (resolution, resolution), (golden,) * 3).save(directory / "golden.png")
+                pictures = {"0": "golden.png"}
+            return ModelMetadata(4, resolution, 3, labels, names, provenance, pictures)
 
         return ModelStore(root).publish(name, write)
 

@@ -13,6 +13,7 @@ from progan_service.config import BatchingConfig, ServerConfig
 from progan_service.model_store import ModelMetadata, ModelStore, ModelStoreError
 from progan_service.serving.catalog import ModelCatalog, State
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
+from progan_service.serving.loading import ReadyModel
 from progan_service.serving.metrics import Metrics
 
 
@@ -22,10 +23,15 @@ async def catalog_of(store: Path, default_model: str = "", *, load: bool = True)
     catalog = ModelCatalog(config, Metrics())
     try:
         if load:
-            await catalog.load()
+            await catalog.refresh()
         yield catalog
     finally:
         catalog.close()
+
+
+def ready(catalog: ModelCatalog, name: str, version: int = 0, label: str = "") -> ReadyModel:
+    with catalog.use(name, version, label) as model:
+        return model
 
 
 @pytest.fixture
@@ -47,14 +53,14 @@ async def test_the_newest_good_version_of_every_model_is_loaded(puppet_store: Pa
 async def test_a_loaded_model_makes_images(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         latents = np.array([[5, 0, 0, 0], [-5, 0, 0, 0], [0, 0, 0, 0]], np.float32)
-        generated = await catalog.resolve("puppet", 0).batcher.submit((latents,))
+        generated = await ready(catalog, "puppet").batcher.submit((latents,))
         assert generated.pixels.shape == (3, 4, 4, 3)
         assert generated.pixels[:, 0, 0, 0].tolist() == [150, 50, 100]
 
 
 async def test_a_damaged_version_is_reported_and_passed_over(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
-        newest, loaded, older = catalog.statuses("puppet")
+        newest, loaded, older = catalog.model("puppet").versions
         assert (newest.version, newest.state) == (3, State.FAILED)
         assert "3/saved_model.pb: differs from what was published" in newest.error
         assert (loaded.version, loaded.state, loaded.error) == (2, State.READY, "")
@@ -64,7 +70,7 @@ async def test_a_damaged_version_is_reported_and_passed_over(one_model: Path) ->
 async def test_a_damaged_version_is_counted_and_logged(one_model: Path, caplog: pytest.LogCaptureFixture) -> None:
     metrics = Metrics()
     catalog = ModelCatalog(ServerConfig(one_model, batching=BatchingConfig(max_batch_size=1)), metrics)
-    await catalog.load()
+    await catalog.refresh()
     catalog.close()
     labels = {"model": "puppet", "reason": "invalid"}
     assert metrics.registry.get_sample_value("progan_model_load_failures_total", labels) == 1
@@ -74,20 +80,20 @@ async def test_a_damaged_version_is_counted_and_logged(one_model: Path, caplog: 
 async def test_a_version_without_metadata_is_reported_and_passed_over(one_model: Path) -> None:
     (one_model / "puppet" / "4").mkdir()
     async with catalog_of(one_model) as catalog:
-        newest = catalog.statuses("puppet")[0]
+        newest = catalog.model("puppet").versions[0]
         assert (newest.version, newest.state, newest.metadata) == (4, State.FAILED, None)
         assert "4/progan.json: missing" in newest.error
-        assert catalog.resolve("puppet", 0).version == 2
+        assert ready(catalog, "puppet").version == 2
 
 
 async def test_a_version_whose_images_are_not_what_it_says_is_reported_and_passed_over(one_model: Path) -> None:
     metadata = one_model / "puppet" / "2" / "progan.json"
     metadata.write_text(metadata.read_text().replace('"resolution": 4', '"resolution": 8'))
     async with catalog_of(one_model) as catalog:
-        status = catalog.statuses("puppet")[1]
+        status = catalog.model("puppet").versions[1]
         assert status.state is State.FAILED
         assert "gives uint8 (1, 4, 4, 3) for 1 latents; must be uint8 (1, 8, 8, 3)" in status.error
-        assert catalog.resolve("puppet", 0).version == 1
+        assert ready(catalog, "puppet").version == 1
 
 
 async def test_a_version_whose_golden_picture_is_another_is_reported_and_passed_over(
@@ -100,7 +106,7 @@ async def test_a_version_whose_golden_picture_is_another_is_reported_and_passed_
 
     ModelStore(tmp_path).publish("tiny", write)
     async with catalog_of(tmp_path) as catalog:
-        (status,) = catalog.statuses("tiny")
+        (status,) = catalog.model("tiny").versions
         assert status.state is State.FAILED
         assert "seed 0 differs from golden/seed-0.png by " in status.error
         assert "2 are allowed" in status.error
@@ -112,19 +118,19 @@ async def test_without_a_good_version_the_model_is_unavailable(one_model: Path) 
     async with catalog_of(one_model) as catalog:
         assert catalog.ready_models() == []
         with pytest.raises(Unavailable, match="model 'puppet' is not ready"):
-            catalog.resolve("puppet", 0)
+            ready(catalog, "puppet")
 
 
-async def test_before_loading_the_model_is_unavailable_and_says_why(one_model: Path) -> None:
+async def test_before_the_first_look_at_the_store_nothing_is_known(one_model: Path) -> None:
     async with catalog_of(one_model, load=False) as catalog:
-        with pytest.raises(Unavailable, match="model 'puppet' is still loading"):
-            catalog.resolve("puppet", 0)
+        with pytest.raises(Unavailable, match="the server has not read its store yet"):
+            ready(catalog, "puppet")
 
 
 async def test_an_empty_store_has_no_model_yet(tmp_path: Path) -> None:
     async with catalog_of(tmp_path) as catalog:
         with pytest.raises(Unavailable, match="its store is empty"):
-            catalog.resolve("", 0)
+            ready(catalog, "")
 
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:
@@ -132,52 +138,56 @@ def test_a_missing_store_is_refused(tmp_path: Path) -> None:
         ModelCatalog(ServerConfig(tmp_path / "gone"), Metrics())
 
 
-def test_a_default_model_that_the_store_does_not_hold_is_refused(puppet_store: Path) -> None:
-    with pytest.raises(ModelStoreError, match="holds no model 'cats'; it holds: labelled, puppet, wide"):
-        ModelCatalog(ServerConfig(puppet_store, default_model="cats"), Metrics())
+async def test_a_default_model_that_is_not_there_yet_is_waited_for(one_model: Path, puppet_store: Path) -> None:
+    async with catalog_of(one_model, default_model="wide") as catalog:
+        with pytest.raises(Unavailable, match="model 'wide', the default, is not in the store yet; it holds: puppet"):
+            ready(catalog, "")
+        shutil.copytree(puppet_store / "wide", one_model / "wide")
+        await catalog.refresh()
+        assert ready(catalog, "").name == "wide"
 
 
 async def test_the_only_model_is_the_default(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         assert catalog.default == "puppet"
-        assert catalog.resolve("", 0).name == "puppet"
+        assert ready(catalog, "").name == "puppet"
 
 
 async def test_of_several_models_the_configured_one_is_the_default(puppet_store: Path) -> None:
     async with catalog_of(puppet_store, default_model="puppet") as catalog:
-        assert catalog.resolve("", 0).name == "puppet"
-        assert catalog.resolve("labelled", 0).name == "labelled"
+        assert ready(catalog, "").name == "puppet"
+        assert ready(catalog, "labelled").name == "labelled"
 
 
 async def test_of_several_models_without_a_default_one_must_be_named(puppet_store: Path) -> None:
-    async with catalog_of(puppet_store, load=False) as catalog:
+    async with catalog_of(puppet_store) as catalog:
         with pytest.raises(InvalidArgument, match="several models: labelled, puppet, wide") as refusal:
-            catalog.resolve("", 0)
+            ready(catalog, "")
         assert refusal.value.field == "model.name"
         with pytest.raises(InvalidArgument) as refusal:
-            catalog.statuses("")
+            catalog.model("")
         assert refusal.value.field == "name"
 
 
 async def test_the_ready_version_may_be_asked_for_by_its_number(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
-        assert catalog.resolve("puppet", 2).version == 2
+        assert ready(catalog, "puppet", 2).version == 2
 
 
 async def test_an_unknown_model_is_not_found(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         with pytest.raises(ModelNotFound, match="no model 'cats'; this server has: puppet"):
-            catalog.resolve("cats", 0)
+            ready(catalog, "cats")
 
 
 async def test_an_unknown_version_is_not_found(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         with pytest.raises(ModelNotFound, match="model 'puppet' has no version 9; it has: 3, 2, 1"):
-            catalog.resolve("puppet", 9)
+            ready(catalog, "puppet", 9)
 
 
 @pytest.mark.parametrize("version", [1, 3])
 async def test_a_version_that_is_not_loaded_cannot_answer(one_model: Path, version: int) -> None:
     async with catalog_of(one_model) as catalog:
-        with pytest.raises(FailedPrecondition, match=f"version {version} of model 'puppet' is not loaded; 2 is"):
-            catalog.resolve("puppet", version)
+        with pytest.raises(FailedPrecondition, match=f"version {version} of model 'puppet' is not loaded; loaded: 2"):
+            ready(catalog, "puppet", version)

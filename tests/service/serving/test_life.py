@@ -93,7 +93,7 @@ def test_a_server_gets_ready_and_a_sigterm_finishes_its_calls_before_it_ends_wel
 
 def test_an_empty_store_is_alive_and_not_ready_and_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--lame-duck-s", "600") as server:
-        assert server.line() == f"not ready: {tmp_path} holds no model that can be served; restart once it does"
+        assert server.line() == f"not ready: {tmp_path} holds no model that can be served; looking every 5 s"
         assert (server.health(""), server.health(SERVICE)) == ("SERVING", "NOT_SERVING")
         server.process.send_signal(signal.SIGTERM)
         assert server.line().startswith("shutting down: 600 s of lame duck")

@@ -114,7 +114,7 @@ def guest(config: ServerConfig, *, loaded: bool = True) -> Iterator[Guest]:
     try:
         host.do(host.server.start())
         if loaded:
-            host.do(host.server.load())
+            host.do(host.server.refresh())
         yield host
     finally:
         host.end()
@@ -695,7 +695,7 @@ def test_before_loading_a_server_is_alive_and_not_ready_and_afterwards_both(pupp
             "UNAVAILABLE",
             "model 'puppet' is still loading",
         )
-        host.do(host.server.load())
+        host.do(host.server.refresh())
         assert [host.health(name) for name in names] == [SERVING, SERVING, SERVING]
         assert (host.http("/livez"), host.http("/readyz")) == ((200, "alive\n"), (200, "ready\n"))
 

@@ -1,0 +1,146 @@
+"""Versions come into memory and leave it, aside of the batches: in a thread of their own."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.config import ServerConfig
+from progan_service.model_store import (
+    DamagedVersionError,
+    Fingerprint,
+    ModelMetadata,
+    ModelStore,
+    ModelStoreError,
+    Rollout,
+)
+from progan_service.serving.batching import Batch, DynamicBatcher
+from progan_service.serving.gate import Gate
+from progan_service.serving.metrics import Metrics
+from progan_service.tensorflow_import import import_tensorflow
+
+if TYPE_CHECKING:
+    from progan_service.serving.servable import Servable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyModel:
+    """A version that answers requests; each is inside `gate` until it has its last image."""
+
+    name: str
+    version: int
+    metadata: ModelMetadata
+    batcher: DynamicBatcher
+    gate: Gate
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model as it is in the store: its versions, newest first, with their metadata or what is wrong with them."""
+
+    versions: dict[int, ModelMetadata | ModelStoreError]
+    rollout: Rollout | ModelStoreError
+
+
+class Loader:
+    """Reads the store and makes ReadyModels. Batches run in one thread, everything else here in another."""
+
+    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
+        """Raises ModelStoreError when the store does not exist."""
+        self._config = config
+        self._metrics = metrics
+        self._store = ModelStore(config.store)
+        self._model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._servables: dict[tuple[str, int], Servable] = {}
+
+    async def look(self) -> dict[str, Found]:
+        """What is in the store now. Raises OSError when it cannot be read."""
+        return await self._aside(lambda: {name: self._found(name) for name in self._store.models()})
+
+    async def fingerprint(self, name: str, version: int) -> Fingerprint:
+        """Raises OSError when the version is not there any more."""
+        return await self._aside(lambda: self._store.fingerprint(name, version))
+
+    async def load(self, name: str, version: int) -> ReadyModel:
+        """A version that has proved its files and its golden pictures, warmed up.
+
+        Raises DamagedVersionError when the files are not what was published, ModelStoreError when they are and do not
+        show what they should.
+        """
+        started = time.monotonic()
+        metadata = await self._aside(lambda: self._load(name, version))
+        self._metrics.model_load_duration.observe(time.monotonic() - started)
+        self._metrics.model_info.labels(name, str(version), metadata.digest, str(metadata.resolution)).set(1)
+        batcher = DynamicBatcher(self._runner(name, version), self._config.batching, self._metrics)
+        return ReadyModel(name, version, metadata, batcher, Gate())
+
+    async def unload(self, model: ReadyModel) -> None:
+        """Give back the memory of a version that no request is using."""
+        model.batcher.close()
+        name, version, metadata = model.name, str(model.version), model.metadata
+        self._metrics.model_info.remove(name, version, metadata.digest, str(metadata.resolution))
+        for size in self._config.batching.allowed_batch_sizes:
+            self._metrics.inference_duration.remove(name, version, str(size))
+        await self._aside(lambda: self._forget(model.name, model.version))
+
+    def close(self) -> None:
+        """End the threads after what they are at."""
+        for thread in (self._model_thread, self._loader_thread):
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._loader_thread, work)
+
+    def _found(self, name: str) -> Found:
+        versions = {version: self._metadata(name, version) for version in self._store.versions(name)}
+        try:
+            return Found(versions, self._store.rollout(name))
+        except ModelStoreError as error:
+            return Found(versions, error)
+
+    def _metadata(self, name: str, version: int) -> ModelMetadata | ModelStoreError:
+        try:
+            return self._store.metadata(name, version)
+        except DamagedVersionError as error:
+            return error
+
+    def _load(self, name: str, version: int) -> ModelMetadata:
+        # Imported here, in a thread: TensorFlow takes seconds, and the ports are open before.
+        import_tensorflow()
+        from progan_service.serving.servable import Servable, use_gpu_memory_as_needed
+
+        use_gpu_memory_as_needed()
+        if not gc.get_freeze_count():
+            gc.freeze()  # what is there now stays: later collections need not look at all of TensorFlow
+        metadata = self._store.verify(name, version)
+        path = self._store.path(name, version)
+        servable = Servable(path, metadata)
+        servable.warm_up(self._config.batching.allowed_batch_sizes)
+        servable.check_golden(path)
+        self._servables[name, version] = servable
+        return metadata
+
+    def _forget(self, name: str, version: int) -> None:
+        del self._servables[name, version]
+        gc.collect()  # a loaded SavedModel refers to itself
+
+    def _runner(self, name: str, version: int) -> Callable[[tuple[NDArray[np.float32], ...]], "asyncio.Future[Batch]"]:
+        loop = asyncio.get_running_loop()
+
+        def timed(inputs: tuple[NDArray[np.float32], ...]) -> Batch:
+            started = time.monotonic()
+            pixels = self._servables[name, version].generate(inputs)
+            seconds = time.monotonic() - started
+            self._metrics.inference_duration.labels(name, str(version), str(len(pixels))).observe(seconds)
+            return Batch(pixels, seconds)
+
+        return lambda inputs: loop.run_in_executor(self._model_thread, timed, inputs)
