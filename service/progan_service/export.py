@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.latents import latents_from_seeds, seed_range
@@ -18,6 +20,7 @@ from progan_service.model_store import (
     ModelMetadata,
     ModelStore,
 )
+from progan_service.tf_serving import write_warmup
 from progan_service.weights import TrainedGenerator
 
 GOLDEN_SEEDS = 4
@@ -64,6 +67,9 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
     def write(directory: Path) -> ModelMetadata:
         module, signatures = _serving_module(exportable)
         tf.saved_model.save(module, str(directory), signatures=signatures)
+        inputs = _inputs(exportable, GOLDEN_SEEDS)
+        write_warmup(directory, name, (FLOAT_SIGNATURE, UINT8_SIGNATURE), inputs)
+        images = signatures[UINT8_SIGNATURE](**{key: tf.constant(values) for key, values in inputs.items()})["images"]
         return ModelMetadata(
             latent_size=exportable.latent_size,
             resolution=exportable.resolution,
@@ -71,7 +77,7 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
             label_count=exportable.label_size,
             label_names=exportable.label_names,
             provenance={**exportable.provenance, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")},
-            golden=_write_golden(directory, signatures[UINT8_SIGNATURE], exportable.latent_size, exportable.label_size),
+            golden=_write_golden(directory, images.numpy()),
         )
 
     return store.publish(name, write)
@@ -99,13 +105,19 @@ def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signat
     return module, signatures
 
 
-def _write_golden(directory: Path, generate: Signature, latent_size: int, label_size: int) -> dict[str, str]:
-    """PNGs of the first seeds' images (and first label): what a loaded copy must show again."""
-    latents = tf.constant(latents_from_seeds(seed_range(0, GOLDEN_SEEDS), latent_size))
-    labels = [tf.one_hot([0] * GOLDEN_SEEDS, label_size)] if label_size else []
+def _inputs(exportable: Exportable, count: int) -> dict[str, NDArray[np.float32]]:
+    """Latents of the first seeds, and the first label where there are labels."""
+    inputs = {"latents": latents_from_seeds(seed_range(0, count), exportable.latent_size)}
+    if exportable.label_size:
+        inputs["labels"] = np.eye(exportable.label_size, dtype=np.float32)[[0] * count]
+    return inputs
+
+
+def _write_golden(directory: Path, images: NDArray[np.uint8]) -> dict[str, str]:
+    """PNGs of the first seeds' images: what a loaded copy must show again."""
     (directory / "golden").mkdir()
     golden = {}
-    for seed, pixels in enumerate(generate(latents, *labels)["images"].numpy()):
+    for seed, pixels in enumerate(images):
         golden[str(seed)] = f"golden/seed-{seed}.png"
         Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(directory / golden[str(seed)])
     return golden

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -223,3 +225,44 @@ def test_plain_tensorflow_is_enough_to_load_it(version: Path, signatures: dict[s
     result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr[-2000:]
     np.testing.assert_array_equal(np.load(pixels), signatures["generate_uint8"](latents=latents(3))["images"])
+
+
+# Elsewhere
+
+
+def serving_messages() -> dict[str, type[Message]]:
+    """PredictionLog and what is in it, as TensorFlow Serving's .proto files have them."""
+    text, tensor = descriptor_pb2.FieldDescriptorProto.TYPE_STRING, descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
+    file = descriptor_pb2.FileDescriptorProto(name="prediction_log.proto", package="serving", syntax="proto3")
+    file.dependency.append("tensorflow/core/framework/tensor.proto")
+    for name, fields in {
+        "ModelSpec": [("name", 1, text, ""), ("signature_name", 3, text, "")],
+        "InputsEntry": [("key", 1, text, ""), ("value", 2, tensor, ".tensorflow.TensorProto")],
+        "PredictRequest": [
+            ("model_spec", 1, tensor, ".serving.ModelSpec"),
+            ("inputs", 2, tensor, ".serving.InputsEntry"),
+        ],
+        "PredictLog": [("request", 1, tensor, ".serving.PredictRequest")],
+        "PredictionLog": [("predict_log", 6, tensor, ".serving.PredictLog")],
+    }.items():
+        made = file.message_type.add(name=name)
+        for field_name, number, kind, of in fields:
+            label = 3 if field_name == "inputs" else 1  # repeated, optional
+            made.field.add(name=field_name, number=number, type=kind, type_name=of or None, label=label)
+    pool = descriptor_pool.Default()
+    return message_factory.GetMessages([file], pool)
+
+
+def test_tensorflow_serving_finds_requests_to_warm_up_with(grey_labelled: tuple[Generator, Path]) -> None:
+    _, version = grey_labelled
+    prediction_log = serving_messages()["serving.PredictionLog"]
+    records = tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests"))
+    requests = [prediction_log.FromString(record.numpy()).predict_log.request for record in records]
+    assert [(request.model_spec.name, request.model_spec.signature_name) for request in requests] == [
+        ("grey", "serving_default"),
+        ("grey", "generate_uint8"),
+    ]
+    for request in requests:
+        inputs = {entry.key: tf.make_ndarray(entry.value) for entry in request.inputs}
+        assert {name: values.shape for name, values in inputs.items()} == {"latents": (4, 8), "labels": (4, 3)}
+        np.testing.assert_array_equal(inputs["latents"], latents_from_seeds(seed_range(0, 4), 8))
