@@ -86,6 +86,14 @@ class ModelMetadata:
         lines = "".join(f"{name} {self.files[name]}\n" for name in sorted(self.files))
         return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
+    @property
+    def source(self) -> str:
+        """Where the version comes from, in a line, as far as its provenance says so."""
+        known = [self.provenance.get(name) for name in ("source", "origin")]
+        line = " ".join(text for text in known if isinstance(text, str))
+        shown = self.provenance.get("images_shown")
+        return f"{line}, {shown / 1000:.1f} kimg" if isinstance(shown, int | float) else line
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
 
@@ -121,7 +129,7 @@ class Rollout:
                     "beginning with a letter"
                 )
         for what, version in (("pinned", self.pinned), *self.labels.items()):
-            if not isinstance(version, int) or version < (0 if what == "pinned" else 1):
+            if type(version) is not int or version < (0 if what == "pinned" else 1):
                 raise ModelStoreError(f"{what} is {version!r}: must be a version")
 
     @property

@@ -1,15 +1,45 @@
 """Real things made tiny, once for all tests: drawn faces of 8x8 pixels, a finished training run on them."""
 
 import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from progan_service import cli
 from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
 from progan_service.data.dataset import Dataset
 from progan_service.data.demo import build_demo
 
 FACES = 48
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def progan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+    """Runs the `progan` command in this process: `progan("models", "--store", store).out`."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["progan", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, *capsys.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

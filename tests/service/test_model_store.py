@@ -1,15 +1,18 @@
 """Versions appear whole or not at all, and prove to be what was published."""
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from progan_service.model_store import METADATA_FILE, ModelMetadata, ModelStore, ModelStoreError
+from progan_service.model_store import METADATA_FILE, ModelMetadata, ModelStore, ModelStoreError, Rollout
 
 METADATA = ModelMetadata(latent_size=16, resolution=8, channels=3, provenance={"source": "tests"})
 
@@ -236,3 +239,107 @@ def test_a_version_without_metadata_is_refused(store: ModelStore) -> None:
     store.path("faces", 1).mkdir(parents=True)
     with pytest.raises(ModelStoreError, match="/faces/1/progan.json: missing; every version needs one$"):
         store.verify("faces", 1)
+
+
+# Watching
+
+
+def test_a_fingerprint_changes_with_every_change_of_a_file(store: ModelStore) -> None:
+    store.publish("faces", write_model)
+    path, seen = store.path("faces", 1), [store.fingerprint("faces", 1)]
+    assert store.fingerprint("faces", 1) == seen[0]
+    for change in (
+        lambda: (path / "saved_model.pb").write_bytes(b"grown"),
+        lambda: (path / "saved_model.pb").write_bytes(b"other"),
+        lambda: (path / "more").touch(),
+        lambda: (path / "more").unlink(),
+    ):
+        change()
+        seen.append(store.fingerprint("faces", 1))
+    assert all(a != b for a, b in pairwise(seen))
+
+
+@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "variables/../../x", ""])
+def test_metadata_name_no_file_outside_of_the_version(name: str) -> None:
+    for field in ({"files": {name: "0" * 64}}, {"golden": {"0": name}}):
+        with pytest.raises(ValueError, match="is not the name of a file within the version"):
+            replace(METADATA, **field)  # type: ignore[arg-type]
+
+
+# What an operator decides
+
+
+def test_without_a_rollout_the_newest_version_serves(store: ModelStore) -> None:
+    store.publish("faces", write_model)
+    assert store.rollout("faces") == Rollout(pinned=0, labels={})
+
+
+def test_a_rollout_is_a_file_to_read(store: ModelStore) -> None:
+    store.publish("faces", write_model)
+    store.set_rollout("faces", Rollout(pinned=1, labels={"canary": 1}))
+    assert json.loads((store.root / "faces" / "rollout.json").read_text()) == {"pinned": 1, "labels": {"canary": 1}}
+    assert store.rollout("faces") == Rollout(pinned=1, labels={"canary": 1})
+    assert everything_in(store.root / "faces")[-1] == "rollout.json"
+
+
+def test_a_rollout_speaks_of_versions_that_are_there(store: ModelStore) -> None:
+    store.publish("faces", write_model)
+    for rollout in (Rollout(pinned=2), Rollout(labels={"canary": 2})):
+        with pytest.raises(ModelStoreError, match=r"model 'faces' has no version 2; it has: 1$"):
+            store.set_rollout("faces", rollout)
+    with pytest.raises(ModelStoreError, match=r"holds no model 'cats'; it holds: faces$"):
+        store.set_rollout("cats", Rollout())
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "must be a mapping"),
+        ('{"pinned": -1}', "pinned is -1: must be a version"),
+        ('{"pinned": true}', "pinned is True: must be a version"),
+        ('{"pinned": "1"}', "pinned is '1': must be a version"),
+        ('{"labels": [1]}', r"labels is \[1\]: must be an object of names and versions"),
+        ('{"labels": {"canary": 0}}', "canary is 0: must be a version"),
+        ('{"labels": {"Canary": 1}}', "label is 'Canary': must be 1 to 63 small letters"),
+        ('{"labels": {"3": 1}}', "label is '3': must be 1 to 63 small letters"),
+        ('{"canary": 1}', "unexpected keyword argument 'canary'"),
+    ],
+)
+def test_a_rollout_that_is_none_is_refused(store: ModelStore, text: str, reason: str) -> None:
+    store.publish("faces", write_model)
+    file = store.root / "faces" / "rollout.json"
+    file.write_text(text)
+    with pytest.raises(ModelStoreError, match=f"^{file}: not readable as a rollout .*{reason}"):
+        store.rollout("faces")
+
+
+# Removing
+
+
+def test_what_is_removed_is_gone_whole(store: ModelStore) -> None:
+    for _ in range(2):
+        store.publish("faces", write_model)
+    store.remove("faces", 1)
+    assert everything_in(store.root)[:2] == ["faces", "faces/2"]
+
+
+def test_superfluous_is_what_is_older_than_the_newest_good_ones(store: ModelStore) -> None:
+    for _ in range(6):
+        store.publish("faces", write_model)
+    (store.path("faces", 5) / "saved_model.pb").write_bytes(b"damaged")
+    assert store.superfluous("faces", keep=2) == [3, 2, 1]
+    store.set_rollout("faces", Rollout(pinned=2, labels={"old": 1}))
+    assert store.superfluous("faces", keep=2) == [3]
+    assert store.superfluous("faces", keep=9) == []
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(store: ModelStore) -> None:
+    for name in (".incoming-old", ".removed-old", ".incoming-new", "faces"):
+        (store.root / name).mkdir()
+        (store.root / name / "file").touch()
+    two_days_ago = time.time() - 2 * 24 * 3600
+    for name in (".incoming-old", ".removed-old", "faces"):
+        os.utime(store.root / name, (two_days_ago, two_days_ago))
+    assert store.remove_abandoned() == 2
+    assert sorted(path.name for path in store.root.iterdir()) == [".incoming-new", "faces"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.latents import latents_from_seeds
-from progan_service.model_store import UINT8_SIGNATURE, ModelMetadata, ModelStoreError
+from progan_service.model_store import UINT8_SIGNATURE, ModelMetadata, ModelStore, ModelStoreError
 
 GOLDEN_TOLERANCE = 2  # levels of 255: another kind of processor moves a few values by one
 
@@ -69,6 +69,19 @@ class Servable:
         labels = np.zeros((len(seeds), self.metadata.label_count), np.float32)
         labels[:, 0] = 1.0
         return latents, labels
+
+
+def load_servable(store: ModelStore, name: str, version: int, batch_sizes: Iterable[int]) -> Servable:
+    """A version that has proved its files, and its golden pictures, and is warmed up.
+
+    Raises DamagedVersionError when the files are not what was published, ModelStoreError when they are and do not show
+    what they should.
+    """
+    metadata, path = store.verify(name, version), store.path(name, version)
+    servable = Servable(path, metadata)
+    servable.warm_up(batch_sizes)
+    servable.check_golden(path)
+    return servable
 
 
 def use_gpu_memory_as_needed() -> None:
