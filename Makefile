@@ -35,6 +35,7 @@ bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/serving.py
+	$(BIN)/python tests/bench/swaps.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/evaluation.py
 

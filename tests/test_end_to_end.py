@@ -81,7 +81,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "going on from" in resumed.stdout
     assert "kimg 1.2/1.2  8x8  alpha 1.00" in resumed.stdout
     exported = progan("export", root / "run", "--store", root / "store", "--name", "faces")
-    assert exported.stdout == f"{root / 'store' / 'faces' / '1'}: faces version 1, 8x8\n"
+    assert exported.stdout == f"{root / 'store' / 'faces' / '1'}: faces version 1, 8x8, from progan train, 1.2 kimg\n"
 
     labelled = ["--data", root / "faces", "--run", root / "labelled", "--labels", *SCHEDULE]
     assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
@@ -128,7 +128,25 @@ def test_a_model_trained_with_labels_draws_what_is_asked_for(target: str) -> Non
     np.testing.assert_array_equal(bare, again)
 
 
+def test_the_run_at_an_earlier_tick_becomes_a_version_while_the_server_runs(target: str, store: Path) -> None:
+    snapshot = store.parent / "run" / "snapshots" / "images-000000512.safetensors"
+    with Client(target) as client:
+        assert client.generate(seeds=[1], model="faces").model.version == 1
+        assert in_this_process("export", snapshot, "--store", store, "--name", "faces") == 0
+        wait_for_version(client, 2)
+        assert client.generate(seeds=[1], model="faces").pixels.shape == (1, 8, 8, 3)
+        assert in_this_process("models", "pin", "faces", "1", "--store", store) == 0
+        wait_for_version(client, 1)
+
+
+def wait_for_version(client: Client, version: int) -> None:
+    give_up = time.monotonic() + 60
+    while client.generate(seeds=[1], model="faces").model.version != version:
+        assert time.monotonic() < give_up, f"version {version} does not serve within a minute"
+        time.sleep(0.1)
+
+
 def test_their_provenance_tells_how_they_were_trained(store: Path) -> None:
-    heading, *rows = [line.split() for line in progan("models", "--store", store).stdout.splitlines()]
-    assert heading == ["MODEL", "VERSION", "SIZE", "LATENT", "KIMG", "EXPORTED", "DIGEST"]
-    assert [row[:5] for row in rows] == [["faces", "1", "8x8x3", "16", "1.2"], ["glasses", "1", "4x4x3", "16", "0.2"]]
+    _, *rows = progan("models", "--store", store).stdout.splitlines()
+    found = [(row.split()[0], row.split()[1], row.partition("  progan train, ")[2]) for row in rows]
+    assert found == [("faces", "2", "0.5 kimg"), ("faces", "1", "1.2 kimg"), ("glasses", "1", "0.2 kimg")]

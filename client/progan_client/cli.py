@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_generate(subparsers)
     _add_interpolate(subparsers)
-    _add_command(subparsers, "models", commands.models, "list the models of the service")
+    _add_command(subparsers, "models", commands.models, "list the models of the service and their versions")
     command = _add_command(
         subparsers, "health", commands.health, "tell whether the service is ready (exit code 0) or not (1)"
     )
@@ -162,7 +162,9 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     labels.add_argument("--label", metavar="NAME", help="one of the model's labels, for models with labels")
     labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, to mix labels")
     group.add_argument("--model", metavar="NAME", default="", help="model (the service's default one)")
-    group.add_argument("--version", metavar="N", type=int, default=0, help="model version (the latest ready one)")
+    group.add_argument(
+        "--version", metavar="N|LABEL", type=_version, help="model version, by number or label (the one that serves)"
+    )
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:
@@ -193,6 +195,13 @@ def _number(kind: type[int] | type[float], low: float, high: float = math.inf) -
         raise argparse.ArgumentTypeError(f"must be {what}, at least {low}{limit}; got {text!r}")
 
     return read
+
+
+def _version(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def _integers(text: str) -> list[int]:

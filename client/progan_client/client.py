@@ -64,7 +64,7 @@ class Client:
         seed: int | None = None,
         labels: ArrayLike | None = None,
         model: str = "",
-        version: int = 0,
+        version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
         timeout_s: float | None = None,
@@ -80,7 +80,7 @@ class Client:
 
         `labels`     float [K] for all images or [N, K]; only for models with labels.
         `model`      empty: the service's default model.
-        `version`    0: the latest ready version.
+        `version`    a number, or a label such as "canary"; None: the version that serves.
         `encoding`   how the images travel: "raw", "png", "jpeg" or "webp".
         `quality`    1 to 100 for "jpeg" and "webp"; 0: the service's default, 90.
         `timeout_s`  deadline in seconds; None: the client's.
@@ -98,7 +98,7 @@ class Client:
         seed: int | None = None,
         labels: ArrayLike | None = None,
         model: str = "",
-        version: int = 0,
+        version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
         timeout_s: float | None = None,
@@ -126,7 +126,7 @@ class Client:
         loop: bool = False,
         labels: ArrayLike | None = None,
         model: str = "",
-        version: int = 0,
+        version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
         timeout_s: float | None = None,

@@ -2,12 +2,13 @@
 
 import math
 import operator
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
-from google.protobuf.json_format import MessageToDict
+from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2
 from numpy.typing import ArrayLike
 
@@ -23,6 +24,7 @@ Part = TypeVar("Part", GeneratedImages, Frame)  # what one stream is made of
 UNKNOWN_HEALTH = "SERVICE_UNKNOWN"  # the health service answers NOT_FOUND instead of sending this status
 
 _SEEDS = 2**64
+_VERSION_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _WIRE_ENCODING: dict[Encoding, pb.ImageEncoding] = {
     "raw": pb.IMAGE_ENCODING_RAW,
     "png": pb.IMAGE_ENCODING_PNG,
@@ -38,9 +40,16 @@ _WIRE_PATH: dict[Path, pb.InterpolationPath] = {
 # ---------------------------------------------------------------------------------------------- arguments -> request
 
 
-def model_selector(name: str, version: int) -> pb.ModelSelector:
-    """Empty name: the default model; version 0: the latest ready one."""
-    return pb.ModelSelector(name=name, version=_integer("version", version, 0, _SEEDS - 1))
+def model_selector(name: str, version: int | str | None) -> pb.ModelSelector:
+    """Empty name: the default model. A version is a number or a label; None: the one that serves."""
+    if version is None:
+        return pb.ModelSelector(name=name)
+    if not isinstance(version, str):
+        return pb.ModelSelector(name=name, version=_integer("version", version, 1, 2**64 - 1))
+    if not _VERSION_LABEL.fullmatch(version):
+        rule = "must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in all"
+        raise ArgumentError("version", rule, version)
+    return pb.ModelSelector(name=name, version_label=version)
 
 
 def latents_message(
@@ -94,7 +103,7 @@ def generate_request(
     seed: int | None,
     labels: ArrayLike | None,
     model: str,
-    version: int,
+    version: int | str | None,
     encoding: Encoding,
     quality: int,
 ) -> pb.GenerateRequest:
@@ -126,7 +135,7 @@ def interpolate_request(
     loop: bool,
     labels: ArrayLike | None,
     model: str,
-    version: int,
+    version: int | str | None,
     encoding: Encoding,
     quality: int,
 ) -> pb.InterpolateRequest:
@@ -274,7 +283,15 @@ def seeds_of(source: pb.Latents, first_index: int, count: int) -> tuple[int, ...
 
 def model_of_message(message: pb.Model) -> Model:
     """A model as the service describes it."""
-    return Model(message.name, tuple(_version(version) for version in message.versions), message.is_default)
+    return Model(
+        name=message.name,
+        versions=tuple(_version(version) for version in message.versions),
+        is_default=message.is_default,
+        serving_version=message.serving_version or None,
+        pinned_version=message.pinned_version or None,
+        version_labels=dict(message.version_labels),
+        error=message.error,
+    )
 
 
 def health_of_reply(reply: health_pb2.HealthCheckResponse) -> str:
@@ -293,8 +310,29 @@ def _version(message: pb.ModelVersion) -> ModelVersion:
         channels=message.channels,
         label_count=message.label_count,
         label_names=tuple(message.label_names),
-        provenance=MessageToDict(message.provenance),
+        provenance=_values(message.provenance),
     )
+
+
+def _values(struct: struct_pb2.Struct) -> dict[str, Any]:
+    return {name: _value(value) for name, value in struct.fields.items()}
+
+
+def _value(value: struct_pb2.Value) -> Any:
+    """What was written: on the wire every number is a float, 800 as well."""
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return _values(value.struct_value)
+        case "list_value":
+            return [_value(item) for item in value.list_value.values]
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None
 
 
 def _state(wire: int) -> ModelState:

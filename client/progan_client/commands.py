@@ -23,7 +23,8 @@ from progan_client.images import (
     numbered,
     to_image,
 )
-from progan_client.models import Model, ModelVersion, ServedModel
+from progan_client.listing import model_lines
+from progan_client.models import ServedModel
 
 MAX_IN_ONE_PICTURE = 10_000
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
@@ -37,14 +38,13 @@ def generate(client: Client, args: argparse.Namespace) -> int:
             "--count", f"must be at most {MAX_IN_ONE_PICTURE} in one picture; FOLDER/ takes any number", args.count
         )
     quality = _quality(args, path)
-    encoding = encoding_of(path.suffix) if each and args.scale == 1 else "raw"  # drawn on here: travels as pixels
+    source = _source(args)
     parts = client.stream(
-        **_source(args),
+        **source,
         labels=_labels(client, args),
         model=args.model,
         version=args.version,
-        encoding=encoding,
-        quality=0 if encoding in ("raw", "png") else quality,
+        **_transport(args, path, quality, as_files=each or (_is_one(source) and args.columns in (None, 1))),
     )
     if each:
         _write_each(parts, path, args.scale, quality)
@@ -66,6 +66,7 @@ def interpolate(client: Client, args: argparse.Namespace) -> int:
         labels=_labels(client, args),
         model=args.model,
         version=args.version,
+        **_transport(args, path, quality, as_files=each),
     )
     if each:
         _write_each((frame.images for frame in frames), path, args.scale, quality)
@@ -79,22 +80,9 @@ def interpolate(client: Client, args: argparse.Namespace) -> int:
 
 
 def models(client: Client, args: argparse.Namespace) -> int:
-    """Every model of the service as a table."""
-    found = client.models()
-    if not found:
-        print(f"{args.target} has no models")
-        return DONE
-    rows: list[tuple[str, ...]] = [("MODEL", "VERSION", "STATE", "IMAGES", "LATENT", "LABELS", "DIGEST")]
-    rows += [_row(model, version) for model in found for version in model.versions]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    if any(model.is_default for model in found):
-        print("* answers when no model is named")
-    for model in found:
-        for version in model.versions:
-            if version.error:
-                print(f"{model.name} version {version.version}: {version.error}")
+    """Every model of the service and its versions."""
+    listed = ["\n".join(model_lines(model)) for model in client.models()]
+    print("\n\n".join(listed) or f"{args.target} has no models")
     return DONE
 
 
@@ -118,16 +106,24 @@ def _source(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _is_one(source: dict[str, Any]) -> bool:
+    """Whether one image is asked for."""
+    given = source["seeds"] if source["latents"] is None else source["latents"]
+    return source["count"] in (None, 1) if given is None else np.shape(given)[:1] == (1,)
+
+
+def _transport(args: argparse.Namespace, path: Path, quality: int, *, as_files: bool) -> dict[str, Any]:
+    """`encoding` and `quality` of a call: pictures to draw on travel as pixels, others as the files to be written."""
+    encoding = encoding_of(path.suffix) if as_files and args.scale == 1 else "raw"
+    return {"encoding": encoding, "quality": 0 if encoding in ("raw", "png") else quality}
+
+
 def _labels(client: Client, args: argparse.Namespace) -> ArrayLike | None:
     """The label vector given, or that of the label named, as the model version has it that will answer."""
     if args.label is None:
         given: ArrayLike | None = args.labels
         return given
-    versions = client.model(args.model).versions
-    answering = [v for v in versions if v.version == args.version or (not args.version and v.state == "ready")]
-    if not answering:
-        raise ArgumentError("--label", f"needs a ready version of model {args.model or '(default)'}", args.label)
-    return answering[0].one_hot(args.label)
+    return client.model(args.model).version(args.version).one_hot(args.label)
 
 
 def _latents(path: Path | None) -> NDArray[Any] | None:
@@ -193,10 +189,10 @@ def _write_each(parts: Iterable[GeneratedImages], path: Path, scale: int, qualit
 
 
 def _write_grid(parts: list[GeneratedImages], path: Path, columns: int | None, scale: int, quality: int) -> None:
-    """All images to one picture."""
+    """All images to one picture; one that came as a file is written as it came."""
     pixels = np.concatenate([part.pixels for part in parts])
     picture = image_grid(pixels, columns, scale)
-    path.write_bytes(encoded(picture, path.suffix, quality))
+    path.write_bytes(parts[0].files[0] if parts[0].files else encoded(picture, path.suffix, quality))
     seeds = [seed for part in parts for seed in part.seeds or ()]
     size = f"{picture.width}x{picture.height}"
     _tell(path, f"{_images(len(pixels))}{_of_seeds(seeds)}, {size} pixels", parts[0].model)
@@ -219,15 +215,3 @@ def _of_seeds(seeds: list[int]) -> str:
     if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
         return f" of seeds {seeds[0]} to {seeds[-1]}"
     return f" of seeds {','.join(str(seed) for seed in seeds)}"
-
-
-def _row(model: Model, version: ModelVersion) -> tuple[str, ...]:
-    return (
-        f"{model.name}{'*' if model.is_default else ''}",
-        str(version.version),
-        version.state,
-        f"{version.resolution}x{version.resolution} {'grey' if version.channels == 1 else 'RGB'}",
-        str(version.latent_size),
-        ", ".join(version.label_names) if 0 < len(version.label_names) <= 4 else str(version.label_count or "-"),
-        version.digest[:19],  # "sha256:" and 12 digits tell versions apart
-    )

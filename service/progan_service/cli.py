@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from progan_service import commands, exit_codes, train_options
+from progan_service import commands, exit_codes, store_commands, train_options
 from progan_service.config import BatchingConfig, ServerConfig
 from progan_service.errors import BadInputError
 
 BUNDLED_STORE = Path(__file__).parent / "bundled"
+_STORE_HELP = "model store (the bundled model)"
 EXIT_CODES = {
     exit_codes.DONE: "done",
     exit_codes.FAILED: "failed",
@@ -26,6 +27,9 @@ def main() -> None:
     arguments = parser().parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes say nothing to a user
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core has to say arrives as an exception
+    # A server whose store is away looks again soon; TensorFlow's own patience with Google Cloud Storage is 25 minutes.
+    os.environ.setdefault("GCS_REQUEST_CONNECTION_TIMEOUT_SECS", "5")
+    os.environ.setdefault("GCS_RETRY_CONFIG_MAX_RETRIES", "2")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -55,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     _add_presets(subparsers)
     _add_evaluate(subparsers)
     _add_export(subparsers)
+    _add_weights(subparsers)
     _add_models(subparsers)
     return root
 
@@ -70,6 +75,10 @@ def _add(
     return command
 
 
+def _store(text: str) -> Path | str:
+    return text if "://" in text else Path(text)
+
+
 def _add_serve(subparsers: Subparsers) -> None:
     defaults, batching = ServerConfig(BUNDLED_STORE), BatchingConfig()
     command = _add(
@@ -77,12 +86,25 @@ def _add_serve(subparsers: Subparsers) -> None:
         "serve",
         commands.serve,
         "serve the models of a store over gRPC",
-        "Serve the newest version of every model of a store. Ends on SIGTERM or Ctrl-C: first it says not ready and "
+        "Serve the newest good version of every model of a store, or the one pinned by `progan models pin`. A version "
+        "that appears is verified and warmed up aside and then takes over; a bad one is reported, and the old one goes "
+        "on. Ends on SIGTERM or Ctrl-C: first it says not ready and "
         "serves on (lame duck), then it refuses new work and finishes what is in flight (drain); a second signal ends "
         "it at once.",
     )
     command.add_argument(
-        "--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to serve (the bundled model)"
+        "--store",
+        type=_store,
+        default=BUNDLED_STORE,
+        metavar="DIR|URL",
+        help="model store to serve: a directory, or a URL that TensorFlow reads, such as gs://bucket/models "
+        "(the bundled model)",
+    )
+    command.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where a store behind a URL is copied to; kept between starts (a temporary directory)",
     )
     command.add_argument(
         "--model", default="", metavar="NAME", help="the model of requests that name none (the only one)"
@@ -97,6 +119,13 @@ def _add_serve(subparsers: Subparsers) -> None:
         default=defaults.http_port,
         metavar="PORT",
         help="port of /metrics, /livez and /readyz (%(default)s)",
+    )
+    command.add_argument(
+        "--poll-s",
+        type=float,
+        default=defaults.poll_s,
+        metavar="S",
+        help="seconds between two looks at the store for new versions (%(default)g)",
     )
     command.add_argument(
         "--max-batch-size",
@@ -219,22 +248,101 @@ def _add_export(subparsers: Subparsers) -> None:
         subparsers,
         "export",
         commands.export,
-        "make a run's generator servable",
-        "Publish the averaged generator of a run's newest checkpoint as the next version of a model.",
+        "make a generator servable: a run's, TF Hub's, NVIDIA's, a weights file's",
+        "Publish a generator as the next version of a model. Of a run it is the averaged generator of the newest "
+        "checkpoint; RUN/snapshots has those of earlier ticks.",
     )
-    command.add_argument("source", type=Path, metavar="RUN", help="run directory of `progan train`")
+    _add_source(command)
     command.add_argument("--store", type=Path, required=True, metavar="DIR", help="model store; made if it is missing")
     command.add_argument("--name", required=True, help="name of the model")
+
+
+def _add_weights(subparsers: Subparsers) -> None:
+    command = _add(
+        subparsers,
+        "weights",
+        commands.weights,
+        "write a generator's weights to a file",
+        "Write the weights of a generator, and all that is known of it, to a file that any program can read and that "
+        "cannot carry code: float32 arrays by layer path, and one JSON text.",
+    )
+    _add_source(command)
+    command.add_argument("out", type=Path, metavar="OUT", help="new file; its name ends with .safetensors or .npz")
+
+
+def _add_source(command: Any) -> None:
+    command.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="run directory of `progan train`; weights (.safetensors, .npz); NVIDIA's pickle (.pkl), read without "
+        "running any of it; or a TF Hub module: https://tfhub.dev/... or Kaggle's address, a .tar.gz, a directory",
+    )
+    command.add_argument(
+        "--sha256",
+        default="",
+        metavar="HEX",
+        help="refuse other content: of a file its SHA-256, of a TF Hub module the one that export prints",
+    )
 
 
 def _add_models(subparsers: Subparsers) -> None:
     command = _add(
         subparsers,
         "models",
-        commands.list_models,
-        "list the models of a store",
-        "List the models of a store, newest version first.",
+        store_commands.list_models,
+        "list the models of a store, choose what serves, remove old versions",
+        "List the models of a store, newest version first, with what each version is used for and where it comes from; "
+        "or change that. Servers that watch the store act on it within seconds.",
     )
-    command.add_argument(
-        "--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help="model store to list (the bundled model)"
+    command.add_argument("--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help=_STORE_HELP)
+    kinds = command.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, description: str, *, changes: bool = True
+    ) -> Any:
+        kind = _add(kinds, name, run, help, description)
+        if changes:
+            kind.add_argument("--store", type=Path, required=True, metavar="DIR", help="model store")
+        else:
+            kind.add_argument("--store", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=_STORE_HELP)
+        return kind
+
+    verify = add(
+        "verify",
+        store_commands.verify,
+        "try every version as a server would",
+        "Check files by their digests and golden pictures by making them again; exit code 1 when a version is broken.",
+        changes=False,
     )
+    verify.add_argument("model", nargs="?", default="", metavar="MODEL", help="only this model")
+    pin = add(
+        "pin",
+        store_commands.pin,
+        "let one version serve, to roll back for example",
+        "Let one version of a model serve, whatever is newer; or, with `latest`, the newest good one again.",
+    )
+    pin.add_argument("model", metavar="MODEL")
+    pin.add_argument("version", metavar="VERSION", help="its number, or `latest`")
+    label = add(
+        "label",
+        store_commands.label,
+        "give a version a label that requests can ask for",
+        "Give a version a label, `canary` for example. It is loaded beside the version that serves, and answers "
+        "requests that ask for the label.",
+    )
+    label.add_argument("model", metavar="MODEL")
+    label.add_argument("label", metavar="LABEL")
+    label.add_argument("version", metavar="VERSION", help="its number")
+    unlabel = add("unlabel", store_commands.unlabel, "take a label away", "Take a version label away.")
+    unlabel.add_argument("model", metavar="MODEL")
+    unlabel.add_argument("label", metavar="LABEL")
+    prune = add(
+        "prune",
+        store_commands.prune,
+        "remove old versions",
+        "Remove all versions but the newest undamaged ones, the pinned and the labelled; and what killed processes "
+        "left half-written more than a day ago.",
+    )
+    prune.add_argument("model", nargs="?", default="", metavar="MODEL", help="only this model")
+    prune.add_argument("--keep", type=int, default=3, metavar="N", help="newest versions that stay (%(default)s)")
+    prune.add_argument("--dry-run", action="store_true", help="only tell what would be removed")

@@ -9,10 +9,12 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
@@ -22,6 +24,8 @@ from progan_service.tensorflow_import import import_tensorflow
 if TYPE_CHECKING:
     from progan_service.config import RunConfig
     from progan_service.data.dataset import Dataset
+    from progan_service.export import Exportable
+    from progan_service.weights import TrainedGenerator
 
 
 def serve(arguments: argparse.Namespace) -> int:
@@ -29,6 +33,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
     config = ServerConfig(
         store=arguments.store,
+        cache=arguments.cache,
         default_model=arguments.model,
         host=arguments.host,
         port=arguments.port,
@@ -36,6 +41,7 @@ def serve(arguments: argparse.Namespace) -> int:
         max_images=arguments.max_images,
         lame_duck_s=arguments.lame_duck_s,
         drain_s=arguments.drain_s,
+        poll_s=arguments.poll_s,
         batching=BatchingConfig(max_batch_size=arguments.max_batch_size, max_queued_rows=arguments.max_queued_rows),
     )
     try:
@@ -227,42 +233,51 @@ def export(arguments: argparse.Namespace) -> int:
     from progan_service.model_store import ModelStore, check_model_name
 
     check_model_name(arguments.name)
-
+    if arguments.store.exists():
+        ModelStore(arguments.store)
     import_tensorflow()
     from progan_service.export import Exportable, export_version
-    from progan_service.sources.checkpoint import load_run
 
-    exportable = Exportable.of(load_run(arguments.source))
-    if not arguments.store.exists():
-        arguments.store.mkdir(parents=True)
-    store = ModelStore(arguments.store)
-    version = export_version(exportable, store, arguments.name)
-    size = f"{exportable.resolution}x{exportable.resolution}"
-    print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}")
+    with _opened_source(arguments) as source:
+        exportable = source if isinstance(source, Exportable) else Exportable.of(source)
+        arguments.store.mkdir(parents=True, exist_ok=True)
+        store = ModelStore(arguments.store)
+        version = export_version(exportable, store, arguments.name)
+    metadata = store.metadata(arguments.name, version)
+    size = f"{metadata.resolution}x{metadata.resolution}"
+    print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}, from {metadata.source}")
+    for about in ("form", "reason", "sha256", "license"):
+        if metadata.provenance.get(about):
+            print(f"  {about}: {metadata.provenance[about]}")
     return exit_codes.DONE
 
 
-def list_models(arguments: argparse.Namespace) -> int:
-    from progan_service.model_store import ModelStore, ModelStoreError
+def weights(arguments: argparse.Namespace) -> int:
+    if arguments.out.exists():
+        raise ConfigError(f"{arguments.out}: already exists: give the name of a new file")
+    import_tensorflow()
+    from progan_service.weights import TrainedGenerator, check_weights_name, save_weights
 
-    store = ModelStore(arguments.store)
-    rows = [("MODEL", "VERSION", "SIZE", "LATENT", "KIMG", "EXPORTED", "DIGEST")]
-    for name in store.models():
-        for version in store.versions(name):
-            try:
-                metadata = store.metadata(name, version)
-            except ModelStoreError as error:
-                rows.append((name, str(version), "", "", "", "", f"cannot be served: {error}"))
-                continue
-            made = metadata.provenance
-            kimg = f"{made['images_shown'] / 1000:.1f}" if "images_shown" in made else ""
-            size = f"{metadata.resolution}x{metadata.resolution}x{metadata.channels}"
-            exported = str(made.get("exported_at", ""))[:10]
-            rows.append((name, str(version), size, str(metadata.latent_size), kimg, exported, metadata.digest[:19]))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    check_weights_name(arguments.out)
+    with _opened_source(arguments) as source:
+        if not isinstance(source, TrainedGenerator):
+            reason = source.provenance.get("reason")
+            raise ConfigError(f"{arguments.source}: its weights are not those of a generator of ours: {reason}")
+        save_weights(source, arguments.out)
+    print(f"{arguments.out}: weights of {arguments.source}, {source.resolution}x{source.resolution}")
     return exit_codes.DONE
+
+
+@contextmanager
+def _opened_source(arguments: argparse.Namespace) -> "Iterator[TrainedGenerator | Exportable]":
+    from progan_service.sources.source import open_source
+
+    with tempfile.TemporaryDirectory(prefix="progan-") as staging, _progress_bars(transient=True) as progress:
+
+        def in_megabytes(stage: str, done: int, total: int) -> None:
+            progress(f"{stage}, MB", done // 10**6, total // 10**6)
+
+        yield open_source(arguments.source, Path(staging), sha256=arguments.sha256, progress=in_megabytes)
 
 
 def _say(line: str) -> None:
@@ -275,7 +290,7 @@ def _say(line: str) -> None:
 
 @contextmanager
 def _progress_bars(transient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback (stage, done, total) that draws one bar a stage, on a terminal."""
+    """A callback (stage, done, total or 0) that draws one bar a stage, on a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -286,7 +301,7 @@ def _progress_bars(transient: bool = False) -> Iterator[Callable[[str, int, int]
 
         def progress(stage: str, done: int, total: int) -> None:
             if stage not in stages:
-                stages[stage] = bars.add_task(stage, total=total)
+                stages[stage] = bars.add_task(stage, total=total or None)
             bars.update(stages[stage], completed=done)
 
         yield progress

@@ -289,7 +289,9 @@ class BatchingConfig:
 class ServerConfig:
     """Where the server listens, what it serves, how it ends.
 
-    store                the model store; each <store>/<model>/<version>/ is a SavedModel with progan.json
+    store                the model store; each <store>/<model>/<version>/ is a SavedModel with progan.json; a text is a
+                         URL that TensorFlow reads
+    cache                where a store behind a URL is copied to; None: a temporary directory, removed at the end
     default_model        the model of requests that name none; empty: the only one
     host, port, http_port   gRPC and HTTP (/metrics /livez /readyz) addresses; port 0 takes a free one
     max_images           images a unary call may ask for
@@ -299,7 +301,7 @@ class ServerConfig:
     poll_s               time between two looks at the store
     """
 
-    store: Path
+    store: Path | str
     default_model: str = ""
     host: str = "127.0.0.1"
     port: int = 8500
@@ -309,9 +311,16 @@ class ServerConfig:
     lame_duck_s: float = 5.0
     drain_s: float = 20.0
     poll_s: float = 5.0
+    cache: Path | None = None
     batching: BatchingConfig = field(default_factory=BatchingConfig)
 
     def __post_init__(self) -> None:
+        if isinstance(self.store, str):
+            rule = "must be a directory, or a URL such as gs://bucket/models"
+            _require("://" in self.store, "store", self.store, rule)
+        else:
+            rule = f"must be left out, for store {str(self.store)!r} is a directory and not copied"
+            _require(self.cache is None, "cache", str(self.cache), rule)
         for name in ("port", "http_port"):
             _require(0 <= getattr(self, name) <= 65535, name, getattr(self, name), "must lie between 0 and 65535")
         _require(self.port == 0 or self.port != self.http_port, "http_port", self.http_port, "must differ from port")

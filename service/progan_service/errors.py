@@ -4,6 +4,12 @@ BadInputError
 ├── ConfigError        a configuration value              config
 ├── DatasetError       a dataset, or the source of one    data
 ├── CheckpointError    a training run's checkpoint        training
+├── WeightsError       a weights file                     weights
+├── NvidiaPickleError  a pickle of NVIDIA's networks      sources.nvidia
+├── HubModuleError     a TF Hub module                    sources.hub_download
+├── SourceError        what is no kind of source          sources.source
+├── FakesError         what cannot be measured            sources.fakes
+├── OutOfMemoryError   a stage that does not fit          training.dry_run
 └── ModelStoreError    a model store or version           model_store
 """
 

@@ -27,9 +27,9 @@ FORMAT_VERSION = 1
 FLOAT_SIGNATURE = "serving_default"
 UINT8_SIGNATURE = "generate_uint8"
 DIFFERENTIABLE_SIGNATURE = "differentiable"
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _INCOMING, _REMOVED = ".incoming-", ".removed-"
 _ABANDONED_S = 24 * 3600
@@ -83,8 +83,7 @@ class ModelMetadata:
     @cached_property
     def digest(self) -> str:
         """Names the version's content: "sha256:" and the hash over the names and hashes of its files."""
-        lines = "".join(f"{name} {self.files[name]}\n" for name in sorted(self.files))
-        return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+        return f"sha256:{digest_of(self.files)}"
 
     @property
     def source(self) -> str:
@@ -92,7 +91,9 @@ class ModelMetadata:
         known = [self.provenance.get(name) for name in ("source", "origin")]
         line = " ".join(text for text in known if isinstance(text, str))
         shown = self.provenance.get("images_shown")
-        return f"{line}, {shown / 1000:.1f} kimg" if isinstance(shown, int | float) else line
+        if not isinstance(shown, int | float) or not 0 <= shown < 2**53:
+            return line
+        return f"{line}, {shown / 1000:.1f} kimg"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -150,13 +151,13 @@ class ModelStore:
 
     def models(self) -> list[str]:
         """Names of the models that have a version, sorted."""
-        return sorted(d.name for d in self.root.iterdir() if _NAME.fullmatch(d.name) and self.versions(d.name))
+        return sorted(d.name for d in self.root.iterdir() if MODEL_NAME.fullmatch(d.name) and self.versions(d.name))
 
     def versions(self, name: str) -> list[int]:
         """Versions of a model, newest first; what is no version (a partial copy, say) is passed over."""
         directory = self.root / name
         entries = directory.iterdir() if directory.is_dir() else ()
-        found = (int(d.name) for d in entries if d.is_dir() and _VERSION.fullmatch(d.name))
+        found = (int(d.name) for d in entries if d.is_dir() and VERSION.fullmatch(d.name))
         return sorted(found, reverse=True)
 
     def path(self, name: str, version: int) -> Path:
@@ -296,18 +297,25 @@ class ModelStore:
 
 def check_model_name(name: str) -> None:
     """Raises ModelStoreError for a name that is no plain directory name."""
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise ModelStoreError(
             f"model name is {name!r}: must be 1 to 63 letters, digits, dots, dashes or underscores, "
             "beginning with a letter or digit"
         )
 
 
-def _hashes(version: Path) -> dict[str, str]:
-    files = sorted(f for f in version.rglob("*") if f.is_file() and f != version / METADATA_FILE)
-    return {f.relative_to(version).as_posix(): _sha256(f) for f in files}
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """Names the content of files: SHA-256, in hexadecimal, over the lines "name hash", sorted by name."""
+    lines = "".join(f"{name} {hashes[name]}\n" for name in sorted(hashes))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """In hexadecimal. Raises OSError."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _hashes(version: Path) -> dict[str, str]:
+    files = sorted(f for f in version.rglob("*") if f.is_file() and f != version / METADATA_FILE)
+    return {f.relative_to(version).as_posix(): sha256_of(f) for f in files}

@@ -36,14 +36,15 @@ settings:
 run directory:
   config.json    all settings, and the dataset
   checkpoints/   the newest two, each with everything that going on needs
+  snapshots/     the averaged generator as it was, for export; all are kept
   grids/         reals.png, and images of the same latents tick after tick
   tensorboard/   losses, schedule and speed: tensorboard --logdir DIR
 
 stopping and going on:
   SIGTERM or Ctrl-C saves a checkpoint after the step under way and ends with
   75. The same command goes on from the newest checkpoint. Only --total-kimg,
-  --tick-kimg and --metric-images may differ then; anything else would be
-  another run and is refused, naming the difference.
+  --tick-kimg, --snapshot-ticks and --metric-images may differ then; anything
+  else would be another run and is refused, naming the difference.
 
 devices:
   All GPUs of the machine share each batch. Several machines do, when each runs
@@ -110,6 +111,7 @@ SETTINGS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "output": [
         ("tick_kimg", "K", "between status lines, image grids and checkpoints, by resolution"),
+        ("snapshot_ticks", "N", "between snapshots of the averaged generator; 0: none"),
         ("metric_images", "N", "images of which every tick computes SWD and MS-SSIM; 0: none"),
     ],
 }

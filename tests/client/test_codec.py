@@ -16,7 +16,7 @@ GENERATE: dict[str, Any] = {
     "seed": None,
     "labels": None,
     "model": "",
-    "version": 0,
+    "version": None,
     "encoding": "raw",
     "quality": 0,
 }
@@ -28,7 +28,7 @@ INTERPOLATE: dict[str, Any] = {
     "loop": False,
     "labels": None,
     "model": "",
-    "version": 0,
+    "version": None,
     "encoding": "raw",
     "quality": 0,
 }
@@ -78,6 +78,26 @@ def test_model_labels_and_format_go_along() -> None:
     assert request.format == pb.OutputFormat(encoding=pb.IMAGE_ENCODING_JPEG, quality=80)
 
 
+@pytest.mark.parametrize("label", ["canary", "a", "blue-2_x", "a" * 63])
+def test_a_version_may_be_a_label(label: str) -> None:
+    assert generate(seeds=[1], version=label).model == pb.ModelSelector(version_label=label)
+    assert interpolate(seeds=[1, 2], version=label).model == pb.ModelSelector(version_label=label)
+
+
+@pytest.mark.parametrize("label", ["", "Canary", "2", "-a", "a b", "ä", "a\n", "a" * 64])
+def test_a_label_begins_with_a_small_letter(label: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        generate(seeds=[1], version=label)
+    assert str(caught.value) == (
+        "version: must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in all; "
+        f"got {label!r}"
+    )
+
+
+def test_without_a_version_none_is_named() -> None:
+    assert generate(seeds=[1], version=None).model == pb.ModelSelector()
+
+
 def test_stream_generate_asks_the_same_question() -> None:
     request = generate(seeds=[1], labels=[[1.0]], model="fruits", encoding="png")
     streamed = codec.stream_generate_request(request)
@@ -116,7 +136,9 @@ def test_interpolate_request() -> None:
             "labels: must have the shape [K], [1, K] or [3, K]; got (2, 4)",
         ),
         ({"seeds": [1], "labels": [math.inf]}, "labels[0]: must be finite as float32; got inf"),
-        ({"seeds": [1], "version": -1}, "version: must be 0 to 18446744073709551615; got -1"),
+        ({"seeds": [1], "version": 0}, "version: must be 1 to 18446744073709551615; got 0"),
+        ({"seeds": [1], "version": 2**64}, "version: must be 1 to 18446744073709551615; got 18446744073709551616"),
+        ({"seeds": [1], "version": 1.0}, "version: must be an integer; got 1.0"),
         ({"seeds": [1], "encoding": "bmp"}, "encoding: must be one of raw, png, jpeg, webp; got 'bmp'"),
         ({"seeds": [1], "encoding": "png", "quality": 90}, "quality: must be 0 with png, which loses nothing; got 90"),
         ({"seeds": [1], "encoding": "webp", "quality": 101}, "quality: must be 0 to 100; got 101"),
@@ -220,16 +242,60 @@ def test_a_reply_that_does_not_fit_together_is_refused(changes: dict[str, Any], 
 
 
 def test_a_model_message_becomes_a_model() -> None:
-    message = pb.Model(name="fruits", is_default=True)
-    version = message.versions.add(
+    message = pb.Model(
+        name="fruits",
+        is_default=True,
+        serving_version=2,
+        pinned_version=1,
+        version_labels={"canary": 2},
+        error="rollout.json: not readable",
+    )
+    message.versions.add(
         version=2, state=pb.MODEL_STATE_READY, latent_size=128, resolution=64, channels=3, label_names=["a", "b"]
     )
-    version.provenance["images_shown"] = 800
+    message.versions.add(version=1, state=pb.MODEL_STATE_DRAINING)
     model = codec.model_of_message(message)
-    assert (model.name, model.is_default) == ("fruits", True)
-    assert (model.versions[0].version, model.versions[0].state) == (2, "ready")
+    assert (model.name, model.is_default, model.error) == ("fruits", True, "rollout.json: not readable")
+    assert (model.serving_version, model.pinned_version, model.version_labels) == (2, 1, {"canary": 2})
+    assert [(version.version, version.state) for version in model.versions] == [(2, "ready"), (1, "draining")]
     assert model.versions[0].label_names == ("a", "b")
-    assert model.versions[0].provenance == {"images_shown": 800}
+
+
+def test_a_model_may_have_no_version_that_serves_or_is_pinned() -> None:
+    model = codec.model_of_message(pb.Model(name="fruits"))
+    assert (model.serving_version, model.pinned_version, model.version_labels) == (None, None, {})
+    with pytest.raises(ArgumentError, match="version: must be given, as no version of model fruits serves"):
+        model.version()
+
+
+def test_a_provenance_has_the_values_that_were_written() -> None:
+    written = {
+        "source": "tests",
+        "images_shown": 280096,
+        "alpha": 0.5,
+        "training": {"batch_sizes": {"4": 32}, "mirror": True, "steps": [1, 2.5, None, "8"]},
+    }
+    message = pb.ModelVersion()
+    message.provenance.update(written)
+    version = codec.model_of_message(pb.Model(versions=[message])).versions[0]
+    assert version.provenance == written
+    assert repr(version.provenance["images_shown"]) == "280096"
+    assert repr(version.provenance["training"]["batch_sizes"]) == "{'4': 32}"
+    assert repr(version.provenance["training"]["steps"]) == "[1, 2.5, None, '8']"
+
+
+def test_numbers_that_json_cannot_hold_are_told_as_well() -> None:
+    message = pb.ModelVersion()
+    message.provenance.update({"loss": math.inf, "largest": 1e300})
+    provenance = codec.model_of_message(pb.Model(versions=[message])).versions[0].provenance
+    assert provenance == {"loss": math.inf, "largest": int(1e300)}
+
+
+def test_what_is_no_text_in_a_provenance_is_no_source() -> None:
+    message = pb.ModelVersion()
+    message.provenance.update({"source": 7, "origin": ["a", "b"], "license": None})
+    version = codec.model_of_message(pb.Model(versions=[message])).versions[0]
+    assert (version.source, version.origin, version.license) == ("", "", "")
 
 
 def test_a_state_newer_than_this_client_is_unspecified() -> None:

@@ -24,8 +24,8 @@ Resource = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-WRITTEN = ["base", "dataset", "train"]  # folders of complete resources
-RENDERED = ["base", "dataset", "train", "overlays/cpu", "overlays/gpu", "overlays/gpu-train"]
+WRITTEN = ["base", "dataset", "models", "train"]  # folders of complete resources
+RENDERED = ["base", "dataset", "models", "train", "overlays/cpu", "overlays/gpu", "overlays/gpu-train"]
 KUBERNETES = "1.36"
 
 
@@ -116,6 +116,7 @@ def test_the_image_is_tagged_with_the_version_of_the_service() -> None:
     assert tags == {
         "components/gpu": {"name": "progan", "newTag": f"{version}-gpu"},
         "dataset": {"name": "progan", "newTag": f"{version}-cpu"},
+        "models": {"name": "progan", "newTag": f"{version}-cpu"},
         "overlays/cpu": {"name": "progan", "newTag": f"{version}-cpu"},
         "train": {"name": "progan", "newTag": f"{version}-cpu"},
     }
@@ -153,11 +154,13 @@ def test_selectors_find_their_pods() -> None:
             if selector.items() <= pod["metadata"]["labels"].items()
         ]
 
-    everything, the_server = ["server", "dataset", "train"], ["server"]
+    everything, the_server = ["server", "dataset", "models", "train"], ["server"]
     assert finds(named("base", "Deployment", "progan")["spec"]["selector"]["matchLabels"]) == the_server
     assert finds(named("base", "Service", "progan")["spec"]["selector"]) == the_server
     assert finds(named("base", "PodDisruptionBudget", "progan")["spec"]["selector"]["matchLabels"]) == the_server
     assert finds(named("base", "NetworkPolicy", "progan-server")["spec"]["podSelector"]["matchLabels"]) == the_server
+    downloads = named("models", "NetworkPolicy", "progan-models")["spec"]
+    assert finds(downloads["podSelector"]["matchLabels"]) == ["models"]
     deny = named("base", "NetworkPolicy", "progan-default-deny")["spec"]
     assert finds(deny["podSelector"]["matchLabels"]) == everything
     assert deny["policyTypes"] == ["Ingress", "Egress"]
@@ -289,6 +292,11 @@ def test_servers_read_the_store_that_the_export_writes() -> None:
 # -- Training ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_commands_shown_for_the_model_store_are_commands() -> None:
+    shown = re.findall(r"^#   (\[.*?\])", (K8S / "models" / "job.yaml").read_text(), re.MULTILINE)
+    assert [parser().parse_args(yaml.safe_load(args)).store for args in shown] == [Path("/models")] * 4
+
+
 def test_training_reads_the_dataset_and_exports_what_it_trained() -> None:
     [dataset] = named("dataset", "Job", "progan-dataset")["spec"]["template"]["spec"]["containers"]
     pod = named("train", "Job", "progan-train")["spec"]["template"]["spec"]
@@ -299,7 +307,7 @@ def test_training_reads_the_dataset_and_exports_what_it_trained() -> None:
     assert "readOnly" not in mount_of(dataset, "/data/faces")
     assert mount_of(train, "/data/faces") == {"name": "data", "mountPath": "/data", "readOnly": True}
 
-    assert export_args.source == train_args.run_directory == Path("/runs/faces")
+    assert Path(export_args.source) == train_args.run_directory == Path("/runs/faces")
     assert mount_of(train, "/runs/faces") == {"name": "runs", "mountPath": "/runs"}
     assert mount_of(export, "/runs/faces") == {"name": "runs", "mountPath": "/runs", "readOnly": True}
 

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,36 +28,12 @@ SCHEDULE = ["--stable-kimg", "0.064", "--fade-kimg", "0.064", "--tick-kimg", "0.
 SCHEDULE += ["--batch-sizes", "8", "--fmap-base", "32", "--fmap-max", "8"]
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
+Progan = Callable[..., Any]  # see conftest.py
 
 
-Progan = Callable[..., Ended]
-
-
-@pytest.fixture
-def progan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Progan]:
-    """Runs the command in this process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["progan", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        assert isinstance(ended.value.code, int)
-        return Ended(ended.value.code, *capsys.readouterr())
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def refusal(sentence: str) -> Ended:
+def refusal(sentence: str) -> tuple[int, str, str]:
     """Bad configuration or data: running again will not help."""
-    return Ended(78, "", f"progan: {sentence}\n")
+    return 78, "", f"progan: {sentence}\n"
 
 
 # Help and usage
@@ -73,6 +50,7 @@ def refusal(sentence: str) -> Ended:
         ["train"],
         ["presets"],
         ["export"],
+        ["weights"],
         ["models"],
     ],
 )
@@ -131,13 +109,13 @@ def test_dataset_build_tells_what_it_made(progan: Progan, tmp_path: Path) -> Non
         Image.new("RGB", (20, 10), (number, 0, 0)).save(photos / f"{number}.png")
     (photos / "README.md").write_text("three pictures")
     ended = progan("dataset", "build", photos, tmp_path / "set", "--resolution", 8)
-    assert ended == Ended(0, f"{tmp_path}/set: 3 images, 4x4 to 8x8; 1 other files ignored\n", "")
+    assert ended == (0, f"{tmp_path}/set: 3 images, 4x4 to 8x8; 1 other files ignored\n", "")
     assert Dataset.open(tmp_path / "set").count == 3
 
 
 def test_dataset_demo_tells_what_it_drew(progan: Progan, tmp_path: Path) -> None:
     ended = progan("dataset", "demo", tmp_path / "faces", "--resolution", 8, "--count", 4, "--label", "smile")
-    assert ended == Ended(0, f"{tmp_path}/faces: 4 faces, 4x4 to 8x8\n", "")
+    assert ended == (0, f"{tmp_path}/faces: 4 faces, 4x4 to 8x8\n", "")
     assert Dataset.open(tmp_path / "faces").labels is not None
 
 
@@ -337,6 +315,7 @@ VALUES = {  # other than the defaults, as they are given and as they are kept
     "precision": ("bf16", "bf16"),
     "fused_kernels": ("no", False),
     "tick_kimg": ("4:2,8:0.5", {4: 2, 8: 0.5}),
+    "snapshot_ticks": ("10", 10),
     "metric_images": ("64", 64),
 }
 
@@ -415,6 +394,7 @@ def test_a_setting_is_the_options_or_the_presets_or_the_default(faces: Dataset) 
         batch_sizes={4: 16, 256: 14, 512: 6, 1024: 3},
         mbstd_group_size=16,
         mirror=False,
+        snapshot_ticks=10,
     )
 
 
@@ -487,7 +467,8 @@ def test_export_publishes_version_after_version(progan: Progan, finished_run: Pa
     store = tmp_path / "new" / "store"
     for version in (1, 2):
         ended = progan("export", finished_run, "--store", store, "--name", "faces")
-        assert (ended.code, ended.out) == (0, f"{store}/faces/{version}: faces version {version}, 8x8\n")
+        told = f"{store}/faces/{version}: faces version {version}, 8x8, from progan train, 0.2 kimg\n"
+        assert (ended.code, ended.out) == (0, told)
     metadata = ModelStore(store).verify("faces", 2)
     assert metadata.provenance["images_shown"] == 224
     assert metadata.provenance["training"]["batch_sizes"] == {"4": 8}
@@ -501,10 +482,11 @@ def test_export_refuses_a_bad_name_before_anything_else(progan: Progan, tmp_path
     )
 
 
-def test_export_refuses_what_is_no_run(progan: Progan, tmp_path: Path) -> None:
+def test_export_refuses_what_is_no_source(progan: Progan, tmp_path: Path) -> None:
     ended = progan("export", tmp_path / "none", "--store", tmp_path / "store", "--name", "faces")
     assert ended == refusal(
-        f"{tmp_path}/none: not a training run (no config.json); give the directory of `progan train --run`"
+        f"{tmp_path}/none: no such file or directory; a source is a run directory, a .safetensors or .npz of weights, "
+        "an NVIDIA .pkl, or a TF Hub module by its handle, .tar.gz or directory"
     )
     assert not (tmp_path / "store").exists()
 
@@ -520,41 +502,76 @@ def test_export_names_a_damaged_checkpoint(progan: Progan, copied_run: Path, tmp
 def test_export_fails_when_the_store_is_a_file(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "store").write_text("")
     ended = progan("export", finished_run, "--store", tmp_path / "store", "--name", "faces")
-    assert ended == Ended(
-        78, "", f"progan: {tmp_path}/store: is not a directory; a model store is a directory of models\n"
+    assert ended == (78, "", f"progan: {tmp_path}/store: is not a directory; a model store is a directory of models\n")
+
+
+# weights
+
+
+def test_weights_writes_those_of_a_run(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    ended = progan("weights", finished_run, tmp_path / "out" / "faces.safetensors")
+    assert ended == (0, f"{tmp_path}/out/faces.safetensors: weights of {finished_run}, 8x8\n", "")
+    newest = finished_run / "snapshots" / "images-000000224.safetensors"
+    assert (tmp_path / "out" / "faces.safetensors").read_bytes() == newest.read_bytes()
+
+
+def test_weights_turns_one_format_into_the_other(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    snapshot = finished_run / "snapshots" / "images-000000064.safetensors"
+    ended = progan("weights", snapshot, tmp_path / "early.npz")
+    assert ended == (0, f"{tmp_path}/early.npz: weights of {snapshot}, 4x4\n", "")
+    with np.load(tmp_path / "early.npz") as arrays:
+        assert arrays["4x4/dense/kernel"].shape == (8, 128)
+        assert json.loads(str(arrays["progan"]))["provenance"]["weights_file"] == "images-000000064.safetensors"
+
+
+def test_weights_leaves_a_file_that_is_there_alone(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "faces.npz").write_text("mine")
+    ended = progan("weights", finished_run, tmp_path / "faces.npz")
+    assert ended == refusal(f"{tmp_path}/faces.npz: already exists: give the name of a new file")
+    assert (tmp_path / "faces.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "sentence"),
+    [
+        ("none.npz", "a.pkl", "a.pkl: is no weights file by its name, which must end with .safetensors or .npz"),
+        ("none.npz", "a.npz", "none.npz: no such file"),
+        (
+            "empty",
+            "a.npz",
+            "empty: neither a training run (no config.json) nor an unpacked TF Hub module (no saved_model.pb)",
+        ),
+        ("cut.npz", "a.npz", "cut.npz: not a readable weights file (File is not a zip file)"),
+    ],
+)
+def test_weights_names_what_is_wrong_and_writes_nothing(
+    progan: Progan, tmp_path: Path, source: str, out: str, sentence: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    assert progan("weights", tmp_path / source, tmp_path / out) == refusal(f"{tmp_path}/{sentence}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.npz", "empty"]
+
+
+# serve
+
+
+def test_serve_takes_a_directory_or_a_url() -> None:
+    def store(*arguments: str) -> object:
+        return cli.parser().parse_args(["serve", *arguments]).store
+
+    assert store() == cli.BUNDLED_STORE
+    assert store("--store", "models") == Path("models")
+    assert store("--store", "gs://bucket/models") == "gs://bucket/models"
+
+
+def test_serve_refuses_a_cache_for_a_store_that_is_not_copied(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("serve", "--store", tmp_path, "--cache", tmp_path / "cache")
+    assert ended == refusal(
+        f"cache is '{tmp_path}/cache': must be left out, for store '{tmp_path}' is a directory and not copied"
     )
 
 
-# models
-
-
-def test_models_lists_a_table_newest_version_first(progan: Progan, tiny_store: Path, tmp_path: Path) -> None:
-    for version in (1, 2):
-        (tmp_path / "tiny" / str(version)).mkdir(parents=True)
-        metadata = (tiny_store / "tiny" / "1" / "progan.json").read_text()
-        (tmp_path / "tiny" / str(version) / "progan.json").write_text(metadata)
-    ended = progan("models", "--store", tmp_path)
-    assert (ended.code, ended.err) == (0, "")
-    heading, second, first = ended.out.splitlines()
-    assert heading.split() == ["MODEL", "VERSION", "SIZE", "LATENT", "KIMG", "EXPORTED", "DIGEST"]
-    assert re.fullmatch(r"tiny   2        8x8x3  16 +\d{4}-\d\d-\d\d  sha256:[0-9a-f]{12}", second)
-    assert first.split()[:2] == ["tiny", "1"]
-
-
-def test_models_tells_what_a_run_has_seen(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
-    progan("export", finished_run, "--store", tmp_path, "--name", "faces")
-    assert progan("models", "--store", tmp_path).out.splitlines()[1].split()[4] == "0.2"
-
-
-def test_models_shows_a_broken_version_and_why(progan: Progan, tmp_path: Path) -> None:
-    (tmp_path / "faces" / "3").mkdir(parents=True)
-    ended = progan("models", "--store", tmp_path)
-    assert ended.code == 0
-    row = ended.out.splitlines()[1]
-    assert row.split()[:2] == ["faces", "3"]
-    assert row.endswith(f"cannot be served: {tmp_path}/faces/3/progan.json: missing; every version needs one")
-
-
-def test_models_names_a_missing_store(progan: Progan, tmp_path: Path) -> None:
-    ended = progan("models", "--store", tmp_path / "none")
-    assert ended == refusal(f"{tmp_path}/none: no such directory; a model store is a directory of models")
+def test_serve_refuses_a_cache_that_holds_other_models(progan: Progan, tiny_store: Path) -> None:
+    ended = progan("serve", "--store", "gs://bucket/models", "--cache", tiny_store)
+    assert ended == refusal(f"{tiny_store}: has models that are no copy of gs://bucket/models; give another directory")

@@ -80,6 +80,7 @@ def test_a_network_that_cannot_be_built_is_refused(values: dict[str, Any], messa
         ({"tick_kimg": {8: 1}}, "tick_kimg is {8: 1}: must give a value for resolution 4"),
         ({"learning_rate_ramp_kimg": -1}, "learning_rate_ramp_kimg is -1: must be 0 or more, and finite"),
         ({"precision": "fp16"}, "precision is 'fp16': must be fp32 or bf16"),
+        ({"snapshot_ticks": -1}, "snapshot_ticks is -1: must be 0 or more"),
         ({"metric_images": 14}, "metric_images is 14: must be 0, or an even number from 16 on"),
         ({"metric_images": 17}, "metric_images is 17: must be 0, or an even number from 16 on"),
         ({"fade_kimg": -1}, "fade_kimg is -1: must be 0 or more, and finite"),
@@ -186,6 +187,7 @@ OTHER: dict[str, Any] = {
     "training.precision": "bf16",
     "training.fused_kernels": False,
     "training.tick_kimg": {4: 1},
+    "training.snapshot_ticks": 10,
     "training.metric_images": 64,
 }
 
@@ -210,6 +212,7 @@ def test_what_may_change_when_a_run_goes_on() -> None:
     assert sorted(MAY_CHANGE) == [
         "dataset.licence",
         "training.metric_images",
+        "training.snapshot_ticks",
         "training.tick_kimg",
         "training.total_kimg",
     ]
@@ -284,3 +287,14 @@ def test_a_server_that_cannot_listen_is_refused(values: dict[str, Any], message:
 
 def test_both_ports_may_be_free_ones() -> None:
     assert ServerConfig(Path("store"), port=0, http_port=0).http_port == 0
+
+
+def test_a_store_is_a_directory_or_behind_a_url_and_only_the_latter_is_cached() -> None:
+    assert ServerConfig("gs://bucket/models", cache=Path("cache")).cache == Path("cache")
+    assert ServerConfig("gs://bucket/models").cache is None
+    with pytest.raises(ConfigError) as refusal:
+        ServerConfig(Path("models"), cache=Path("cache"))
+    assert str(refusal.value) == "cache is 'cache': must be left out, for store 'models' is a directory and not copied"
+    with pytest.raises(ConfigError) as refusal:
+        ServerConfig("models")
+    assert str(refusal.value) == "store is 'models': must be a directory, or a URL such as gs://bucket/models"

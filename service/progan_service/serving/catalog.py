@@ -31,13 +31,20 @@ class State(Enum):
 
 @dataclass
 class VersionStatus:
-    """A version as the server sees it; `metadata` is None when it cannot be read, `error` says what is wrong."""
+    """A version as the server sees it.
+
+    metadata   None when it cannot be read
+    error      what is wrong with it
+    in_store   False for one that is loaded and gone from the store
+    tried      the files that were last tried
+    """
 
     version: int
     state: State = State.AVAILABLE
     metadata: ModelMetadata | None = None
     error: str = ""
-    tried: Fingerprint | None = None  # the files that were last tried
+    in_store: bool = True
+    tried: Fingerprint | None = None
 
 
 @dataclass
@@ -70,8 +77,10 @@ class Model:
         for version in sorted(found.versions.keys() | (known.keys() & held), reverse=True):
             status = known.setdefault(version, VersionStatus(version))
             read = found.versions.get(version)
-            if status.state is State.AVAILABLE and read is not None:
+            status.in_store = read is not None
+            if status.state in (State.AVAILABLE, State.FAILED) and read is not None:
                 status.metadata = read if isinstance(read, ModelMetadata) else None
+            if status.state is State.AVAILABLE:
                 status.error = str(read) if isinstance(read, ModelStoreError) else ""
         self.versions = [known[v] for v in sorted(found.versions.keys() | held, reverse=True)]
         self.error = str(found.rollout) if isinstance(found.rollout, ModelStoreError) else ""
@@ -79,8 +88,10 @@ class Model:
             self.rollout = found.rollout
 
     def candidates(self) -> list[int]:
-        """The versions that may answer requests which name none, best first."""
-        return [self.rollout.pinned] if self.rollout.pinned else [status.version for status in self.versions]
+        """The versions that may answer requests which name none, best first: the newest, then what is loaded only."""
+        if self.rollout.pinned:
+            return [self.rollout.pinned]
+        return [status.version for status in sorted(self.versions, key=lambda status: not status.in_store)]
 
 
 class ModelCatalog:
@@ -110,17 +121,24 @@ class ModelCatalog:
                 del self.models[name]
         if not self.default and len(self.models) == 1:
             self.default = next(iter(self.models))
-        self._looked = True
+        self._looked = self._looked or bool(self.models) or self._loader.reachable
 
     async def refresh(self) -> None:
         """Look at the store, and bring what serves in line with it; what is bad there is reported and passed over.
 
-        Raises OSError when the store cannot be read.
+        Raises OSError when the store cannot be read; what has been copied of a store behind a URL serves all the same.
         """
+        unreachable: OSError | None = None
+        try:
+            await self._loader.sync()
+        except OSError as error:
+            unreachable = error
         await self.look()
         for model in list(self.models.values()):
             await self._bring_up(model)
         self._first_round = False
+        if unreachable:
+            raise unreachable
 
     def ready_models(self) -> list[ReadyModel]:
         """The version of each model that answers requests which name none."""
@@ -253,11 +271,18 @@ class ModelCatalog:
         return None
 
     async def _try(self, model: Model, status: VersionStatus) -> ReadyModel | None:
-        """Load a version. Files that were no good are not tried again until they change.
+        """Load a version. Files that were no good are not tried again until they change, those that cannot be had are.
 
         Damage in what has just appeared may be a copy in progress; it is reported once the files have come to rest.
         """
-        files = await self._loader.fingerprint(model.name, status.version)
+        try:
+            files = await self._loader.fingerprint(model.name, status.version)
+        except OSError as error:
+            told, status.error = status.error, str(error)
+            status.state, status.tried = State.FAILED, None
+            if status.error != told:
+                self._count_failure(model, status, error, "unreadable")
+            return None
         if status.state is State.FAILED and status.tried == files:
             return None
         at_rest = self._first_round or status.tried == files
@@ -267,20 +292,19 @@ class ModelCatalog:
         except DamagedVersionError as error:
             status.state, status.error = (State.FAILED if at_rest else State.AVAILABLE), str(error)
             if at_rest:
-                self._count_failure(model, status, error)
+                self._count_failure(model, status, error, "invalid")
             return None
         except Exception as error:
             known = isinstance(error, ModelStoreError)
             status.state, status.error = State.FAILED, str(error) if known else "it does not run; see the server's log"
-            self._count_failure(model, status, error)
+            self._count_failure(model, status, error, "invalid" if known else "error")
             return None
         status.state, status.metadata, status.error = State.READY, ready.metadata, ""
         model.loaded[status.version] = ready
         return ready
 
-    def _count_failure(self, model: Model, status: VersionStatus, error: Exception) -> None:
-        known = isinstance(error, ModelStoreError)
-        self._metrics.model_load_failures.labels(model.name, "invalid" if known else "error").inc()
+    def _count_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
+        self._metrics.model_load_failures.labels(model.name, reason).inc()
         goes_on = f"; version {model.serving.version} goes on" if model.serving else ""
         text = "model %s version %d cannot be served: %s%s"
-        log.error(text, model.name, status.version, error, goes_on, exc_info=None if known else error)
+        log.error(text, model.name, status.version, error, goes_on, exc_info=error if reason == "error" else None)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.serving.batching import Generated
-from progan_service.serving.encoding import Encoding, encode
+from progan_service.serving.encoding import Encoding, Texts, encode, text_bytes
 from progan_service.serving.errors import QueueFull
 from progan_service.serving.loading import ReadyModel
 from progan_service.serving.metrics import Metrics
@@ -31,6 +31,8 @@ class Rows(Protocol):
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]: ...
 
+    def seeds(self, start: int, stop: int) -> list[int] | None: ...
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,10 +46,35 @@ class Job:
 
     @property
     def image_bytes(self) -> int:
-        """Of one image and its latent; pixels that do not compress become a file of that size and a header."""
-        metadata = self.model.metadata
-        header = 0 if self.format.encoding is Encoding.RAW else _FILE_HEADER_BYTES
-        return metadata.resolution**2 * metadata.channels + header + 4 * metadata.latent_size
+        """Of one image and its latent; pixels that do not compress become a file of that size, a header and texts."""
+        metadata, encoding = self.model.metadata, self.format.encoding
+        header = 0 if encoding is Encoding.RAW else _FILE_HEADER_BYTES
+        texts = text_bytes(model_texts(self.model)) if encoding is Encoding.PNG else 0
+        return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
+
+    def texts(self, start: int, stop: int) -> list[Texts]:
+        """What the files of the images start ... stop - 1 say of themselves."""
+        common = model_texts(self.model)
+        seeds = self.latents.seeds(start, stop)
+        return [common] * (stop - start) if seeds is None else [{**common, "Seed": str(seed)} for seed in seeds]
+
+    def files(self, start: int, pixels: NDArray[np.uint8]) -> list[bytes]:
+        """The images from `start` on, encoded."""
+        return encode(pixels, self.format.encoding, self.format.quality, self.texts(start, start + len(pixels)))
+
+
+def model_texts(model: ReadyModel) -> Texts:
+    """What made an image: program and model version, and what its provenance says in text of source and licence."""
+    metadata = model.metadata
+    license_text = metadata.provenance.get("license")
+    texts = {
+        "Software": "progan",
+        "Model": f"{model.name} version {model.version}",
+        "Digest": metadata.digest,
+        "Source": metadata.source,
+        "License": license_text if isinstance(license_text, str) else "",
+    }
+    return {keyword: text for keyword, text in texts.items() if text}
 
 
 @dataclass(frozen=True)
@@ -77,9 +104,7 @@ class ImageMaker:
         if job.format.encoding is Encoding.RAW:
             return Piece(start, latents, generated, [], 0.0)
         started = time.monotonic()
-        files = await asyncio.get_running_loop().run_in_executor(
-            self._encoders, encode, generated.pixels, job.format.encoding, job.format.quality
-        )
+        files = await asyncio.get_running_loop().run_in_executor(self._encoders, job.files, start, generated.pixels)
         encode_s = time.monotonic() - started
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
         return Piece(start, latents, generated, files, encode_s)

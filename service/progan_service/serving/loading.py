@@ -2,16 +2,21 @@
 
 import asyncio
 import gc
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.config import ServerConfig
+from progan_service.mirror import Mirror
 from progan_service.model_store import (
     DamagedVersionError,
     Fingerprint,
@@ -51,24 +56,37 @@ class Found:
 
 
 class Loader:
-    """Reads the store and makes ReadyModels. Batches run in one thread, everything else here in another."""
+    """Reads the store and makes ReadyModels. Batches run in one thread, everything else here in another.
+
+    Of a store behind a URL it reads a copy. `reachable` tells whether the last `sync` brought that up to date; until
+    then, what has been copied before is what there is.
+    """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
-        """Raises ModelStoreError when the store does not exist."""
+        """Raises ModelStoreError when the store does not exist or its cache cannot be used."""
         self._config = config
         self._metrics = metrics
-        self._store = ModelStore(config.store)
+        self._mirror = Mirror(config.store, config.cache or self._private()) if isinstance(config.store, str) else None
+        self._store = self._mirror.store if self._mirror else ModelStore(Path(config.store))
+        self.reachable = self._mirror is None
         self._model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
         self._servables: dict[tuple[str, int], Servable] = {}
+
+    async def sync(self) -> None:
+        """Bring a copied store up to date, but for the files of versions. Raises OSError when that fails."""
+        if self._mirror:
+            self.reachable = False
+            await self._aside(self._mirror.sync)
+            self.reachable = True
 
     async def look(self) -> dict[str, Found]:
         """What is in the store now. Raises OSError when it cannot be read."""
         return await self._aside(lambda: {name: self._found(name) for name in self._store.models()})
 
     async def fingerprint(self, name: str, version: int) -> Fingerprint:
-        """Raises OSError when the version is not there any more."""
-        return await self._aside(lambda: self._store.fingerprint(name, version))
+        """Of the files of a version, copied first if need be. Raises OSError when they cannot be had."""
+        return await self._aside(lambda: self._fingerprint(name, version))
 
     async def load(self, name: str, version: int) -> ReadyModel:
         """A version that has proved its files and its golden pictures, warmed up.
@@ -97,8 +115,19 @@ class Loader:
         for thread in (self._model_thread, self._loader_thread):
             thread.shutdown(wait=False, cancel_futures=True)
 
+    def _private(self) -> Path:
+        """A directory that goes with the loader, or with the process."""
+        directory = Path(tempfile.mkdtemp(prefix="progan-"))
+        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
+        return directory
+
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._loader_thread, work)
+
+    def _fingerprint(self, name: str, version: int) -> Fingerprint:
+        if self._mirror and self.reachable:
+            self._mirror.fetch(name, version)
+        return self._store.fingerprint(name, version)
 
     def _found(self, name: str) -> Found:
         versions = {version: self._metadata(name, version) for version in self._store.versions(name)}
@@ -116,18 +145,14 @@ class Loader:
     def _load(self, name: str, version: int) -> ModelMetadata:
         # Imported here, in a thread: TensorFlow takes seconds, and the ports are open before.
         import_tensorflow()
-        from progan_service.serving.servable import Servable, use_gpu_memory_as_needed
+        from progan_service.serving.servable import load_servable, use_gpu_memory_as_needed
 
         use_gpu_memory_as_needed()
         if not gc.get_freeze_count():
             gc.freeze()  # what is there now stays: later collections need not look at all of TensorFlow
-        metadata = self._store.verify(name, version)
-        path = self._store.path(name, version)
-        servable = Servable(path, metadata)
-        servable.warm_up(self._config.batching.allowed_batch_sizes)
-        servable.check_golden(path)
+        servable = load_servable(self._store, name, version, self._config.batching.allowed_batch_sizes)
         self._servables[name, version] = servable
-        return metadata
+        return servable.metadata
 
     def _forget(self, name: str, version: int) -> None:
         del self._servables[name, version]

@@ -46,10 +46,18 @@ class Latents:
         """Latents start ... stop - 1, [stop - start, L]."""
         if self._rows is not None:
             return self._rows[start:stop]
+        return latents_from_seeds(self._seed_array(start, stop), self._size)
+
+    def seeds(self, start: int, stop: int) -> list[int] | None:
+        """The seeds of the latents start ... stop - 1; None when the request gave vectors."""
+        if self._rows is not None:
+            return None
+        return [int(seed) for seed in self._seed_array(start, stop)]
+
+    def _seed_array(self, start: int, stop: int) -> NDArray[np.uint64]:
         if self._seeds is not None:
-            return latents_from_seeds(self._seeds[start:stop], self._size)
-        first = (self._first_seed + start) % 2**64
-        return latents_from_seeds(seed_range(first, stop - start), self._size)
+            return self._seeds[start:stop]
+        return seed_range((self._first_seed + start) % 2**64, stop - start)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,9 @@ class Walk:
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Latents of the frames start ... stop - 1, [stop - start, L]."""
         return walk(self._keys, self._frames_between, start, stop - start, spherical=self._spherical)
+
+    def seeds(self, start: int, stop: int) -> None:
+        """A frame has no seed, not even a key frame: it is a place on the walk."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -43,6 +44,7 @@ class Server:
         """Raises ModelStoreError when the store cannot be used, ListenError when a port cannot be taken."""
         self._config = config
         self._metrics = Metrics()
+        self._store_problem: str | None = None
         self._health = Health(self._metrics)
         self._catalog = ModelCatalog(config, self._metrics)
         self._metrics.queue_rows.labels("interactive").set_function(self._catalog.queued_rows)
@@ -93,12 +95,21 @@ class Server:
         """
         try:
             await self._catalog.refresh()
-        except Exception:
+        except Exception as error:
             self._metrics.store_failures.inc()
-            log.exception("the store could not be looked at; what serves goes on")
+            self._report(error)
+        else:
+            self._store_problem = None
         ready = self._catalog.ready_models()
         await self._health.models(self._catalog.models, [model.name for model in ready])
         return ready
+
+    def _report(self, error: Exception) -> None:
+        """Once, as long as it stays the same but for numbers (times, ids); a fault of ours with its stack trace."""
+        told, self._store_problem = self._store_problem, re.sub(r"\d+", "#", str(error))
+        if self._store_problem != told:
+            trace = None if isinstance(error, OSError) else error
+            log.error("the store could not be looked at; what serves goes on: %s", error, exc_info=trace)
 
     async def stop(self) -> None:
         """Say not ready, serve on for the lame-duck time, then refuse new work and finish what is in flight."""

@@ -1,10 +1,11 @@
 """The rpcs of ImageGeneratorService: protobuf to arrays and back. Translates, decides nothing."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from typing import Any
 
 import numpy as np
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, struct_pb2
 from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
@@ -162,5 +163,18 @@ def _version(status: VersionStatus) -> pb.ModelVersion:
         message.channels = metadata.channels
         message.label_count = metadata.label_count
         message.label_names.extend(metadata.label_names)
-        message.provenance.update(dict(metadata.provenance))
+        message.provenance.CopyFrom(_struct(metadata.provenance))
     return message
+
+
+def _struct(provenance: Mapping[str, Any]) -> struct_pb2.Struct:
+    """What a foreign progan.json holds and the wire cannot carry (a number too large, broken text) is left out."""
+    struct = struct_pb2.Struct()
+    for name, value in provenance.items():
+        entry = struct_pb2.Struct()
+        try:
+            entry.update({name: value})
+        except (ValueError, OverflowError):
+            continue
+        struct.MergeFrom(entry)
+    return struct

@@ -1,12 +1,11 @@
 """A training run as a source: its averaged generator, as it is at its newest checkpoint."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from progan_service.model.networks import Generator
 from progan_service.training.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
 from progan_service.training.run_directory import CONFIG_FILE, read_run_config
-from progan_service.training.schedule import GrowthSchedule
+from progan_service.training.snapshot import trained_generator
 from progan_service.weights import TrainedGenerator
 
 
@@ -23,7 +22,4 @@ def load_run(run: Path) -> TrainedGenerator:
     arrays = read_checkpoint(checkpoint)
     generator = Generator(config.network, name="generator_ema")
     assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})
-    images_shown = int(arrays["images_shown"])
-    phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
-    provenance = {"source": "progan train", "images_shown": images_shown, **asdict(config)}
-    return TrainedGenerator(generator, phase.resolution, phase.alpha, config.dataset.label_names, provenance)
+    return trained_generator(config, generator, int(arrays["images_shown"]))

@@ -2,6 +2,7 @@
 
     config.json      the configuration of the run
     checkpoints/     images-NNNNNNNNN.npz, the newest two
+    snapshots/       images-NNNNNNNNN.safetensors, the averaged generator every `snapshot_ticks` ticks; all are kept
     grids/           reals.png and, every tick, images of the same latents by the averaged generator
     tensorboard/     losses, schedule, speed, health, metrics
 
@@ -21,6 +22,7 @@ from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
 from progan_service.training.run_log import RunLog
 from progan_service.training.schedule import GrowthSchedule, of_resolution
+from progan_service.training.snapshot import save_snapshot
 from progan_service.training.state import TrainingState
 
 
@@ -81,8 +83,11 @@ def train(
             continue
         log.add(losses)
         tick_images = round(of_resolution(config.training.tick_kimg, phase.resolution) * 1000)
-        if state.images_shown // tick_images > saved_at // tick_images or state.images_shown >= total_images:
+        if _due(tick_images, saved_at, state.images_shown, total_images):
             log.tick(state, phase, feed.waited_s)
+            snapshot_images = tick_images * config.training.snapshot_ticks
+            if snapshot_images and _due(snapshot_images, saved_at, state.images_shown, total_images):
+                save_snapshot(run / "snapshots", config, state.generator_ema, state.images_shown)
             state.save(run / "checkpoints")
             saved_at = state.images_shown
 
@@ -115,6 +120,11 @@ def dry_run(
     stages = schedule.stages(0, total_images)
     try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     feed.close()
+
+
+def _due(interval: int, before: int, images_shown: int, total_images: int) -> bool:
+    """Whether a multiple of `interval` was passed since `before` images, or the end of the run was reached."""
+    return images_shown // interval > before // interval or images_shown >= total_images
 
 
 def _note_the_end(schedule: GrowthSchedule, total_images: int, report: Callable[[str], None]) -> None:

@@ -5,7 +5,7 @@ one is given), `fail` above 50 makes the graph fail, and `wait` above 50 keeps t
 file `.hold` in the store.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from progan_service.model_store import ModelMetadata, ModelStore
 
 Publish = Callable[..., int]
 
+PROVENANCE = {"source": "tests", "images_shown": 1200}
+
 
 @pytest.fixture(scope="session")
 def publish_puppet() -> Publish:
     """Publish a puppet: `publish_puppet(root, name)`, of 4x4 images unless `resolution` is given.
 
     With `labels=2` every pixel is 100 times the second label. `golden` claims that the image of seed 0 has that shade.
+    `provenance` is told instead of PROVENANCE.
     """
     import tensorflow as tf
 
@@ -42,7 +45,14 @@ def publish_puppet() -> Publish:
             return base + 10.0 * latents[:, 0] + busy(latents[:, 2], hold)
 
     def publish(
-        root: Path, name: str, *, resolution: int = 4, labels: int = 0, base: int = 100, golden: int | None = None
+        root: Path,
+        name: str,
+        *,
+        resolution: int = 4,
+        labels: int = 0,
+        base: int = 100,
+        golden: int | None = None,
+        provenance: Mapping[str, Any] = PROVENANCE,
     ) -> int:
         def generate(latents: Any, labels: Any = None) -> dict[str, Any]:
             pixels = tf.cast(tf.clip_by_value(shade(latents, labels, str(root / ".hold"), base), 0.0, 255.0), tf.uint8)
@@ -56,7 +66,6 @@ def publish_puppet() -> Publish:
         def write(directory: Path) -> ModelMetadata:
             tf.saved_model.save(tf.Module(), str(directory), signatures={"generate_uint8": signature})
             names = tuple(f"label {number}" for number in range(labels))
-            provenance = {"source": "tests", "images_shown": 1200}
             pictures = {}
             if golden is not None:
                 Image.new("RGB", (resolution, resolution), (golden,) * 3).save(directory / "golden.png")

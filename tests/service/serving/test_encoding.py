@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from progan_service.serving.encoding import Encoding, encode
+from progan_service.serving.encoding import LONGEST_TEXT, Encoding, encode, text_bytes
 
 
 def gradient(channels: int) -> NDArray[np.uint8]:
@@ -45,6 +45,61 @@ def test_higher_quality_takes_more_bytes(encoding: Encoding) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
     low, high = (len(encode(noise, encoding, quality)[0]) for quality in (10, 95))
     assert low < high
+
+
+def written(text: str) -> str:
+    """A text as it is read back from a file."""
+    (file,) = encode(gradient(3)[:1], Encoding.PNG, texts=[{"License": text}])
+    return decoded(file).text["License"]
+
+
+def test_each_png_carries_its_own_texts_and_the_same_pixels() -> None:
+    plain = encode(gradient(3), Encoding.PNG)
+    told = encode(gradient(3), Encoding.PNG, texts=[{"Software": "progan", "Seed": "7"}, {"Software": "progan"}])
+    assert [decoded(file).text for file in told] == [{"Software": "progan", "Seed": "7"}, {"Software": "progan"}]
+    assert [decoded(file).tobytes() for file in told] == [decoded(file).tobytes() for file in plain]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CC BY-NC 4.0",
+        "",
+        "© Karras, señor",
+        "許諾 CC0 🍇",
+        "one line\nand another\n",
+        "許諾\n" * 9_000,
+        "MIT\n" * 9_000,
+    ],
+    ids=["ascii", "empty", "latin-1", "unicode", "lines", "long-unicode", "long"],
+)
+def test_texts_come_back_as_they_were(text: str) -> None:
+    assert written(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "comes_back"),
+    [
+        ("one line\r\nand another\rlast", "one line\nand another\nlast"),
+        ("no\0thing", "nothing"),
+        ("half of a \ud83c pair", "half of a ? pair"),
+        ("許" * 100_000, "許" * (LONGEST_TEXT - 1) + "…"),
+    ],
+    ids=["line-breaks", "nul", "surrogate", "too-long"],
+)
+def test_what_a_png_must_not_hold_is_made_fit(text: str, comes_back: str) -> None:
+    assert written(text) == comes_back
+
+
+@pytest.mark.parametrize("text", ["CC0", "許諾", "MIT\n" * 9_000])
+def test_the_length_of_texts_is_known_beforehand(text: str) -> None:
+    plain, told = (len(encode(gradient(3)[:1], Encoding.PNG, texts=[texts])[0]) for texts in ({}, {"License": text}))
+    assert told - plain == text_bytes({"License": text})
+
+
+@pytest.mark.parametrize("encoding", [Encoding.JPEG, Encoding.WEBP])
+def test_only_png_files_carry_texts(encoding: Encoding) -> None:
+    assert encode(gradient(3), encoding, texts=[{"Seed": "7"}, {"Seed": "8"}]) == encode(gradient(3), encoding)
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PNG, Encoding.JPEG, Encoding.WEBP])

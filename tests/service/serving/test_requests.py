@@ -67,6 +67,12 @@ def test_four_billion_seeds_cost_nothing_until_they_are_asked_for() -> None:
     assert latents.rows(2**32 - 3, 2**32 - 2).shape == (1, 3)
 
 
+def test_latents_know_the_seeds_they_are_made_of() -> None:
+    assert Latents.parse(seeds(7, 1337, 2**64 - 1), MODEL).seeds(1, 3) == [1337, 2**64 - 1]
+    assert Latents.parse(seed_range(2**64 - 2, 5), MODEL).seeds(1, 4) == [2**64 - 1, 0, 1]
+    assert Latents.parse(vectors([1, 2, 3]), MODEL).seeds(0, 1) is None
+
+
 @pytest.mark.parametrize(
     ("message", "field", "says"),
     [
@@ -132,6 +138,10 @@ def test_a_walk_of_four_billion_frames_costs_nothing_until_they_are_asked_for() 
     frames = walk(seeds(1, 2), frames_between=2**32 - 1)
     assert frames.count == 2**32 + 1
     np.testing.assert_allclose(frames.rows(2**32, 2**32 + 1), Latents.parse(seeds(2), MODEL).rows(0, 1))
+
+
+def test_the_frames_of_a_walk_have_no_seeds() -> None:
+    assert walk(seeds(1, 2)).seeds(0, 3) is None
 
 
 OPPOSITE = vectors([0, 1, 0], [1, 0, 0], [-2, 0, 0])

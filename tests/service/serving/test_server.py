@@ -2,12 +2,13 @@
 
 import asyncio
 import io
+import json
 import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from progan_service.config import BatchingConfig, ServerConfig
 from progan_service.latents import latents_from_seeds
 from progan_service.serving.server import ListenError, Server
 
+Publish = Callable[..., int]
 SERVICE = "progan.v1.ImageGeneratorService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 PATIENCE_S = 60  # deadline of every call; the machine may be busy
@@ -149,6 +151,8 @@ def tiny(server_target: str) -> Iterator[pb_grpc.ImageGeneratorServiceStub]:
 
 # --- the words of a request, and what stands in a reply ---
 
+PNG = pb.OutputFormat(encoding=pb.IMAGE_ENCODING_PNG)
+
 
 def matrix(*rows: tuple[float, ...]) -> pb.FloatMatrix:
     return pb.FloatMatrix(rows=len(rows), columns=len(rows[0]), values=np.array(rows, "<f4").tobytes())
@@ -252,13 +256,68 @@ def test_different_seeds_give_different_images(tiny: pb_grpc.ImageGeneratorServi
 
 def test_a_png_holds_the_same_pixels_as_raw(tiny: pb_grpc.ImageGeneratorServiceStub) -> None:
     raw = tiny.Generate(pb.GenerateRequest(latents=seeds(7, 1337)), timeout=PATIENCE_S).images
-    png = tiny.Generate(
-        pb.GenerateRequest(latents=seeds(7, 1337), format=pb.OutputFormat(encoding=pb.IMAGE_ENCODING_PNG)),
-        timeout=PATIENCE_S,
-    ).images
+    png = tiny.Generate(pb.GenerateRequest(latents=seeds(7, 1337), format=PNG), timeout=PATIENCE_S).images
     assert (png.encoding, png.count, png.pixels) == (pb.IMAGE_ENCODING_PNG, 2, b"")
     decoded = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in png.files])
     np.testing.assert_array_equal(decoded, pixels(raw))
+
+
+def texts(files: Iterable[bytes]) -> list[dict[str, str]]:
+    """The text chunks of each PNG file."""
+    return [Image.open(io.BytesIO(file)).text for file in files]
+
+
+def test_a_png_tells_the_model_and_seed_it_was_made_of(puppets: Guest) -> None:
+    request = pb.GenerateRequest(latents=seed_range(1337, 2), format=PNG)
+    reply = puppets.stub.Generate(request, timeout=PATIENCE_S)
+    common = {
+        "Software": "progan",
+        "Model": "puppet version 2",
+        "Digest": reply.model.digest,
+        "Source": "tests, 1.2 kimg",
+    }
+    assert texts(reply.images.files) == [common | {"Seed": "1337"}, common | {"Seed": "1338"}]
+    assert puppets.stub.Generate(request, timeout=PATIENCE_S).images == reply.images
+
+
+def test_a_png_of_a_vector_or_of_a_walk_tells_no_seed(puppets: Guest) -> None:
+    files = list(puppets.generate((0, 0, 0, 1), format=PNG).images.files)
+    walk_request = pb.InterpolateRequest(key_frames=seeds(1, 2), frames_between=1, format=PNG)
+    for part in puppets.stub.Interpolate(walk_request, timeout=PATIENCE_S):
+        files += part.images.files
+    assert [set(found) for found in texts(files)] == [{"Software", "Model", "Digest", "Source"}] * 4
+
+
+def test_the_parts_of_a_stream_tell_their_own_seeds(puppets: Guest) -> None:
+    request = pb.StreamGenerateRequest(latents=seed_range(2**64 - 3, 6), format=PNG)
+    replies = list(puppets.stub.StreamGenerate(request, timeout=PATIENCE_S))
+    assert len(replies) > 1
+    told = [found["Seed"] for reply in replies for found in texts(reply.images.files)]
+    assert told == ["18446744073709551613", "18446744073709551614", "18446744073709551615", "0", "1", "2"]
+
+
+PROVENANCE_AND_TEXTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "international": (
+        {"source": "tfhub", "origin": "https://hub.example/progan/1", "license": "許諾\r\n© CC BY 4.0"},
+        {"Source": "tfhub https://hub.example/progan/1", "License": "許諾\n© CC BY 4.0"},
+    ),
+    "long": ({"source": "a friend", "license": "MIT\n" * 8_000}, {"Source": "a friend", "License": "MIT\n" * 8_000}),
+    "odd": ({"source": 7, "origin": {"of": "somewhere"}, "license": ["MIT", None]}, {}),
+    "torn": ({"source": None, "origin": "attic\ud83c", "license": ""}, {"Source": "attic?"}),
+    "silent": ({}, {}),
+}
+
+
+def test_a_png_tells_what_the_provenance_of_its_model_says_in_text(
+    tmp_path: Path, publish_puppet: Callable[..., int]
+) -> None:
+    for name, (provenance, _) in PROVENANCE_AND_TEXTS.items():
+        publish_puppet(tmp_path, name, provenance=provenance)
+    with guest(configured(tmp_path)) as host:
+        for name, (_, told) in PROVENANCE_AND_TEXTS.items():
+            reply = host.generate((0, 0, 0, 1), model=pb.ModelSelector(name=name), format=PNG)
+            (found,) = texts(reply.images.files)
+            assert found == {"Software": "progan", "Model": f"{name} version 1", "Digest": reply.model.digest, **told}
 
 
 @pytest.mark.parametrize("encoding", ["JPEG", "WEBP"])
@@ -276,8 +335,7 @@ def test_a_reply_names_the_model_version_that_made_it(puppets: Guest) -> None:
 
 
 def test_a_reply_tells_where_the_time_went(puppets: Guest) -> None:
-    png = pb.OutputFormat(encoding=pb.IMAGE_ENCODING_PNG)
-    times = puppets.generate((0, 0, 0, 1), format=png).times
+    times = puppets.generate((0, 0, 0, 1), format=PNG).times
     assert times.inference.ToMicroseconds() > 0
     assert times.encode.ToMicroseconds() > 0
     assert 0 <= times.queue.ToMicroseconds() < PATIENCE_S * 1e6
@@ -396,6 +454,20 @@ def test_too_many_bytes_for_one_reply_are_told_of_streams(puppet_store: Path) ->
     )
 
 
+def test_long_licences_count_as_bytes_of_a_reply(tmp_path: Path, publish_puppet: Callable[..., int]) -> None:
+    licence = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 50_000)))  # 100 KiB at its smallest
+    publish_puppet(tmp_path, "puppet", provenance={"license": licence})
+    with guest(configured(tmp_path, max_message_bytes=4 * 2**20, batching=BatchingConfig(16, (16,), 100))) as host:
+        request = pb.GenerateRequest(latents=seed_range(0, 50), format=PNG)
+        told = refusal(lambda: host.stub.Generate(request, timeout=PATIENCE_S))
+        streamed = pb.StreamGenerateRequest(latents=request.latents, format=PNG)
+        replies = list(host.stub.StreamGenerate(streamed, timeout=PATIENCE_S))
+    assert told.code == "INVALID_ARGUMENT"
+    assert "a reply holds at most 4194304, use StreamGenerate" in told.text
+    assert [found["License"] for reply in replies for found in texts(reply.images.files)] == [licence] * 50
+    assert all(reply.ByteSize() < 4 * 2**20 for reply in replies)
+
+
 def test_more_images_than_ever_fit_the_queue_are_an_invalid_argument_not_a_retry(puppet_store: Path) -> None:
     with guest(configured(puppet_store, max_images=100)) as host:  # the queue holds 16
         request = pb.GenerateRequest(latents=seed_range(0, 17))
@@ -468,8 +540,7 @@ def test_a_stream_of_a_thousand_images_comes_in_order(puppets: Guest) -> None:
 
 
 def test_a_stream_sends_pictures_in_the_format_that_was_asked_for(puppets: Guest) -> None:
-    png = pb.OutputFormat(encoding=pb.IMAGE_ENCODING_PNG)
-    request = pb.StreamGenerateRequest(latents=shaded(1, 2, 3, 4, 5, 6), format=png)
+    request = pb.StreamGenerateRequest(latents=shaded(1, 2, 3, 4, 5, 6), format=PNG)
     replies = list(puppets.stub.StreamGenerate(request, timeout=PATIENCE_S))
     files = [file for reply in replies for file in reply.images.files]
     assert [Image.open(io.BytesIO(file)).getpixel((0, 0))[0] for file in files] == [110, 120, 130, 140, 150, 160]
@@ -673,6 +744,16 @@ def test_get_model_of_an_unknown_model_is_not_found(puppets: Guest) -> None:
     assert (told.code, told.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
 
+def test_what_the_wire_cannot_carry_of_a_provenance_is_left_out(tmp_path: Path, publish_puppet: Publish) -> None:
+    publish_puppet(tmp_path, "puppet")
+    file = tmp_path / "puppet" / "1" / "progan.json"
+    strange = {"source": "tests", "torn": "\ud800", "huge": 10**400, "deep": {"huge": [10**400]}, "\ud800": 1}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"provenance": strange}))
+    with guest(configured(tmp_path)) as host:
+        (version,) = host.stub.GetModel(pb.GetModelRequest(), timeout=PATIENCE_S).model.versions
+    assert dict(version.provenance) == {"source": "tests"}
+
+
 def test_of_several_models_without_a_default_one_must_be_named(puppet_store: Path) -> None:
     with guest(configured(puppet_store, default_model=""), loaded=False) as host:
         generate = refusal(lambda: host.generate((0, 0, 0, 1)))
@@ -842,7 +923,7 @@ def test_metrics_tell_images_batches_models_and_the_process(puppets: Guest) -> N
 
 
 def test_metrics_measure_encoding_by_format(puppets: Guest) -> None:
-    puppets.generate((0, 0, 0, 1), format=pb.OutputFormat(encoding=pb.IMAGE_ENCODING_PNG))
+    puppets.generate((0, 0, 0, 1), format=PNG)
     assert puppets.metric('progan_encode_duration_seconds_count{format="PNG"}') > 0
 
 

@@ -209,6 +209,23 @@ async def test_versions_that_vanish_from_the_store_are_served_on(store: Path) ->
         assert states(catalog) == {1: State.READY}
 
 
+async def test_without_the_newest_version_the_one_before_serves(store: Path, publish_puppet: Publish) -> None:
+    publish_puppet(store, "puppet", base=20)
+    async with watching(store) as catalog:
+        shutil.rmtree(store / "puppet" / "2")
+        damage(store, 1)
+        for _ in range(2):
+            await catalog.refresh()
+        assert await answer(catalog) == 20
+        shutil.rmtree(store / "puppet" / "1")
+        publish_puppet(store, "puppet", base=10)
+        await catalog.refresh()
+        assert await answer(catalog) == 10
+        await settled(catalog)
+        await catalog.refresh()
+        assert states(catalog) == {1: State.READY}
+
+
 # What the operator decides
 
 

@@ -156,6 +156,14 @@ def test_the_single_gpu_presets_of_the_paper_take_the_whole_batch_as_one_group()
     }
 
 
+def test_snapshots_come_every_tenth_tick_as_the_papers_did_and_every_tick_of_small_runs() -> None:
+    assert {name: load_preset(name).training.snapshot_ticks for name in preset_names()} == {
+        **dict.fromkeys(preset_names(), 10),
+        "cpu-64": 1,
+        "cpu-small": 1,
+    }
+
+
 def test_what_only_one_preset_has() -> None:
     assert {name: load_preset(name).training.gp_target for name in preset_names()} == {
         **dict.fromkeys(preset_names(), 1),

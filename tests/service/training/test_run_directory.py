@@ -77,9 +77,10 @@ def test_a_run_belongs_to_one_process_until_that_ends(tmp_path: Path) -> None:
 
 def test_a_run_may_become_longer_and_tick_more_often(tmp_path: Path) -> None:
     claim_run_directory(tmp_path, CONFIG)
-    claim_run_directory(tmp_path, with_training(total_kimg=200, tick_kimg={4: 1}, metric_images=64))
+    claim_run_directory(tmp_path, with_training(total_kimg=200, tick_kimg={4: 1}, snapshot_ticks=5, metric_images=64))
     assert read_run_config(tmp_path).training.total_kimg == 200
     assert read_run_config(tmp_path).training.tick_kimg == {4: 1}
+    assert read_run_config(tmp_path).training.snapshot_ticks == 5
     assert read_run_config(tmp_path).training.metric_images == 64
 
 

@@ -20,6 +20,7 @@ from progan_service.model.pixels import to_uint8
 from progan_service.sources.checkpoint import load_run
 from progan_service.training.checkpoint import CheckpointError, read_checkpoint
 from progan_service.training.trainer import train
+from progan_service.weights import load_weights
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
@@ -250,6 +251,21 @@ def test_a_killed_run_ends_with_the_weights_of_a_whole_one(killed_and_whole: Kil
     )
     assert whole.keys() == again.keys()
     assert [name for name in whole if whole[name].tobytes() != again[name].tobytes()] == []
+
+
+def test_a_killed_run_leaves_the_snapshots_of_a_whole_one(killed_and_whole: KilledAndWhole) -> None:
+    whole, again = (
+        {path.name: path.read_bytes() for path in (run / "snapshots").iterdir()}
+        for run in (killed_and_whole.whole, killed_and_whole.killed)
+    )
+    assert sorted(whole) == [f"images-{n:09d}.safetensors" for n in (32, 64, 96, 128, 144)]
+    assert again == whole
+
+
+def test_a_snapshot_of_a_run_with_labels_knows_their_names(killed_and_whole: KilledAndWhole) -> None:
+    snapshot = load_weights(killed_and_whole.killed / "snapshots" / "images-000000096.safetensors")
+    assert snapshot.label_names == ("no glasses", "glasses")
+    assert snapshot.generator.config.label_size == 2
 
 
 def test_a_run_with_labels_grows(killed_and_whole: KilledAndWhole) -> None:

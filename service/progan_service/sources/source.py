@@ -1,0 +1,63 @@
+"""Everything that can become a served version, told apart by what it is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from progan_service.errors import BadInputError
+from progan_service.export import Exportable
+from progan_service.model_store import METADATA_FILE, sha256_of
+from progan_service.sources import hub_download, nvidia, tfhub
+from progan_service.sources.checkpoint import load_run
+from progan_service.training.run_directory import CONFIG_FILE
+from progan_service.weights import SUFFIXES, TrainedGenerator, load_weights
+
+ARCHIVES = (".tar", ".tgz", ".tar.gz")
+
+
+class SourceError(BadInputError):
+    """Nothing that holds a generator; the message names it and what would."""
+
+
+def open_source(
+    source: str, staging: Path, *, sha256: str = "", progress: Callable[[str, int, int], None]
+) -> TrainedGenerator | Exportable:
+    """A generator from wherever it lives.
+
+    source     the run directory of `progan train`; a weights file, of a snapshot for instance; an NVIDIA pickle (.pkl);
+               a TF Hub module: its handle, an archive or an unpacked directory
+    staging    a directory for what is downloaded or unpacked; needed until the generator is exported
+    sha256     the content that the source must have: of a file its SHA-256, of a TF Hub module see `hub_download.fetch`
+    progress   called with (stage, bytes so far, bytes in all, or 0 while that is unknown)
+    Raises SourceError, or what the source in question raises: all of them BadInputErrors.
+    """
+    path = Path(source)
+    if "://" in source or path.name.endswith(ARCHIVES) or (path / hub_download.SAVED_MODEL_FILE).is_file():
+        if (path / METADATA_FILE).is_file():
+            raise SourceError(
+                f"{source}: is a version of a model store already; copy it, or export what it was made of"
+            )
+        return tfhub.load_hub_module(hub_download.fetch(source, staging, sha256=sha256, progress=progress))
+    if path.is_dir():
+        if sha256:
+            raise SourceError(f"{source}: a run goes on and has no SHA-256 of its own; give one of its snapshots")
+        if not (path / CONFIG_FILE).is_file():
+            raise SourceError(
+                f"{source}: neither a training run (no {CONFIG_FILE}) nor an unpacked TF Hub module "
+                f"(no {hub_download.SAVED_MODEL_FILE})"
+            )
+        return load_run(path)
+    if path.suffix not in (".pkl", *SUFFIXES):
+        problem = "is no kind of source by its name" if path.exists() else "no such file or directory"
+        raise SourceError(
+            f"{source}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, or "
+            "a TF Hub module by its handle, .tar.gz or directory"
+        )
+    if sha256 and path.is_file():
+        _check_content(path, sha256)
+    return nvidia.load_nvidia_pickle(path) if path.suffix == ".pkl" else load_weights(path)
+
+
+def _check_content(path: Path, sha256: str) -> None:
+    found = sha256_of(path)
+    if found != sha256.lower().strip():
+        raise SourceError(f"{path}: has the SHA-256 {found}, not {sha256}; it is another file, or damaged")
