@@ -48,5 +48,5 @@ def test_generated_imports_begin_at_the_distribution() -> None:
 def written_members(kind: str) -> set[tuple[str, str, int]]:
     """(block, member, number) of every message field or enum value in the text."""
     blocks = re.findall(rf"^{kind} (\w+) {{\n(.*?)^}}", PROTO, re.MULTILINE | re.DOTALL)
-    member = re.compile(r"^ +(?:[\w. ]+ )?(\w+) = (\d+);", re.MULTILINE)
+    member = re.compile(r"^ +(?:[\w. <>,]+ )?(\w+) = (\d+);", re.MULTILINE)
     return {(name, field, int(number)) for name, body in blocks for field, number in member.findall(body)}
