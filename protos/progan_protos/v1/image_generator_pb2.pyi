@@ -19,6 +19,12 @@ class ImageEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     IMAGE_ENCODING_JPEG: _ClassVar[ImageEncoding]
     IMAGE_ENCODING_WEBP: _ClassVar[ImageEncoding]
 
+class Priority(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PRIORITY_UNSPECIFIED: _ClassVar[Priority]
+    PRIORITY_INTERACTIVE: _ClassVar[Priority]
+    PRIORITY_BULK: _ClassVar[Priority]
+
 class InterpolationPath(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     INTERPOLATION_PATH_UNSPECIFIED: _ClassVar[InterpolationPath]
@@ -38,6 +44,9 @@ IMAGE_ENCODING_RAW: ImageEncoding
 IMAGE_ENCODING_PNG: ImageEncoding
 IMAGE_ENCODING_JPEG: ImageEncoding
 IMAGE_ENCODING_WEBP: ImageEncoding
+PRIORITY_UNSPECIFIED: Priority
+PRIORITY_INTERACTIVE: Priority
+PRIORITY_BULK: Priority
 INTERPOLATION_PATH_UNSPECIFIED: InterpolationPath
 INTERPOLATION_PATH_SPHERICAL: InterpolationPath
 INTERPOLATION_PATH_LINEAR: InterpolationPath
@@ -101,16 +110,18 @@ class OutputFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[ImageEncoding, str]] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format")
+    __slots__ = ("model", "latents", "labels", "format", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
     format: OutputFormat
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("images", "latents", "model", "times")
@@ -125,16 +136,18 @@ class GenerateResponse(_message.Message):
     def __init__(self, images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class StreamGenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format")
+    __slots__ = ("model", "latents", "labels", "format", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
     format: OutputFormat
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class StreamGenerateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")
@@ -151,7 +164,7 @@ class StreamGenerateResponse(_message.Message):
     def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class InterpolateRequest(_message.Message):
-    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format")
+    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     KEY_FRAMES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_BETWEEN_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +172,7 @@ class InterpolateRequest(_message.Message):
     LOOP_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     key_frames: Latents
     frames_between: int
@@ -166,7 +180,8 @@ class InterpolateRequest(_message.Message):
     loop: bool
     labels: FloatMatrix
     format: OutputFormat
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ...) -> None: ...
+    priority: Priority
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
 
 class InterpolateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")

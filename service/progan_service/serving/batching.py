@@ -2,12 +2,13 @@
 
 BatchQueue decides and does nothing: no clock, no event loop, no TensorFlow. Rows (one row: one image) are its unit.
 
-- A request is admitted whole or refused whole; the queue is bounded in rows.
+- Work is admitted whole or refused whole; the queue is bounded in rows.
 - A batch is taken whenever the device is free and holds what is there, up to `max_batch_size` rows.
-- Requests share a batch evenly; what one does not need goes to the others. A request with many rows is spread over
-  many batches, and a small one that comes later is in the next batch.
-- Requests take turns: those left out of a batch come before those that were in it.
-- Rows of cancelled and expired requests leave the queue before execution.
+- Callers share a batch evenly; what one does not need goes to the others. A call with many rows is spread over many
+  batches, and a small one that comes later is in the next batch.
+- Callers take turns: those left out of a batch come before those that were in it.
+- Interactive work comes first; bulk work gets what it leaves, and the first pick of every eighth batch.
+- Rows of cancelled and expired work leave the queue before execution.
 
 DynamicBatcher puts it to work for one loaded model: an event loop owns the queue, `run` gets the batches.
 """
@@ -15,8 +16,10 @@ DynamicBatcher puts it to work for one loaded model: an event loop owns the queu
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +28,30 @@ from progan_service.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.metrics import Metrics
 
+BULK_TURN = 8  # of so many batches bulk work has the first pick of one
+_SMOOTHING = 0.3  # weight of the newest batch in the pace
+_UNKNOWN_BATCH_S = 0.1  # before the first
+
+
+class Priority(IntEnum):
+    """Whose rows come first."""
+
+    INTERACTIVE = 0
+    BULK = 1
+
 
 @dataclass(eq=False)
 class Work:
-    """The rows of one request; `deadline` and `queued_at` in seconds of the caller's clock."""
+    """Rows of one call; `deadline` and `queued_at` in seconds of the caller's clock.
+
+    caller   works of the same caller take one turn together; None: this work is all that its caller has
+    """
 
     rows: int
     deadline: float = float("inf")
     queued_at: float = 0.0
+    caller: object = None
+    priority: Priority = Priority.INTERACTIVE
     taken: int = 0
 
     @property
@@ -42,7 +61,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows start ... stop - 1 of a request, in one batch."""
+    """Rows start ... stop - 1 of a work, in one batch."""
 
     work: Work
     start: int
@@ -53,51 +72,120 @@ class Slice:
         return self.stop - self.start
 
 
+class _Lane:
+    """The works of one priority, by caller, in the order of the callers' turns."""
+
+    def __init__(self) -> None:
+        self._callers: dict[object, deque[Work]] = {}
+        self.rows = 0
+
+    @property
+    def callers(self) -> int:
+        return len(self._callers)
+
+    @property
+    def works(self) -> Iterator[Work]:
+        return chain.from_iterable(self._callers.values())
+
+    def put(self, work: Work) -> None:
+        self._callers.setdefault(_caller(work), deque()).append(work)
+        self.rows += work.rows
+
+    def discard(self, work: Work) -> int:
+        dropped = work.waiting
+        if dropped:
+            works = self._callers[_caller(work)]
+            works.remove(work)
+            if not works:
+                del self._callers[_caller(work)]
+            self.rows -= dropped
+            work.taken = work.rows
+        return dropped
+
+    def take(self, room: int) -> list[Slice]:
+        """At most `room` rows, shared evenly by those whose turn it is."""
+        chosen = dict(islice(self._callers.items(), room))
+        slices = []
+        for caller, share in _even_shares({c: sum(w.waiting for w in works) for c, works in chosen.items()}, room):
+            works = self._callers.pop(caller)
+            while share:
+                piece = Slice(works[0], works[0].taken, works[0].taken + min(share, works[0].waiting))
+                slices.append(piece)
+                piece.work.taken = piece.stop
+                share -= piece.rows
+                self.rows -= piece.rows
+                if not piece.work.waiting:
+                    works.popleft()
+            if works:
+                self._callers[caller] = works  # to the end of the line
+        return slices
+
+
+def _caller(work: Work) -> object:
+    return work if work.caller is None else work.caller
+
+
+def _even_shares(wanted: Mapping[object, int], room: int) -> list[tuple[object, int]]:
+    """Who gets how many of `room` rows, in the order of `wanted`; those who want less leave more to the others."""
+    shares = {}
+    for place, caller in enumerate(sorted(wanted, key=lambda caller: wanted[caller])):
+        shares[caller] = min(wanted[caller], room // (len(wanted) - place))
+        room -= shares[caller]
+    return [(caller, shares[caller]) for caller in wanted]
+
+
 class BatchQueue:
     """Work waiting for the device. See the rules at the top of this module."""
 
     def __init__(self, config: BatchingConfig) -> None:
         self._config = config
-        self._works: deque[Work] = deque()
-        self.rows = 0
+        self._lanes = {priority: _Lane() for priority in Priority}
+        self._bulk_left_out = 0  # batches in a row
+
+    @property
+    def rows(self) -> int:
+        return sum(lane.rows for lane in self._lanes.values())
+
+    def rows_of(self, priority: Priority) -> int:
+        return self._lanes[priority].rows
 
     def put(self, work: Work) -> bool:
-        """Admit all rows of a request, or none of them: False when the queue has no room."""
+        """Admit all rows, or none of them: False when the queue has no room."""
         if self.rows + work.rows > self._config.max_queued_rows:
             return False
-        self._works.append(work)
-        self.rows += work.rows
+        self._lanes[work.priority].put(work)
         return True
 
     def discard(self, work: Work) -> int:
-        """Forget the rows of a request that are still waiting; how many they were."""
-        dropped = work.waiting
-        if dropped:
-            self._works.remove(work)
-            self.rows -= dropped
-            work.taken = work.rows
-        return dropped
+        """Forget the rows of a work that are still waiting; how many they were."""
+        return self._lanes[work.priority].discard(work)
 
     def expired(self, now: float) -> list[Work]:
-        """Requests with waiting rows whose deadline has passed; `discard` them."""
-        return [work for work in self._works if work.deadline <= now]
+        """Works with waiting rows whose deadline has passed; `discard` them."""
+        return [work for lane in self._lanes.values() for work in lane.works if work.deadline <= now]
 
     def take(self) -> list[Slice]:
         """The next batch, at most max_batch_size rows; empty when nothing waits."""
-        room = self._config.max_batch_size
-        chosen = [self._works.popleft() for _ in range(min(room, len(self._works)))]
-        shares: dict[Work, int] = {}
-        for place, work in enumerate(sorted(chosen, key=lambda work: work.waiting)):
-            shares[work] = min(work.waiting, room // (len(chosen) - place))
-            room -= shares[work]
-        slices = []
-        for work in chosen:
-            slices.append(Slice(work, work.taken, work.taken + shares[work]))
-            work.taken += shares[work]
-            self.rows -= shares[work]
-            if work.waiting:
-                self._works.append(work)
+        interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
+        bulk_first = self._bulk_left_out >= BULK_TURN - 1
+        waited = bulk.rows
+        slices: list[Slice] = []
+        for lane in (bulk, interactive) if bulk_first else (interactive, bulk):
+            slices += lane.take(self._config.max_batch_size - sum(piece.rows for piece in slices))
+        self._bulk_left_out = self._bulk_left_out + 1 if waited and bulk.rows == waited else 0
         return slices
+
+    def batches_until_done(self, rows: int, priority: Priority) -> int:
+        """About how many batches it takes until new work of so many rows is done, if nothing else comes."""
+        room, lane = self._config.max_batch_size, self._lanes[priority]
+        ahead = self._lanes[Priority.INTERACTIVE].rows if priority is Priority.BULK else 0
+        in_turn = _ceil(rows * (lane.callers + 1), room)
+        one_after_the_other = _ceil(lane.rows + rows, room)
+        return _ceil(ahead, room) + min(in_turn, one_after_the_other)
+
+
+def _ceil(rows: int, batch: int) -> int:
+    return -(-rows // batch)
 
 
 def padded_size(rows: int, config: BatchingConfig) -> int:
@@ -149,29 +237,41 @@ class DynamicBatcher:
         self._queue = BatchQueue(config)
         self._requests: dict[Work, _Request] = {}
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()  # since somebody began to wait for room
         self._closed = False
-        self._last_batch_s = 0.1
+        self._batch_s = 0.0  # smoothed over the last few; 0 before the first
+        self._running = False
         self._loop_task = asyncio.create_task(self._serve(), name="batcher")
 
-    async def submit(self, inputs: tuple[NDArray[np.float32], ...], deadline: float = float("inf")) -> Generated:
+    async def submit(
+        self,
+        inputs: tuple[NDArray[np.float32], ...],
+        deadline: float = float("inf"),
+        *,
+        caller: object = None,
+        priority: Priority = Priority.INTERACTIVE,
+        patient: bool = False,
+    ) -> Generated:
         """The images of all rows of `inputs` (arrays of equal length), in order.
 
         deadline   seconds of time.monotonic(); rows not yet run by then are dropped and DeadlineExceeded is raised
-        Raises QueueFull at once when there is no room, Unavailable once closed. Cancelling drops waiting rows.
+        caller     who takes turns; None: this submission alone
+        patient    wait for room in the queue, and do not ask whether the deadline can be met
+        Raises QueueFull at once when there is no room or the deadline cannot be met, Unavailable once closed.
+        Cancelling drops waiting rows.
         """
-        if self._closed:
-            raise Unavailable(_CLOSED)
-        work = Work(len(inputs[0]), deadline, queued_at=time.monotonic())
-        if deadline <= work.queued_at:
-            self._metrics.rows_dropped.labels("expired").inc(work.rows)
-            raise DeadlineExceeded("the deadline passed before the work began")
-        if not self._queue.put(work):
-            self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-            raise QueueFull(
-                f"no room for {work.rows} images: {self._queue.rows} wait already, max_queued_rows is "
-                f"{self._config.max_queued_rows}",
-                self._time_to_empty(),
-            )
+        work = Work(len(inputs[0]), deadline, time.monotonic(), caller, priority)
+        if not patient:
+            self._check_pace(work)
+        while not self._admit(work):
+            if not patient:
+                raise self._refusal(
+                    work,
+                    f"no room for {work.rows} images: {self._queue.rows} wait already, max_queued_rows is "
+                    f"{self._config.max_queued_rows}",
+                )
+            self._taken.clear()
+            await self._taken.wait()
         request = _Request(work, inputs, asyncio.get_running_loop().create_future())
         self._requests[work] = request
         self._wake.set()
@@ -183,20 +283,42 @@ class DynamicBatcher:
         finally:
             self._requests.pop(work, None)
 
-    @property
-    def queued_rows(self) -> int:
-        return self._queue.rows
+    def queued_rows(self, priority: Priority) -> int:
+        return self._queue.rows_of(priority)
 
     def close(self) -> None:
         """Refuse new work; what is still here fails with Unavailable."""
         self._closed = True
+        self._taken.set()
         self._loop_task.cancel()
         for request in self._requests.values():
             self._fail(request, Unavailable(_CLOSED))
 
-    def _time_to_empty(self) -> float:
-        batches = -(-self._queue.rows // self._config.max_batch_size)
-        return max(batches * self._last_batch_s, 0.01)
+    def _admit(self, work: Work) -> bool:
+        """Whether it is in the queue now. Raises Unavailable or DeadlineExceeded."""
+        if self._closed:
+            raise Unavailable(_CLOSED)
+        if work.deadline <= time.monotonic():
+            self._metrics.rows_dropped.labels("expired").inc(work.rows)
+            raise DeadlineExceeded("the deadline passed before the work began")
+        return self._queue.put(work)
+
+    def _check_pace(self, work: Work) -> None:
+        """Raises QueueFull for work that would end after its deadline. An idle device may always show its pace."""
+        if not self._running and not self._queue.rows:
+            return
+        wait_s = self._queue.batches_until_done(work.rows, work.priority) * self._batch_s
+        if work.queued_at + wait_s > work.deadline > work.queued_at:
+            left_s = work.deadline - work.queued_at
+            raise self._refusal(
+                work,
+                f"the deadline in {left_s:.3g} s cannot be met: {work.rows} images take {wait_s:.3g} s at this pace",
+            )
+
+    def _refusal(self, work: Work, message: str) -> QueueFull:
+        self._metrics.rows_dropped.labels("rejected").inc(work.rows)
+        batches_to_empty = _ceil(self._queue.rows, self._config.max_batch_size)
+        return QueueFull(message, max(batches_to_empty * (self._batch_s or _UNKNOWN_BATCH_S), 0.01))
 
     async def _serve(self) -> None:
         while True:
@@ -205,7 +327,10 @@ class DynamicBatcher:
                 self._drop(work, "expired")
                 self._fail(request, DeadlineExceeded("the deadline passed before the work began"))
             if slices := self._queue.take():
+                self._taken.set()
+                self._running = True
                 await self._run_batch(slices)
+                self._running = False
             else:
                 self._wake.clear()
                 await self._wake.wait()
@@ -228,7 +353,8 @@ class DynamicBatcher:
                 self._queue.discard(request.work)
                 self._fail(request, error)
             return
-        self._last_batch_s = time.monotonic() - started
+        seconds = time.monotonic() - started
+        self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
         offset = 0
         for piece, request in zip(slices, requests, strict=True):
             request.pixels.append(batch.pixels[offset : offset + piece.rows])

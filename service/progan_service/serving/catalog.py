@@ -14,6 +14,7 @@ from enum import Enum
 
 from progan_service.config import ServerConfig
 from progan_service.model_store import DamagedVersionError, Fingerprint, ModelMetadata, ModelStoreError, Rollout
+from progan_service.serving.batching import Priority
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.loading import Found, Loader, ReadyModel
 from progan_service.serving.metrics import Metrics
@@ -166,8 +167,8 @@ class ModelCatalog:
             raise ModelNotFound(f"no model {name!r}; this server has: {self._names()}")
         return self.models[name]
 
-    def queued_rows(self) -> int:
-        return sum(ready.batcher.queued_rows for ready in self._in_memory())
+    def queued_rows(self, priority: Priority) -> int:
+        return sum(ready.batcher.queued_rows(priority) for ready in self._in_memory())
 
     def close(self) -> None:
         """Fail what still waits for a model, end the threads after what they are at."""

@@ -5,15 +5,14 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from progan_service.serving.batching import Generated
+from progan_service.serving.batching import Generated, Priority
 from progan_service.serving.encoding import Encoding, Texts, encode, text_bytes
-from progan_service.serving.errors import QueueFull
 from progan_service.serving.loading import ReadyModel
 from progan_service.serving.metrics import Metrics
 from progan_service.serving.requests import Format, Labels
@@ -36,13 +35,15 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What a request asks for; `deadline` in seconds of time.monotonic()."""
+    """What a request asks for; `deadline` in seconds of time.monotonic(). Its pieces take turns as one `caller`."""
 
     model: ReadyModel
     latents: Rows
     labels: Labels
     format: Format
     deadline: float
+    priority: Priority
+    caller: object = field(default_factory=object)
 
     @property
     def image_bytes(self) -> int:
@@ -97,9 +98,18 @@ class ImageMaker:
         self._metrics = metrics
 
     async def make(self, job: Job, start: int, stop: int) -> Piece:
-        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit raises."""
+        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit raises.
+
+        A job is refused at its first piece or not at all: later ones wait for room in the queue.
+        """
         latents = await self._latents(job, start, stop)
-        generated = await job.model.batcher.submit((latents, *job.labels.rows(start, stop)), job.deadline)
+        generated = await job.model.batcher.submit(
+            (latents, *job.labels.rows(start, stop)),
+            job.deadline,
+            caller=job.caller,
+            priority=job.priority,
+            patient=start > 0,
+        )
         self._metrics.images.labels(job.model.name, str(job.model.version)).inc(len(latents))
         if job.format.encoding is Encoding.RAW:
             return Piece(start, latents, generated, [], 0.0)
@@ -123,7 +133,7 @@ class ImageMaker:
         try:
             for start in range(0, job.latents.count, step):
                 stop = min(start + step, job.latents.count)
-                window.append(asyncio.create_task(self._make_in_turn(job, start, stop)))
+                window.append(asyncio.create_task(self.make(job, start, stop)))
                 if len(window) == ahead:
                     yield await window.popleft()
             while window:
@@ -132,13 +142,3 @@ class ImageMaker:
             for task in window:
                 task.cancel()
             await asyncio.gather(*window, return_exceptions=True)
-
-    async def _make_in_turn(self, job: Job, start: int, stop: int) -> Piece:
-        """A stream is refused at its first piece or not at all: later ones wait for room in the queue."""
-        while True:
-            try:
-                return await self.make(job, start, stop)
-            except QueueFull as error:
-                if start == 0:
-                    raise
-                await asyncio.sleep(error.retry_after_s)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.latents import OppositeLatentsError, check_walk, latents_from_seeds, seed_range, walk, walk_length
 from progan_service.model_store import ModelMetadata
+from progan_service.serving.batching import Priority
 from progan_service.serving.encoding import DEFAULT_QUALITY, Encoding
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 
@@ -150,6 +151,16 @@ class Format:
         if message.quality > 100:
             raise InvalidArgument("format.quality", f"is {message.quality}; must lie between 1 and 100")
         return cls(encoding, message.quality or DEFAULT_QUALITY)
+
+
+def parse_priority(value: int) -> Priority:
+    """Raises InvalidArgument."""
+    match value:
+        case pb.PRIORITY_UNSPECIFIED | pb.PRIORITY_INTERACTIVE:
+            return Priority.INTERACTIVE
+        case pb.PRIORITY_BULK:
+            return Priority.BULK
+    raise InvalidArgument("priority", f"is {value}, which is no Priority")
 
 
 def matrix(message: pb.FloatMatrix, field: str, *, columns: int, what: str) -> NDArray[np.float32]:

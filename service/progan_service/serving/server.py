@@ -9,12 +9,14 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from progan_service.config import ServerConfig
+from progan_service.serving.batching import Priority
 from progan_service.serving.catalog import ModelCatalog
 from progan_service.serving.gate import Gate
 from progan_service.serving.generation import ImageMaker
@@ -47,7 +49,9 @@ class Server:
         self._store_problem: str | None = None
         self._health = Health(self._metrics)
         self._catalog = ModelCatalog(config, self._metrics)
-        self._metrics.queue_rows.labels("interactive").set_function(self._catalog.queued_rows)
+        for priority in Priority:
+            queued = partial(self._catalog.queued_rows, priority)
+            self._metrics.queue_rows.labels(priority.name.lower()).set_function(queued)
         self._encoders = ThreadPoolExecutor(thread_name_prefix="encode")
         self._gate = Gate()
         maker = ImageMaker(config.batching.max_batch_size, self._encoders, self._metrics)

@@ -14,7 +14,7 @@ from progan_service.serving.catalog import ModelCatalog, VersionStatus
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.generation import ImageMaker, Job, Piece
 from progan_service.serving.loading import ReadyModel
-from progan_service.serving.requests import Format, Labels, Latents, Walk
+from progan_service.serving.requests import Format, Labels, Latents, Walk, parse_priority
 from progan_service.serving.rpc import Call
 
 _REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
@@ -56,7 +56,9 @@ class ImageGeneratorServicer:
         with self._use(request.model, call) as model:
             walk = Walk.parse(request, model.metadata, self._config.max_images)
             labels = Labels.parse(request.labels, model.metadata, walk.key_frames, request.frames_between)
-            job = Job(model, walk, labels, Format.parse(request.format), call.deadline)
+            job = Job(
+                model, walk, labels, Format.parse(request.format), call.deadline, parse_priority(request.priority)
+            )
             async with aclosing(self._maker.stream(job)) as pieces:
                 async for piece in pieces:
                     yield pb.InterpolateResponse(
@@ -86,7 +88,8 @@ class ImageGeneratorServicer:
     ) -> Job:
         latents = Latents.parse(request.latents, model.metadata)
         labels = Labels.parse(request.labels, model.metadata, latents.count)
-        return Job(model, latents, labels, Format.parse(request.format), call.deadline)
+        priority = parse_priority(request.priority)
+        return Job(model, latents, labels, Format.parse(request.format), call.deadline, priority)
 
     def _check_fits_one_reply(self, job: Job) -> None:
         count, config = job.latents.count, self._config

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -13,7 +14,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from numpy.typing import NDArray
 
 from progan_service.config import BatchingConfig
-from progan_service.serving.batching import Batch, BatchQueue, DynamicBatcher, Generated, Slice, Work, padded_size
+from progan_service.serving.batching import (
+    Batch,
+    BatchQueue,
+    DynamicBatcher,
+    Generated,
+    Priority,
+    Slice,
+    Work,
+    padded_size,
+)
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.metrics import Metrics
 
@@ -140,40 +150,127 @@ def test_expired_passes_over_requests_whose_rows_are_all_taken() -> None:
     assert waiting.expired(5.0) == []
 
 
+def test_works_of_one_caller_take_one_turn_together() -> None:
+    stream = [Work(1, caller="stream") for _ in range(5)]
+    lone = Work(3)
+    waiting = queue()
+    for work in (*stream, lone):
+        waiting.put(work)
+    assert list(batches(waiting, [*stream, lone])) == [
+        [(0, 0, 1), (1, 0, 1), (5, 0, 2)],
+        [(2, 0, 1), (3, 0, 1), (4, 0, 1), (5, 2, 3)],
+    ]
+
+
+def test_bulk_work_gets_what_interactive_work_leaves() -> None:
+    bulk, interactive = Work(10, priority=Priority.BULK), Work(3)
+    waiting = queue()
+    waiting.put(bulk)
+    waiting.put(interactive)
+    assert list(batches(waiting, [bulk, interactive])) == [
+        [(1, 0, 3), (0, 0, 1)],
+        [(0, 1, 5)],
+        [(0, 5, 9)],
+        [(0, 9, 10)],
+    ]
+
+
+def test_under_interactive_load_bulk_work_has_the_first_pick_of_every_eighth_batch() -> None:
+    bulk = Work(9, priority=Priority.BULK)
+    waiting = queue(max_queued_rows=1000)
+    waiting.put(bulk)
+    waiting.put(Work(900))
+    served = [[piece.rows for piece in waiting.take() if piece.work is bulk] for _ in range(24)]
+    assert [place for place, rows in enumerate(served, 1) if rows] == [8, 16, 24]
+    assert bulk.waiting == 0
+
+
+def test_rows_are_counted_by_priority() -> None:
+    waiting = queue()
+    waiting.put(Work(10, priority=Priority.BULK))
+    waiting.put(Work(3))
+    assert (waiting.rows, waiting.rows_of(Priority.INTERACTIVE), waiting.rows_of(Priority.BULK)) == (13, 3, 10)
+    waiting.take()
+    assert (waiting.rows, waiting.rows_of(Priority.INTERACTIVE), waiting.rows_of(Priority.BULK)) == (9, 0, 9)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "rows", "expected"),
+    [
+        ([], 1, 1),
+        ([], 9, 3),
+        ([100], 1, 1),  # a turn comes with the next batch
+        ([100], 8, 4),  # half of each batch
+        ([1], 8, 3),
+        ([1] * 10, 1, 3),  # more callers than rows in a batch
+        ([1] * 10, 4, 4),
+    ],
+)
+def test_how_many_batches_new_work_takes(waiting: list[int], rows: int, expected: int) -> None:
+    ahead, _ = filled(*waiting)
+    assert ahead.batches_until_done(rows, Priority.INTERACTIVE) == expected
+
+
+def test_bulk_work_waits_for_all_interactive_work() -> None:
+    ahead, _ = filled(40)
+    assert ahead.batches_until_done(4, Priority.BULK) == 11
+
+
 class QueueModel(RuleBasedStateMachine):
-    """Any order of put, take and discard, against a naive model: the list of rows that each request waits with."""
+    """Any order of put, take and discard, against a naive model: the rows that each work waits with."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = queue(max_batch_size=5, max_queued_rows=17)
         self.waiting: dict[Work, list[int]] = {}  # insertion order is arrival order
+        self.bulk_left_out = 0
 
-    @rule(rows=st.integers(1, 20))
-    def put(self, rows: int) -> None:
-        fits = sum(map(len, self.waiting.values())) + rows <= 17
-        work = Work(rows)
+    @rule(rows=st.integers(1, 20), caller=st.sampled_from([None, "a", "b"]), priority=st.sampled_from(Priority))
+    def put(self, rows: int, caller: str | None, priority: Priority) -> None:
+        fits = self.total() + rows <= 17
+        work = Work(rows, caller=caller, priority=priority)
         assert self.queue.put(work) is fits
         if fits:
             self.waiting[work] = list(range(rows))
 
     @rule()
     def take(self) -> None:
-        total = sum(map(len, self.waiting.values()))
+        total, bulk = self.total(), self.total(Priority.BULK)
         batch = self.queue.take()
         assert sum(piece.rows for piece in batch) == min(5, total)  # full when enough rows wait, never above
-        assert len({piece.work for piece in batch}) == len(batch)  # one piece a request
-        if len(self.waiting) <= 5:
-            assert {piece.work for piece in batch} == set(self.waiting)  # nobody is left out without need
+        assert len({piece.work for piece in batch}) == len(batch)  # one piece a work
         for piece in batch:
             assert self.waiting[piece.work][: piece.rows] == list(range(piece.start, piece.stop))  # in order, once
             del self.waiting[piece.work][: piece.rows]
-        self.check_shares(batch)
+        self.check_priorities(batch, bulk)
+        for priority in Priority:
+            self.check_shares([piece for piece in batch if piece.work.priority is priority])
+        self.check_turns(batch)
         self.waiting = {work: rows for work, rows in self.waiting.items() if rows}
+
+    def check_priorities(self, batch: list[Slice], bulk_before: int) -> None:
+        """Bulk rows beside waiting interactive ones only in its turn; and its turn comes."""
+        bulk_taken = bulk_before - self.total(Priority.BULK)
+        if bulk_taken and self.total(Priority.INTERACTIVE):
+            assert self.bulk_left_out == 7
+        self.bulk_left_out = self.bulk_left_out + 1 if bulk_before and not bulk_taken else 0
+        assert self.bulk_left_out < 8
 
     def check_shares(self, batch: list[Slice]) -> None:
         """Nobody has two rows more than one that wanted more."""
-        hungry = [piece.rows for piece in batch if self.waiting[piece.work]]
-        assert all(piece.rows <= min(hungry) + 1 for piece in batch if hungry)
+        rows: Counter[object] = Counter()
+        for piece in batch:
+            rows[piece.work.caller or piece.work] += piece.rows
+        hungry = {work.caller or work for work, left in self.waiting.items() if left} & rows.keys()
+        assert all(taken <= min(rows[caller] for caller in hungry) + 1 for taken in rows.values() if hungry)
+
+    def check_turns(self, batch: list[Slice]) -> None:
+        """What a caller asked for first comes first."""
+        for piece in batch:
+            mine = [w for w in self.waiting if w.caller == piece.work.caller and w.priority is piece.work.priority]
+            if piece.work.caller:
+                earlier = mine[: mine.index(piece.work)]
+                assert not any(self.waiting[work] for work in earlier)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -184,7 +281,10 @@ class QueueModel(RuleBasedStateMachine):
 
     @invariant()
     def counts_rows(self) -> None:
-        assert self.queue.rows == sum(map(len, self.waiting.values()))
+        assert [self.queue.rows_of(priority) for priority in Priority] == [self.total(p) for p in Priority]
+
+    def total(self, *priorities: Priority) -> int:
+        return sum(len(rows) for work, rows in self.waiting.items() if work.priority in (priorities or Priority))
 
 
 TestQueueModel = QueueModel.TestCase
@@ -264,13 +364,16 @@ class Scene:
         config = BatchingConfig(max_batch_size=max_batch_size, max_queued_rows=max_queued_rows)
         self.batcher = DynamicBatcher(self.device.run, config, self.metrics)
 
-    def submit(self, *values: float, deadline_s: float = float("inf")) -> asyncio.Task[Generated]:
+    def submit(
+        self, *values: float, deadline_s: float = float("inf"), patient: bool = False
+    ) -> asyncio.Task[Generated]:
         """A request of one row for each value."""
         inputs = np.array(values, np.float32)[:, None]
-        return asyncio.create_task(self.batcher.submit((inputs,), time.monotonic() + deadline_s))
+        deadline = time.monotonic() + deadline_s
+        return asyncio.create_task(self.batcher.submit((inputs,), deadline, patient=patient))
 
     async def queued(self, rows: int) -> None:
-        await until(lambda: self.batcher.queued_rows == rows)
+        await until(lambda: sum(map(self.batcher.queued_rows, Priority)) == rows)
 
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -377,6 +480,56 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None
         assert numbers(await waiting) == [2, 4, 6, 8, 10, 12]
 
 
+async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
+    async with scene(max_batch_size=1) as played:
+        await played.submit(1)
+        played.batcher._batch_s = 2.0  # the pace it has measured
+        played.device.hold()
+        waiting = [played.submit(2), played.submit(3)]
+        await played.device.is_at(2)
+        await played.queued(1)
+        with pytest.raises(QueueFull, match=r"the deadline in 3.* s cannot be met: 1 images take 4 s at this pace"):
+            await played.submit(4, deadline_s=3)
+        assert played.metric("progan_rows_dropped_total", reason="rejected") == 1
+        soon_enough = played.submit(5, deadline_s=30)
+        played.device.go_on()
+        assert [numbers(generated) for generated in await asyncio.gather(*waiting, soon_enough)] == [[4], [6], [10]]
+
+
+async def test_an_idle_device_is_given_every_chance() -> None:
+    async with scene() as played:
+        await played.submit(1)
+        played.batcher._batch_s = 100.0
+        assert numbers(await played.submit(2, deadline_s=3)) == [4]
+
+
+async def test_the_patient_wait_for_room() -> None:
+    async with busy_scene(max_batch_size=2, max_queued_rows=2) as played:
+        first = played.submit(1, 2)
+        await played.queued(2)
+        patient = played.submit(3, 4, patient=True)
+        await asyncio.sleep(0.01)
+        assert not patient.done()
+        played.device.go_on()
+        assert [numbers(generated) for generated in await asyncio.gather(first, patient)] == [[2, 4], [6, 8]]
+        assert played.metric("progan_rows_dropped_total", reason="rejected") == 0
+
+
+async def test_the_patient_hear_of_the_end() -> None:
+    async with scene(max_batch_size=2, max_queued_rows=2) as played:
+        played.device.hold()
+        runs = played.submit(100)
+        await played.device.is_at(1)
+        waits = played.submit(1, 2)
+        await played.queued(2)
+        patient = played.submit(3, patient=True)
+        await asyncio.sleep(0.01)
+        played.batcher.close()
+        for task in (runs, waits, patient):
+            with pytest.raises(Unavailable):
+                await task
+
+
 async def test_the_time_to_come_back_grows_with_the_queue() -> None:
     async with busy_scene(max_batch_size=1, max_queued_rows=4) as played:
         waiting = [played.submit(1), played.submit(2), played.submit(3), played.submit(4)]
@@ -438,7 +591,7 @@ async def test_a_deadline_that_has_passed_at_the_door_queues_nothing() -> None:
     async with busy_scene() as played:
         with pytest.raises(DeadlineExceeded):
             await played.submit(1, deadline_s=-1)
-        assert played.batcher.queued_rows == 0
+        assert played.batcher.queued_rows(Priority.INTERACTIVE) == 0
         assert played.metric("progan_rows_dropped_total", reason="expired") == 1
 
 
@@ -459,7 +612,7 @@ async def test_what_is_left_of_a_failed_request_is_not_run() -> None:
         played.device.fails_at = 1
         with pytest.raises(RuntimeError, match="on fire"):
             await played.submit(1, 2, 3, 4)
-        assert played.batcher.queued_rows == 0
+        assert played.batcher.queued_rows(Priority.INTERACTIVE) == 0
         assert numbers(await played.submit(5)) == [10]
         assert played.device.batches == [[1, 2], [5]]
 
@@ -494,5 +647,5 @@ async def test_nothing_of_a_request_stays_behind_however_it_ended() -> None:
         await asyncio.sleep(0.03)
         played.device.go_on()
         await asyncio.gather(failed, gone, late, fine, return_exceptions=True)
-        assert played.batcher.queued_rows == 0
+        assert played.batcher.queued_rows(Priority.INTERACTIVE) == 0
         assert [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}] == ["batcher"]
