@@ -15,7 +15,7 @@ help:
 	@echo "make locks    resolve the locked versions again"
 
 serve: .venv/ready
-	@$(BIN)/progan serve --lame-duck-s 0
+	@$(BIN)/progan serve --lame-duck-s 0 --log-format text
 
 test: .venv/ready
 	$(BIN)/pytest
@@ -53,9 +53,9 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
   --no-emit-package progan-protos --no-emit-package progan-client --no-emit-package progan-service
 
 locks: $(UV)
-	$(COMPILE) --upgrade --group dev client/pyproject.toml service/pyproject.toml --extra cpu --extra hub -o locks/dev.txt
-	$(COMPILE) --upgrade service/pyproject.toml --extra cpu --extra hub -o locks/service-cpu.txt
-	$(COMPILE) --upgrade service/pyproject.toml --extra gpu --extra hub -o locks/service-gpu.txt
+	$(COMPILE) --upgrade --group dev client/pyproject.toml service/pyproject.toml --extra cpu --extra hub --extra otel -o locks/dev.txt
+	$(COMPILE) --upgrade service/pyproject.toml --extra cpu --extra hub --extra otel -o locks/service-cpu.txt
+	$(COMPILE) --upgrade service/pyproject.toml --extra gpu --extra hub --extra otel -o locks/service-gpu.txt
 	$(COMPILE) --upgrade client/pyproject.toml -o locks/client.txt
 
 .venv/ready: locks/dev.txt protos/pyproject.toml client/pyproject.toml service/pyproject.toml | $(UV)

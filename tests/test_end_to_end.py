@@ -47,7 +47,7 @@ def served(store: Path) -> Iterator[str]:
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        listening = process.stdout.readline()
+        listening = next(line for line in process.stdout if "listening: " in line)
         yield listening.split("gRPC ")[1].split(",")[0]
     finally:
         process.terminate()

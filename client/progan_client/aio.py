@@ -68,10 +68,11 @@ class AsyncClient:
         version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
+        bulk: bool = False,
         timeout_s: float | None = None,
     ) -> GeneratedImages:
         """Images in one reply, in the order asked for; see `Client.generate`."""
-        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality)
+        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
         reply: pb.GenerateResponse = await self._call(self._images.Generate, request, timeout_s)
         return codec.images_of_reply(reply, request)
 
@@ -87,12 +88,13 @@ class AsyncClient:
         version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
+        bulk: bool = False,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[GeneratedImages]:
         """Any number of images, one or a few at a time, in the order asked for; see `Client.stream`."""
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = codec.stream_generate_request(
-            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality)
+            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
         )
         return self._stream(
             self._images.StreamGenerate, request, deadline_s, lambda part: [codec.images_of_part(part, request)]
@@ -111,12 +113,13 @@ class AsyncClient:
         version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
+        bulk: bool = False,
         timeout_s: float | None = None,
     ) -> AsyncGenerator[Frame]:
         """The frames of a walk through latent space, in order; see `Client.interpolate`."""
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = codec.interpolate_request(
-            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality
+            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality, bulk
         )
         return self._stream(self._images.Interpolate, request, deadline_s, codec.frames_of_part)
 

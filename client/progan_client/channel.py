@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -43,6 +44,9 @@ IMAGE_OPTIONS: Options = (
 # Questions about health and models have to reach a server that is not ready, too.
 STATE_OPTIONS: Options = (*_COMMON, ("grpc.service_config", json.dumps(_SERVICE_CONFIG)))
 
+# Targets whose calls never leave this machine.
+_THIS_MACHINE = re.compile(r"unix(-abstract)?:.+|((dns|ipv4|ipv6):(///)?)?(localhost|127(\.\d+){3}|\[::1\]):\d+")
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -76,20 +80,22 @@ class Settings:
     `timeout_s`          deadline of a call with one answer, in seconds.
     `stream_timeout_s`   deadline of a whole stream, in seconds.
     `tls`                None: plain text.
-    `token`              bearer token, sent with every call; use it with TLS only.
+    `token`              bearer token, sent with every call; to another machine with TLS only.
     """
 
     target: str
     timeout_s: float
     stream_timeout_s: float
     tls: Tls | None
-    token: str
+    token: str = field(repr=False)
 
     def __post_init__(self) -> None:
         if ":" not in self.target:  # gRPC would take port 443
             raise ArgumentError("target", "must be HOST:PORT", self.target)
         if not (self.token.isascii() and self.token.isprintable()):
             raise ArgumentError("token", "must be printable ASCII", "a text that is not")  # a secret is not repeated
+        if self.token and self.tls is None and not _THIS_MACHINE.fullmatch(self.target):
+            raise ArgumentError("token", "goes to another machine with TLS only, else it could be read", self.target)
         checked_timeout_s("timeout_s", self.timeout_s)
         checked_timeout_s("stream_timeout_s", self.stream_timeout_s)
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from progan_client import commands
 from progan_client.animation import ANIMATION_FORMATS
-from progan_client.channel import DEFAULT_TARGET, Tls
+from progan_client.channel import DEFAULT_TARGET, Settings, Tls
 from progan_client.client import Client
 from progan_client.commands import FAILED, INTERRUPTED, USAGE
-from progan_client.errors import ArgumentError, ProganError
+from progan_client.errors import ArgumentError, ProganError, UnavailableError
 from progan_client.images import DEFAULT_QUALITY
+from progan_client.load_plan import Load
+
+HEALTH_S = 2  # for a service that gives no images to tell whether it is there at all
 
 EXAMPLES = """\
 examples:
@@ -24,9 +27,21 @@ examples:
   progan-client interpolate --seeds 1,2,3 --loop -o walk.webp   a moving picture
   progan-client models                                          what the service has
   progan-client --target images.example:8500 health             is it ready?
+  progan-client load --clients 32 -o load.png                   how fast is it?
 
-The same seed and model version give the same image. A bearer token is read from PROGAN_TOKEN.
+The same seed and model version give the same image. A bearer token is read from --token-file or
+PROGAN_TOKEN.
 exit codes: 0 done, 1 failed, 2 wrong usage
+"""
+LOAD_EXAMPLES = """\
+examples:
+  progan-client load                                       8 clients, 10 seconds
+  progan-client load --clients 64 --images 4 --format png  busier, and what encoding costs
+  progan-client load --rate 100 --duration 60 -o load.png  100 calls a second, as from many callers, and a picture
+
+Latencies are those of calls that were answered; a call is given up after 30 s, or --timeout. Ctrl-C ends the load and
+reports.
+exit codes: 0 some calls were answered, 1 none was, 2 wrong usage
 """
 
 
@@ -34,8 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     args = _parser().parse_args(argv)
     try:
+        args.credentials = _credentials(args)
         with _client(args) as client:
-            return int(args.run(client, args))
+            return _run(client, args)
     except ArgumentError as error:
         return _complain(str(error), USAGE)
     except ProganError as error:
@@ -46,15 +62,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", INTERRUPTED)
 
 
+def _run(client: Client, args: argparse.Namespace) -> int:
+    try:
+        return int(args.run(client, args))
+    except UnavailableError as error:
+        if error.reason or not _is_up(client):
+            raise
+        told = "is up but not ready: it has no model yet, or is shutting down"
+        return _complain(f"{args.target} {told}; `progan-client models` tells more", FAILED)
+
+
+def _is_up(client: Client) -> bool:
+    try:
+        return client.health(timeout_s=HEALTH_S) == "NOT_SERVING"
+    except ProganError:
+        return False
+
+
 def _client(args: argparse.Namespace) -> Client:
-    wants_tls = args.tls or args.tls_root or args.tls_cert or args.tls_key
     timeouts = {} if args.timeout is None else {"timeout_s": args.timeout, "stream_timeout_s": args.timeout}
-    return Client(
-        args.target,
-        **timeouts,
-        tls=Tls(args.tls_root, args.tls_cert, args.tls_key) if wants_tls else None,
-        token=os.environ.get("PROGAN_TOKEN", ""),
-    )
+    return Client(args.target, **timeouts, **args.credentials)
+
+
+def _credentials(args: argparse.Namespace) -> dict[str, Any]:
+    wants_tls = args.tls or args.tls_root or args.tls_cert or args.tls_key
+    return {
+        "tls": Tls(args.tls_root, args.tls_cert, args.tls_key) if wants_tls else None,
+        "token": _token(args),
+    }
+
+
+def _token(args: argparse.Namespace) -> str:
+    """There is no option for the token itself: every user of a machine can read its command lines."""
+    if args.token_file is None:
+        return os.environ.get("PROGAN_TOKEN", "")
+    token = Path(args.token_file).read_text(errors="replace").strip()
+    if not token:
+        raise ArgumentError("--token-file", "must hold a token", args.token_file)
+    return token
+
+
+def _load(client: Client, args: argparse.Namespace) -> int:
+    """The one command that opens connections of its own."""
+    settings = Settings(args.target, Load.timeout_s, Load.timeout_s, **args.credentials)
+    return commands.load(client, settings, args)
 
 
 def _complain(sentence: str, code: int) -> int:
@@ -64,7 +115,8 @@ def _complain(sentence: str, code: int) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     target = os.environ.get("PROGAN_TARGET") or DEFAULT_TARGET
-    defaults = {"target": target, "timeout": None, "tls": False, "tls_root": None, "tls_cert": None, "tls_key": None}
+    files = dict.fromkeys(("tls_root", "tls_cert", "tls_key", "token_file"))
+    defaults = {"target": target, "timeout": None, "tls": False, **files}
     parser = argparse.ArgumentParser(
         prog="progan-client",
         description="Ask a ProGAN service for images.",
@@ -82,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--model", metavar="NAME", default="", help="ask about this model only")
     command.add_argument("--wait", metavar="S", type=float, help="wait up to S seconds until the service is ready")
+    _add_load(subparsers)
     return parser
 
 
@@ -97,6 +150,9 @@ def _connection_options() -> argparse.ArgumentParser:
     group.add_argument("--tls-root", metavar="FILE", help="use TLS, trusting the authorities in this PEM file")
     group.add_argument("--tls-cert", metavar="FILE", help="this client's certificate, where the service wants one")
     group.add_argument("--tls-key", metavar="FILE", help="the certificate's private key")
+    group.add_argument(
+        "--token-file", metavar="FILE", help="the bearer token, where the service wants one (PROGAN_TOKEN)"
+    )
     return options
 
 
@@ -157,6 +213,52 @@ def _add_interpolate(subparsers: Any) -> None:
     command.set_defaults(each=False)
 
 
+def _add_load(subparsers: Any) -> None:
+    command = _add_command(subparsers, "load", _load, "measure how much a service answers, and how fast")
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = LOAD_EXAMPLES
+    pace = command.add_argument_group("how much to ask")
+    pace.add_argument(
+        "--clients",
+        metavar="N",
+        type=int,
+        help=f"each asks again as soon as it has its answer ({Load.clients}); with --rate: the most calls in flight "
+        f"({commands.MOST_IN_FLIGHT})",
+    )
+    pace.add_argument(
+        "--rate",
+        metavar="R",
+        type=float,
+        help="R calls a second fall due, answered or not; latency counts from then",
+    )
+    pace.add_argument("--even", action="store_true", help="they fall due evenly, not at random (Poisson)")
+    pace.add_argument("--duration", metavar="S", type=float, help=f"seconds ({Load.duration_s:g}; none with --calls)")
+    pace.add_argument("--calls", metavar="N", type=int, help="end after N calls")
+    pace.add_argument(
+        "--warmup",
+        metavar="S",
+        type=float,
+        default=Load.warmup_s,
+        help=f"seconds of the same load before, not measured ({Load.warmup_s:g})",
+    )
+    pace.add_argument(
+        "--connections", metavar="N", type=int, default=Load.connections, help=f"to share ({Load.connections})"
+    )
+    pace.add_argument(
+        "--retries",
+        action=argparse.BooleanOptionalAction,
+        default=Load.retries,
+        help="ask again where refused for now, as other commands do (no)",
+    )
+    what = command.add_argument_group("what to ask for")
+    what.add_argument("--images", metavar="N", type=int, default=Load.images, help=f"images a call ({Load.images})")
+    what.add_argument("--format", choices=("raw", "png", "jpeg", "webp"), default=Load.encoding, help="(raw)")
+    _add_model_options(what)
+    output = command.add_argument_group("where it goes")
+    output.add_argument("--json", metavar="FILE", type=Path, help="write all numbers, in JSON")
+    output.add_argument("-o", "--output", metavar="FILE.png", type=Path, help="draw the latencies (or .jpg, .webp)")
+
+
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     labels = group.add_mutually_exclusive_group()
     labels.add_argument("--label", metavar="NAME", help="one of the model's labels, for models with labels")
@@ -165,6 +267,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--version", metavar="N|LABEL", type=_version, help="model version, by number or label (the one that serves)"
     )
+    group.add_argument("--bulk", action="store_true", help="nobody waits for it: other calls come first")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:

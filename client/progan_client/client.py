@@ -67,6 +67,7 @@ class Client:
         version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
+        bulk: bool = False,
         timeout_s: float | None = None,
     ) -> GeneratedImages:
         """Images in one reply, in the order asked for; for very many use `stream`.
@@ -83,9 +84,10 @@ class Client:
         `version`    a number, or a label such as "canary"; None: the version that serves.
         `encoding`   how the images travel: "raw", "png", "jpeg" or "webp".
         `quality`    1 to 100 for "jpeg" and "webp"; 0: the service's default, 90.
+        `bulk`       nobody waits for it: other calls come first.
         `timeout_s`  deadline in seconds; None: the client's.
         """
-        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality)
+        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
         reply: pb.GenerateResponse = self._call(self._images.Generate, request, timeout_s)
         return codec.images_of_reply(reply, request)
 
@@ -101,6 +103,7 @@ class Client:
         version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
+        bulk: bool = False,
         timeout_s: float | None = None,
     ) -> Generator[GeneratedImages]:
         """Any number of images, one or a few at a time, in the order asked for; arguments as in `generate`.
@@ -110,7 +113,7 @@ class Client:
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = codec.stream_generate_request(
-            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality)
+            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
         )
         return self._stream(
             self._images.StreamGenerate, request, deadline_s, lambda part: [codec.images_of_part(part, request)]
@@ -129,6 +132,7 @@ class Client:
         version: int | str | None = None,
         encoding: Encoding = "raw",
         quality: int = 0,
+        bulk: bool = False,
         timeout_s: float | None = None,
     ) -> Generator[Frame]:
         """The frames of a walk through latent space, in order; begins and ends like `stream`.
@@ -143,7 +147,7 @@ class Client:
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = codec.interpolate_request(
-            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality
+            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality, bulk
         )
         return self._stream(self._images.Interpolate, request, deadline_s, codec.frames_of_part)
 

@@ -106,6 +106,7 @@ def generate_request(
     version: int | str | None,
     encoding: Encoding,
     quality: int,
+    bulk: bool,
 ) -> pb.GenerateRequest:
     """The arguments of Client.generate; ArgumentError names the one that is wrong."""
     source = latents_message(latents, seeds, count, seed)
@@ -114,6 +115,7 @@ def generate_request(
         latents=source,
         labels=labels_message(labels, row_count(source)),
         format=output_format(encoding, quality),
+        priority=pb.PRIORITY_BULK if bulk else pb.PRIORITY_INTERACTIVE,
     )
 
 
@@ -124,6 +126,7 @@ def stream_generate_request(request: pb.GenerateRequest) -> pb.StreamGenerateReq
         latents=request.latents,
         labels=request.labels if request.HasField("labels") else None,
         format=request.format,
+        priority=request.priority,
     )
 
 
@@ -138,6 +141,7 @@ def interpolate_request(
     version: int | str | None,
     encoding: Encoding,
     quality: int,
+    bulk: bool,
 ) -> pb.InterpolateRequest:
     """The arguments of Client.interpolate; ArgumentError names the one that is wrong."""
     if (latents is None) == (seeds is None):
@@ -155,6 +159,7 @@ def interpolate_request(
         loop=loop,
         labels=labels_message(labels, row_count(key_frames)),
         format=output_format(encoding, quality),
+        priority=pb.PRIORITY_BULK if bulk else pb.PRIORITY_INTERACTIVE,
     )
 
 

@@ -2,7 +2,10 @@
 
 import argparse
 import errno
+import json
+import math
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from progan_client import codec
 from progan_client.animation import animation_format, save_animation
+from progan_client.channel import Settings
 from progan_client.client import Client
 from progan_client.errors import ArgumentError
 from progan_client.images import (
@@ -24,9 +29,14 @@ from progan_client.images import (
     to_image,
 )
 from progan_client.listing import model_lines
+from progan_client.load import run_load
+from progan_client.load_picture import latency_picture
+from progan_client.load_plan import Load
+from progan_client.load_report import as_json, report_lines
 from progan_client.models import ServedModel
 
 MAX_IN_ONE_PICTURE = 10_000
+MOST_IN_FLIGHT = 1_000  # of a load that does not wait for answers
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
@@ -95,6 +105,50 @@ def health(client: Client, args: argparse.Namespace) -> int:
     return DONE if state == "SERVING" else FAILED
 
 
+def load(client: Client, settings: Settings, args: argparse.Namespace) -> int:
+    """Put load on the service and tell how it went; exit code 0 when any call was answered."""
+    if args.output:
+        _ = encoding_of(args.output.suffix)
+    for path in filter(None, (args.output, args.json)):
+        _check_writable(path)
+    plan = _plan(args)
+    labels = _labels(client, args)
+    request = codec.generate_request(
+        None, None, args.images, 0, labels, args.model, args.version, args.format, 0, args.bulk
+    )
+    report = run_load(plan, request, settings, tell=_show_progress if sys.stderr.isatty() else None)
+    print("\n".join(report_lines(report)))
+    if args.json:
+        args.json.write_text(json.dumps(as_json(report), indent=2) + "\n")
+    if args.output:
+        args.output.write_bytes(encoded(latency_picture(report), args.output.suffix))
+    return DONE if report.calls else FAILED
+
+
+def _plan(args: argparse.Namespace) -> Load:
+    """What is left out depends on what is given: a rate, or a number of calls."""
+    clients = Load.clients if args.rate is None else MOST_IN_FLIGHT
+    duration_s = Load.duration_s if args.calls is None else math.inf
+    return Load(
+        images=args.images,
+        encoding=args.format,
+        clients=clients if args.clients is None else args.clients,
+        rate=args.rate,
+        even=args.even,
+        warmup_s=args.warmup,
+        duration_s=duration_s if args.duration is None else args.duration,
+        calls=args.calls,
+        connections=args.connections,
+        timeout_s=Load.timeout_s if args.timeout is None else args.timeout,
+        retries=args.retries,
+    )
+
+
+def _show_progress(line: str) -> None:
+    """Over the line before; an empty one leaves nothing."""
+    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
 def _source(args: argparse.Namespace) -> dict[str, Any]:
     """The one source of latents among the arguments of `Client.stream`; with none given, one random image."""
     nothing = args.seed is None and args.seeds is None and args.latents is None and args.count is None
@@ -113,9 +167,9 @@ def _is_one(source: dict[str, Any]) -> bool:
 
 
 def _transport(args: argparse.Namespace, path: Path, quality: int, *, as_files: bool) -> dict[str, Any]:
-    """`encoding` and `quality` of a call: pictures to draw on travel as pixels, others as the files to be written."""
+    """How a call travels: pictures to draw on as pixels, others as the files to be written."""
     encoding = encoding_of(path.suffix) if as_files and args.scale == 1 else "raw"
-    return {"encoding": encoding, "quality": 0 if encoding in ("raw", "png") else quality}
+    return {"encoding": encoding, "quality": 0 if encoding in ("raw", "png") else quality, "bulk": args.bulk}
 
 
 def _labels(client: Client, args: argparse.Namespace) -> ArrayLike | None:
@@ -155,11 +209,16 @@ def _destination(args: argparse.Namespace, *, folder_stem: str, moving: bool = F
         _ = animation_format(path) if moving and not each else encoding_of(path.suffix)
     except ArgumentError as error:
         raise ArgumentError("--output", f"{error.rule}, or end in / for a folder", args.output) from error
+    _check_writable(numbered(path, 0) if each else path)
+    return path, each
+
+
+def _check_writable(path: Path) -> None:
+    """OSError when the file cannot be written; found before the call is made, so that no work is done in vain."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
-    if not os.access(path if path.exists() and not each else path.parent, os.W_OK):
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "not allowed to write there", str(path))
-    return path, each
 
 
 def _quality(args: argparse.Namespace, path: Path) -> int:

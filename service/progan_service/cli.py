@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from progan_service import commands, exit_codes, store_commands, train_options
-from progan_service.config import BatchingConfig, ServerConfig
+from progan_service import commands, exit_codes, serve_options, store_commands, train_options
+from progan_service.config import BUNDLED_STORE
+from progan_service.cpus import available_cpus
 from progan_service.errors import BadInputError
 
-BUNDLED_STORE = Path(__file__).parent / "bundled"
 _STORE_HELP = "model store (the bundled model)"
 EXIT_CODES = {
     exit_codes.DONE: "done",
@@ -26,10 +26,13 @@ EXIT_CODES = {
 def main() -> None:
     arguments = parser().parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes say nothing to a user
+    os.environ.setdefault("OTEL_SERVICE_NAME", "progan")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC's core has to say arrives as an exception
     # A server whose store is away looks again soon; TensorFlow's own patience with Google Cloud Storage is 25 minutes.
     os.environ.setdefault("GCS_REQUEST_CONNECTION_TIMEOUT_SECS", "5")
     os.environ.setdefault("GCS_RETRY_CONFIG_MAX_RETRIES", "2")
+    for pool in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):  # TensorFlow knows nothing of quotas
+        os.environ.setdefault(pool, str(available_cpus()))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -64,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
+def _directory(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is a URL: only `progan serve` reads those; give a directory")
+    return Path(text)
+
+
 Subparsers = Any  # argparse has no public name for what add_subparsers returns
 
 
@@ -75,93 +84,10 @@ def _add(
     return command
 
 
-def _store(text: str) -> Path | str:
-    return text if "://" in text else Path(text)
-
-
 def _add_serve(subparsers: Subparsers) -> None:
-    defaults, batching = ServerConfig(BUNDLED_STORE), BatchingConfig()
-    command = _add(
-        subparsers,
-        "serve",
-        commands.serve,
-        "serve the models of a store over gRPC",
-        "Serve the newest good version of every model of a store, or the one pinned by `progan models pin`. A version "
-        "that appears is verified and warmed up aside and then takes over; a bad one is reported, and the old one goes "
-        "on. Ends on SIGTERM or Ctrl-C: first it says not ready and "
-        "serves on (lame duck), then it refuses new work and finishes what is in flight (drain); a second signal ends "
-        "it at once.",
-    )
-    command.add_argument(
-        "--store",
-        type=_store,
-        default=BUNDLED_STORE,
-        metavar="DIR|URL",
-        help="model store to serve: a directory, or a URL that TensorFlow reads, such as gs://bucket/models "
-        "(the bundled model)",
-    )
-    command.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="where a store behind a URL is copied to; kept between starts (a temporary directory)",
-    )
-    command.add_argument(
-        "--model", default="", metavar="NAME", help="the model of requests that name none (the only one)"
-    )
-    command.add_argument("--host", default=defaults.host, help="address to listen on (%(default)s)")
-    command.add_argument(
-        "--port", type=int, default=defaults.port, metavar="PORT", help="gRPC port (%(default)s); 0 takes a free one"
-    )
-    command.add_argument(
-        "--http-port",
-        type=int,
-        default=defaults.http_port,
-        metavar="PORT",
-        help="port of /metrics, /livez and /readyz (%(default)s)",
-    )
-    command.add_argument(
-        "--poll-s",
-        type=float,
-        default=defaults.poll_s,
-        metavar="S",
-        help="seconds between two looks at the store for new versions (%(default)g)",
-    )
-    command.add_argument(
-        "--max-batch-size",
-        type=int,
-        default=batching.max_batch_size,
-        metavar="N",
-        help="images the device computes at once (%(default)s)",
-    )
-    command.add_argument(
-        "--max-queued-rows",
-        type=int,
-        default=batching.max_queued_rows,
-        metavar="N",
-        help="images that may wait; a request that does not fit is refused (%(default)s)",
-    )
-    command.add_argument(
-        "--max-images",
-        type=int,
-        default=defaults.max_images,
-        metavar="N",
-        help="images one unary call may ask for (%(default)s)",
-    )
-    command.add_argument(
-        "--lame-duck-s",
-        type=float,
-        default=defaults.lame_duck_s,
-        metavar="S",
-        help="seconds of serving on after SIGTERM (%(default)g)",
-    )
-    command.add_argument(
-        "--drain-s",
-        type=float,
-        default=defaults.drain_s,
-        metavar="S",
-        help="seconds that work in flight may take after that (%(default)g)",
-    )
+    command = _add(subparsers, "serve", commands.serve, "serve the models of a store over gRPC", "")
+    serve_options.add_to(command)
+    command.set_defaults(environment=os.environ)
 
 
 def _add_dataset(subparsers: Subparsers) -> None:
@@ -253,7 +179,9 @@ def _add_export(subparsers: Subparsers) -> None:
         "checkpoint; RUN/snapshots has those of earlier ticks.",
     )
     _add_source(command)
-    command.add_argument("--store", type=Path, required=True, metavar="DIR", help="model store; made if it is missing")
+    command.add_argument(
+        "--store", type=_directory, required=True, metavar="DIR", help="model store; made if it is missing"
+    )
     command.add_argument("--name", required=True, help="name of the model")
 
 
@@ -294,7 +222,7 @@ def _add_models(subparsers: Subparsers) -> None:
         "List the models of a store, newest version first, with what each version is used for and where it comes from; "
         "or change that. Servers that watch the store act on it within seconds.",
     )
-    command.add_argument("--store", type=Path, default=BUNDLED_STORE, metavar="DIR", help=_STORE_HELP)
+    command.add_argument("--store", type=_directory, default=BUNDLED_STORE, metavar="DIR", help=_STORE_HELP)
     kinds = command.add_subparsers(title="commands", metavar="COMMAND")
 
     def add(
@@ -302,9 +230,9 @@ def _add_models(subparsers: Subparsers) -> None:
     ) -> Any:
         kind = _add(kinds, name, run, help, description)
         if changes:
-            kind.add_argument("--store", type=Path, required=True, metavar="DIR", help="model store")
+            kind.add_argument("--store", type=_directory, required=True, metavar="DIR", help="model store")
         else:
-            kind.add_argument("--store", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=_STORE_HELP)
+            kind.add_argument("--store", type=_directory, default=argparse.SUPPRESS, metavar="DIR", help=_STORE_HELP)
         return kind
 
     verify = add(
@@ -340,8 +268,8 @@ def _add_models(subparsers: Subparsers) -> None:
         "prune",
         store_commands.prune,
         "remove old versions",
-        "Remove all versions but the newest undamaged ones, the pinned and the labelled; and what killed processes "
-        "left half-written more than a day ago.",
+        "Remove all versions but the newest undamaged ones, the pinned and the labelled; damaged ones that are newer "
+        "stay, for they may still be on their way. Also what killed processes left half-written more than a day ago.",
     )
     prune.add_argument("model", nargs="?", default="", metavar="MODEL", help="only this model")
     prune.add_argument("--keep", type=int, default=3, metavar="N", help="newest versions that stay (%(default)s)")

@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from progan_service import exit_codes
-from progan_service.config import BatchingConfig, ConfigError, ServerConfig, TrainingConfig
+from progan_service import exit_codes, serve_options
+from progan_service.config import ConfigError, TrainingConfig
+from progan_service.errors import BadInputError
 from progan_service.tensorflow_import import import_tensorflow
 
 if TYPE_CHECKING:
@@ -29,26 +30,17 @@ if TYPE_CHECKING:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    from progan_service.serving import server
+    from progan_service.serving import logs, server, traces
 
-    config = ServerConfig(
-        store=arguments.store,
-        cache=arguments.cache,
-        default_model=arguments.model,
-        host=arguments.host,
-        port=arguments.port,
-        http_port=arguments.http_port,
-        max_images=arguments.max_images,
-        lame_duck_s=arguments.lame_duck_s,
-        drain_s=arguments.drain_s,
-        poll_s=arguments.poll_s,
-        batching=BatchingConfig(max_batch_size=arguments.max_batch_size, max_queued_rows=arguments.max_queued_rows),
-    )
-    try:
-        asyncio.run(server.serve(config, announce=_say))
-    except server.ListenError as error:
-        print(f"progan: {error}", file=sys.stderr)
-        return exit_codes.FAILED
+    configuration = serve_options.configuration(arguments)
+    config = configuration.config
+    with logs.telling(config.logs), traces.exporting(arguments.environment):
+        logs.announce(f"configuration: {configuration}", settings=configuration.settings)
+        try:
+            asyncio.run(server.serve(config))
+        except (BadInputError, OSError, server.ListenError) as error:
+            print(logs.complaint(config.logs, str(error)), file=sys.stderr)
+            return exit_codes.BAD_CONFIG if isinstance(error, BadInputError) else exit_codes.FAILED
     return exit_codes.DONE
 
 

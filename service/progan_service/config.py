@@ -10,14 +10,24 @@ from typing import Any, Self
 
 from progan_service.errors import BadInputError
 
+BUNDLED_STORE = Path(__file__).parent / "bundled"
+
 
 class ConfigError(BadInputError):
-    """A configuration value breaks its rule; the message names the field, the value and the rule."""
+    """A configuration value breaks its rule; the message names the field, the value and the rule.
+
+    field, rule   empty where it is not about one field
+    """
+
+    def __init__(self, message: str, field: str = "", rule: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        self.rule = rule
 
 
 def _require(holds: bool, field_name: str, value: object, rule: str) -> None:
     if not holds:
-        raise ConfigError(f"{field_name} is {value!r}: {rule}")
+        raise ConfigError(f"{field_name} is {value!r}: {rule}", field_name, rule)
 
 
 def is_power_of_two(value: int) -> bool:
@@ -286,6 +296,25 @@ class BatchingConfig:
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """What the server tells on its standard output.
+
+    log_format     "text" for people; "json": one object a line; "auto": text on a terminal, JSON elsewhere
+    log_level      the least important that is told: "debug", "info", "warning" or "error"
+    log_requests   a line for each call, of level info
+    """
+
+    log_format: str = "auto"
+    log_level: str = "info"
+    log_requests: bool = True
+
+    def __post_init__(self) -> None:
+        formats, levels = ("auto", "text", "json"), ("debug", "info", "warning", "error")
+        _require(self.log_format in formats, "log_format", self.log_format, "must be auto, text or json")
+        _require(self.log_level in levels, "log_level", self.log_level, "must be debug, info, warning or error")
+
+
+@dataclass(frozen=True)
 class ServerConfig:
     """Where the server listens, what it serves, how it ends.
 
@@ -299,9 +328,14 @@ class ServerConfig:
     lame_duck_s          serving on after SIGTERM while readiness already says no
     drain_s              how long what is in flight may take after that
     poll_s               time between two looks at the store
+    replicas             batches that a server without GPUs computes at a time; with GPUs it is one for each
+    hang_s               a batch that takes longer takes away its model's readiness until it ends
+    tls_cert, tls_key    PEM files: the server's certificate and those that vouch for it, and its key; None: plain text
+    client_ca            PEM file of who signs clients' certificates; without one of theirs nobody connects (mTLS)
+    tokens               file of lines NAME TOKEN, one of which a call has to bring; None: none is asked for
     """
 
-    store: Path | str
+    store: Path | str = BUNDLED_STORE
     default_model: str = ""
     host: str = "127.0.0.1"
     port: int = 8500
@@ -312,7 +346,14 @@ class ServerConfig:
     drain_s: float = 20.0
     poll_s: float = 5.0
     cache: Path | None = None
+    replicas: int = 1
+    hang_s: float = 60.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    tokens: Path | None = None
     batching: BatchingConfig = field(default_factory=BatchingConfig)
+    logs: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
         if isinstance(self.store, str):
@@ -330,4 +371,9 @@ class ServerConfig:
         )
         for name in ("lame_duck_s", "drain_s"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
-        _require(self.poll_s > 0, "poll_s", self.poll_s, "must be above 0")
+        for name in ("poll_s", "hang_s"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "must be above 0")
+        _require(self.replicas >= 1, "replicas", self.replicas, "must be 1 or more")
+        for name, needed in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("client_ca", "tls_cert")):
+            value = getattr(self, name)
+            _require(not value or getattr(self, needed) is not None, name, str(value), f"needs {needed}, too")

@@ -6,10 +6,12 @@ file carries the modification time of the remote one, and is copied again when t
 TensorFlow until it copies.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import time
+import weakref
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +48,10 @@ class Mirror:
         self.store = ModelStore(cache)
         self._claim(cache / _MARK)
 
+    def close(self) -> None:
+        """Leave the directory to another server."""
+        self._release()
+
     def sync(self) -> None:
         """Bring models, rollouts, and versions with no more than their progan.json in line with the remote store.
 
@@ -76,6 +82,12 @@ class Mirror:
                 self._copy(f"{name}/{version}/{listed_file}", stamp)
 
     def _claim(self, mark: Path) -> None:
+        lock = os.open(mark, os.O_RDWR | os.O_CREAT, 0o644)
+        self._release = weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelStoreError(f"{mark.parent}: another server uses it; each needs a directory of its own") from None
         of = mark.read_text().strip() if mark.exists() else ""
         if of == self._url:
             return

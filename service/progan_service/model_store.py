@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,6 +23,7 @@ from progan_service.errors import BadInputError
 
 METADATA_FILE = "progan.json"
 ROLLOUT_FILE = "rollout.json"
+RESERVED_LABELS = ("latest", "pinned", "serves")  # words for what a version is used for
 FORMAT_VERSION = 1
 FLOAT_SIGNATURE = "serving_default"
 UINT8_SIGNATURE = "generate_uint8"
@@ -129,6 +130,8 @@ class Rollout:
                     f"label is {label!r}: must be 1 to 63 small letters, digits, dashes or underscores, "
                     "beginning with a letter"
                 )
+            if label in RESERVED_LABELS:
+                raise ModelStoreError(f"label is {label!r}: must be none of {', '.join(RESERVED_LABELS)}")
         for what, version in (("pinned", self.pinned), *self.labels.items()):
             if type(version) is not int or version < (0 if what == "pinned" else 1):
                 raise ModelStoreError(f"{what} is {version!r}: must be a version")
@@ -137,6 +140,13 @@ class Rollout:
     def versions(self) -> set[int]:
         """Those it speaks of."""
         return {self.pinned, *self.labels.values()} - {0}
+
+    def problem(self, versions: Collection[int]) -> str:
+        """What it speaks of that is not among the versions of the store; empty when all is there."""
+        named = [(f"version {self.pinned} is pinned", self.pinned)] if self.pinned else []
+        named += [(f"label {label!r} is version {version}", version) for label, version in self.labels.items()]
+        gone = [what for what, version in named if version not in versions]
+        return f"{' and '.join(gone)}, and not in the store" if gone else ""
 
 
 class ModelStore:

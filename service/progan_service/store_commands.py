@@ -20,11 +20,16 @@ def list_models(arguments: argparse.Namespace) -> int:
     for name in store.models():
         verified = {version: _verified(store, name, version) for version in store.versions(name)}
         whole = {version: found for version, found in verified.items() if isinstance(found, ModelMetadata)}
-        uses = _uses(store.rollout(name), list(whole))
+        rollout, problem = _rollout(store, name)
+        uses = _uses(rollout, list(whole))
         for version, found in verified.items():
             facts = _facts(found) if isinstance(found, ModelMetadata) else ("",) * 5 + ("broken",)
             rows.append((name, str(version), ", ".join(uses.get(version, ())), *facts))
         broken += [f"{name} version {v}: {found}" for v, found in verified.items() if v not in whole]
+        broken += [f"{name}: {text}" for text in (problem, rollout.problem(verified)) if text]
+    if len(rows) == 1:
+        print(f"{arguments.store}: holds no models yet")
+        return exit_codes.DONE
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -58,16 +63,16 @@ def verify(arguments: argparse.Namespace) -> int:
 def pin(arguments: argparse.Namespace) -> int:
     """One version serves, whatever is newer."""
     store, model = ModelStore(arguments.store), arguments.model
-    version = 0 if arguments.version == LATEST else _number(arguments.version)
+    version = 0 if arguments.version == LATEST else _undamaged(store, model, arguments.version)
     store.set_rollout(model, replace(store.rollout(model), pinned=version))
-    print(f"{model}: version {version} serves" if version else f"{model}: the newest good version serves")
+    print(f"{model}: version {version} is to serve" if version else f"{model}: the newest good version is to serve")
     return exit_codes.DONE
 
 
 def label(arguments: argparse.Namespace) -> int:
     """A version has a name by which requests can ask for it."""
     store, model = ModelStore(arguments.store), arguments.model
-    rollout, version = store.rollout(model), _number(arguments.version)
+    rollout, version = store.rollout(model), _undamaged(store, model, arguments.version)
     store.set_rollout(model, replace(rollout, labels={**rollout.labels, arguments.label: version}))
     print(f"{model}: {arguments.label} is version {version}")
     return exit_codes.DONE
@@ -127,7 +132,17 @@ def _facts(metadata: ModelMetadata) -> tuple[str, ...]:
     return size, str(metadata.latent_size), labels, exported, metadata.digest[:19], metadata.source
 
 
-def _number(text: str) -> int:
+def _rollout(store: ModelStore, name: str) -> tuple[Rollout, str]:
+    try:
+        return store.rollout(name), ""
+    except ModelStoreError as error:
+        return Rollout(), str(error)
+
+
+def _undamaged(store: ModelStore, name: str, text: str) -> int:
+    """The version of that number. Raises ConfigError or ModelStoreError when it is none, or cannot serve."""
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"version is {text!r}: must be a whole number from 1 on")
+    store.require(name, int(text))
+    store.verify(name, int(text))
     return int(text)

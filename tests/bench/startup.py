@@ -39,7 +39,8 @@ def served_s() -> float:
     command = [str(progan), "serve", "--port", "0", "--http-port", "0", "--lame-duck-s", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        target = process.stdout.readline().split("gRPC ")[1].split(",")[0]
+        listening = next(line for line in process.stdout if "listening: " in line)
+        target = listening.split("gRPC ")[1].split(",")[0]
         with Client(target) as client:
             client.wait_until_ready(timeout_s=120)
         elapsed = time.monotonic() - started

@@ -28,7 +28,7 @@ def test_images_are_asked_of_ready_servers_only_and_state_of_all() -> None:
 
 
 def test_a_token_goes_along_as_a_bearer_token() -> None:
-    assert Settings("there:1", 1.0, 1.0, None, "secret").metadata == (("authorization", "Bearer secret"),)
+    assert Settings("there:1", 1.0, 1.0, Tls(), "secret").metadata == (("authorization", "Bearer secret"),)
     assert Settings("there:1", 1.0, 1.0, None, "").metadata == ()
 
 
@@ -45,6 +45,31 @@ def test_a_secret_is_not_repeated() -> None:
     with pytest.raises(ArgumentError) as caught:
         Client(token="sécret\n")
     assert "cret" not in str(caught.value).replace("a secret", "")
+
+
+def test_settings_do_not_show_the_token() -> None:
+    assert "secret" not in repr(Settings("there:1", 1.0, 1.0, Tls(), "secret"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["there:1", "10.0.0.1:1", "localhost.example:1", "dns:///there:1", "dns://127.0.0.1/localhost:1", "[::2]:1"],
+)
+def test_a_token_goes_to_another_machine_with_tls_only(target: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        Client(target, token="secret")
+    assert str(caught.value) == f"token: goes to another machine with TLS only, else it could be read; got '{target}'"
+    with Client(target, token="secret", tls=Tls()):
+        pass
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["localhost:1", "127.0.0.1:1", "[::1]:1", "dns:///localhost:1", "ipv4:127.0.0.1:1", "ipv6:[::1]:1", "unix:/run/p"],
+)
+def test_on_this_machine_a_token_needs_no_tls(target: str) -> None:
+    with Client(target, token="secret"):
+        pass
 
 
 def test_a_certificate_needs_its_key() -> None:

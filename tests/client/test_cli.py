@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
 from progan_client import Client, cli
+from progan_service.config import ServerConfig
 
 NOBODY = "127.0.0.1:1"
 
@@ -142,6 +144,18 @@ def test_the_target_may_stand_before_or_after_the_command(run: Run, server_targe
     assert run("--target", NOBODY, "health", "--target", server_target)[0] == 0
 
 
+def test_a_server_without_a_model_is_up_but_not_ready(run: Run, run_server: Any, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    with run_server(ServerConfig(tmp_path / "store", port=0, http_port=0, lame_duck_s=0)) as server:
+        target = f"127.0.0.1:{server.port}"
+        code, out, err = run("generate", "--seed", "1", "-o", "image.png", "--timeout", "2", "--target", target)
+    assert (code, out) == (1, "")
+    assert err == (
+        f"progan-client: {target} is up but not ready: it has no model yet, or is shutting down; "
+        "`progan-client models` tells more\n"
+    )
+
+
 def test_an_unreachable_server_is_one_sentence(run: Run) -> None:
     code, out, err = run("generate", "--seed", "1", "-o", "image.png", "--target", NOBODY)
     assert (code, out) == (1, "")
@@ -244,6 +258,35 @@ def test_a_folder_that_must_not_be_written_is_found_before_the_call(run: Run) ->
         1,
         "",
         "progan-client: closed/a.png: not allowed to write there\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "environment", "sent"), [("", "", ""), ("", "one", "one"), ("two\n", "one", "two")]
+)
+def test_a_token_comes_from_a_file_or_else_from_the_environment(
+    run: Run, monkeypatch: pytest.MonkeyPatch, content: str, environment: str, sent: str
+) -> None:
+    made: list[str] = []
+
+    class Heard(Client):
+        def __init__(self, *arguments: Any, token: str, **settings: Any) -> None:
+            made.append(token)
+            super().__init__(*arguments, **settings)
+
+    monkeypatch.setattr(cli, "Client", Heard)
+    monkeypatch.setenv("PROGAN_TOKEN", environment)
+    Path("token").write_text(content)
+    assert run("health", *(["--token-file", "token"] if content else []))[0] == 0
+    assert made == [sent]
+
+
+def test_an_empty_token_file_is_told(run: Run) -> None:
+    Path("token").write_text("\n")
+    assert run("health", "--token-file", "token") == (
+        2,
+        "",
+        "progan-client: --token-file: must hold a token; got 'token'\n",
     )
 
 

@@ -19,6 +19,7 @@ GENERATE: dict[str, Any] = {
     "version": None,
     "encoding": "raw",
     "quality": 0,
+    "bulk": False,
 }
 INTERPOLATE: dict[str, Any] = {
     "latents": None,
@@ -31,6 +32,7 @@ INTERPOLATE: dict[str, Any] = {
     "version": None,
     "encoding": "raw",
     "quality": 0,
+    "bulk": False,
 }
 
 
@@ -103,6 +105,12 @@ def test_stream_generate_asks_the_same_question() -> None:
     streamed = codec.stream_generate_request(request)
     assert streamed.SerializeToString(deterministic=True) == request.SerializeToString(deterministic=True)
     assert not codec.stream_generate_request(generate(seeds=[1])).HasField("labels")
+
+
+def test_what_nobody_waits_for_says_so() -> None:
+    assert generate(seeds=[1]).priority == pb.PRIORITY_INTERACTIVE
+    assert generate(seeds=[1], bulk=True).priority == pb.PRIORITY_BULK
+    assert interpolate(seeds=[1, 2], bulk=True).priority == pb.PRIORITY_BULK
 
 
 def test_interpolate_request() -> None:

@@ -13,6 +13,7 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from progan_service.cli import parser
+from progan_service.serve_options import configuration
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -36,9 +37,9 @@ def toml(path: str) -> dict[str, Any]:
 def test_the_image_runs_the_command_of_the_service_and_serves_by_default() -> None:
     [command] = toml("service/pyproject.toml")["project"]["scripts"]
     assert json.loads(last("ENTRYPOINT")) == [command] == ["progan"]
-    args = parser().parse_args(json.loads(last("CMD")))
-    assert args.host == "0.0.0.0"
-    assert last("EXPOSE") == f"{args.port} {args.http_port}" == "8500 8501"
+    config = configuration(parser().parse_args(json.loads(last("CMD")))).config
+    assert config.host == "0.0.0.0"
+    assert last("EXPOSE") == f"{config.port} {config.http_port}" == "8500 8501"
     assert last("STOPSIGNAL") == "SIGTERM"
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +18,8 @@ import yaml
 from progan_protos.v1 import image_generator_pb2
 from progan_service import exit_codes
 from progan_service.cli import parser
+from progan_service.config import ServerConfig
+from progan_service.serve_options import configuration
 
 Resource = dict[str, Any]
 
@@ -81,8 +82,21 @@ def server() -> Resource:
     return dict(container)
 
 
-def serve_args() -> Namespace:
-    return parser().parse_args(server()["args"])
+def serve_config() -> ServerConfig:
+    return configuration(parser().parse_args(server()["args"])).config
+
+
+def shown_overlays() -> list[str]:
+    """Of the README: the lines for TLS and tokens, then the overlay to add them to."""
+    return re.findall("```yaml\n(.*?)```", (K8S / "README.md").read_text(), flags=re.DOTALL)
+
+
+def written(folder: Path, overlay: str) -> str:
+    """The overlay in a folder `mine` of a copy of the manifests."""
+    mine = Path(shutil.copytree(K8S, folder / "k8s")) / "mine"
+    mine.mkdir()
+    (mine / "kustomization.yaml").write_text(overlay)
+    return str(mine)
 
 
 def mount_of(container: Resource, path: str) -> Resource:
@@ -234,25 +248,25 @@ def test_every_claim_exists(resources: list[Resource]) -> None:
 
 
 def test_the_server_listens_where_everybody_looks() -> None:
-    args = serve_args()
-    assert args.host == "0.0.0.0"  # the default, 127.0.0.1, is out of reach of probes and clients
-    assert (args.port, args.http_port) == (8500, 8501)
+    config = serve_config()
+    assert config.host == "0.0.0.0"  # the default, 127.0.0.1, is out of reach of probes and clients
+    assert (config.port, config.http_port) == (8500, 8501)
     assert server()["ports"] == [
-        {"name": "grpc", "containerPort": args.port},
-        {"name": "http", "containerPort": args.http_port},
+        {"name": "grpc", "containerPort": config.port},
+        {"name": "http", "containerPort": config.http_port},
     ]
     service = named("base", "Service", "progan")["spec"]
     assert service["clusterIP"] == "None"  # headless: clients balance over the pods themselves
     assert service["ports"] == [
-        {"name": "grpc", "port": args.port, "targetPort": "grpc"},
-        {"name": "http", "port": args.http_port, "targetPort": "http"},
+        {"name": "grpc", "port": config.port, "targetPort": "grpc"},
+        {"name": "http", "port": config.http_port, "targetPort": "http"},
     ]
     [ingress] = named("base", "NetworkPolicy", "progan-server")["spec"]["ingress"]
-    assert [rule["port"] for rule in ingress["ports"]] == [args.port, args.http_port]
+    assert [rule["port"] for rule in ingress["ports"]] == [config.port, config.http_port]
 
 
 def test_probes_ask_what_the_server_answers() -> None:
-    port = serve_args().port
+    port = serve_config().port
     contract = image_generator_pb2.DESCRIPTOR.services_by_name["ImageGeneratorService"].full_name
     assert server()["startupProbe"]["grpc"] == {"port": port}  # no service name: the process alone
     assert server()["livenessProbe"]["grpc"] == {"port": port}
@@ -265,11 +279,16 @@ def test_a_slow_start_has_five_minutes_and_a_slow_answer_three_seconds() -> None
     assert [server()[f"{probe}Probe"]["timeoutSeconds"] for probe in ("startup", "liveness", "readiness")] == [3, 3, 3]
 
 
+def test_no_service_of_the_cluster_sets_a_setting_of_the_server() -> None:
+    """Kubernetes would tell pods of a Service `progan` with PROGAN_PORT=tcp://..., which is the variable of --port."""
+    assert named("base", "Deployment", "progan")["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
 def test_a_server_is_not_killed_while_it_drains() -> None:
-    args = serve_args()
+    config = serve_config()
     pod = named("base", "Deployment", "progan")["spec"]["template"]["spec"]
-    assert (args.lame_duck_s, args.drain_s) == (5, 20)
-    assert pod["terminationGracePeriodSeconds"] > args.lame_duck_s + args.drain_s
+    assert (config.lame_duck_s, config.drain_s) == (5, 20)
+    assert pod["terminationGracePeriodSeconds"] > config.lame_duck_s + config.drain_s
 
 
 def test_servers_read_the_store_that_the_export_writes() -> None:
@@ -277,7 +296,7 @@ def test_servers_read_the_store_that_the_export_writes() -> None:
     serve = named("base", "Deployment", "progan")["spec"]["template"]["spec"]
     [export] = train["containers"]
     published = mount_of(export, str(parser().parse_args(export["args"]).store))
-    loaded = mount_of(server(), str(serve_args().store))
+    loaded = mount_of(server(), str(serve_config().store))
 
     def claim(pod: Resource, mount: Resource) -> str:
         [volume] = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
@@ -358,18 +377,61 @@ def test_the_cpu_pods_know_nothing_of_gpus() -> None:
 
 @pytest.mark.check
 def test_the_overlay_of_the_readme_changes_what_it_says(tmp_path: Path) -> None:
-    [overlay] = re.findall("```yaml\n(.*?)```", (K8S / "README.md").read_text(), flags=re.DOTALL)
-    mine = Path(shutil.copytree(K8S, tmp_path / "k8s")) / "mine"
-    mine.mkdir()
-    (mine / "kustomization.yaml").write_text(overlay)
-
-    resources = render(str(mine))
+    _, overlay = shown_overlays()
+    resources = render(written(tmp_path, overlay))
     [deployment], [claim] = of_kind(resources, "Deployment"), of_kind(resources, "PersistentVolumeClaim")
     [container] = containers([deployment])
     assert deployment["metadata"]["namespace"] == "progan"
     assert claim["spec"]["storageClassName"] == "your-shared-storage"
     assert container["image"] == "your-registry/progan:0.1.0-cpu"
     assert container["resources"]["requests"]["cpu"] == "8"
+
+
+# -- What keeps strangers out ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> list[Resource]:
+    """The overlay of the README with what it says of TLS and tokens."""
+    components, overlay = shown_overlays()
+    return render(written(tmp_path, overlay + components))
+
+
+@pytest.mark.check
+def test_servers_with_tls_and_tokens_fit_the_schema_and_read_what_is_mounted(guarded: list[Resource]) -> None:
+    [deployment] = of_kind(guarded, "Deployment")
+    kubernetes_validate.validate(deployment, KUBERNETES, strict=True)
+    [container] = containers([deployment])
+    args = parser().parse_args(container["args"])
+    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    for paths, secret in (((args.tls_cert, args.tls_key), "progan-tls"), ((args.tokens,), "progan-tokens")):
+        for path in paths:
+            mount = mount_of(container, str(path))
+            assert mount["readOnly"] is True
+            assert "subPath" not in mount  # such a file would never be renewed
+            assert volumes[mount["name"]]["secret"] == {"secretName": secret, "defaultMode": 0o440}
+    assert [path.name for path in (args.tls_cert, args.tls_key, args.tokens)] == ["tls.crt", "tls.key", "tokens"]
+    assert args.host == "0.0.0.0"
+
+
+@pytest.mark.check
+def test_with_tls_the_probes_ask_the_plain_port_as_patiently_as_without(guarded: list[Resource]) -> None:
+    [container] = containers(of_kind(guarded, "Deployment"))
+    [port] = [port["containerPort"] for port in server()["ports"] if port["name"] == "http"]
+    paths = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    for probe, path in paths.items():
+        patience = {key: value for key, value in server()[probe].items() if key != "grpc"}
+        assert container[probe] == {"httpGet": {"path": path, "port": port}, **patience}
+
+
+@pytest.mark.check
+def test_clients_certificates_are_asked_for_as_the_readme_says(tmp_path: Path) -> None:
+    components, overlay = shown_overlays()
+    [patch] = re.findall(r"`({op: add, .*?--client-ca=.*?})`", (K8S / "README.md").read_text())
+    resources = render(written(tmp_path, overlay.rstrip() + f"\n      - {patch}\n" + components))
+    [container] = containers(of_kind(resources, "Deployment"))
+    client_ca = parser().parse_args(container["args"]).client_ca
+    assert mount_of(container, str(client_ca))["name"] == "tls"
 
 
 def test_a_missing_kubectl_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,10 +109,18 @@ def test_what_has_not_changed_is_not_copied_again_not_even_after_a_restart(
 ) -> None:
     mirror.fetch("faces", 1)
     before = copies(cache)
-    for again in (mirror, Mirror(f"file://{remote.root}/", cache)):
-        again.sync()
-        again.fetch("faces", 1)
+    for _ in range(2):
+        mirror.sync()
+        mirror.fetch("faces", 1)
         assert copies(cache) == before
+        mirror.close()
+        mirror = Mirror(f"file://{remote.root}/", cache)
+
+
+def test_two_at_a_time_cannot_have_the_same_directory(remote: ModelStore, mirror: Mirror, cache: Path) -> None:
+    with pytest.raises(ModelStoreError) as refusal:
+        Mirror(f"file://{remote.root}", cache)
+    assert str(refusal.value) == f"{cache}: another server uses it; each needs a directory of its own"
 
 
 def test_a_rollout_travels_even_if_it_changes_twice_within_the_second(remote: ModelStore, mirror: Mirror) -> None:
@@ -246,6 +254,7 @@ def test_a_url_that_no_file_system_knows_is_named(cache: Path) -> None:
 
 
 def test_the_copy_of_another_store_is_refused(mirror: Mirror, cache: Path, remote: ModelStore) -> None:
+    mirror.close()
     with pytest.raises(ModelStoreError) as refusal:
         Mirror("gs://other/models", cache)
     assert str(refusal.value) == (

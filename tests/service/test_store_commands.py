@@ -102,10 +102,10 @@ def test_verify_of_good_versions_ends_well(progan: Progan, tiny_store: Path) -> 
 
 
 def test_pin_and_back_to_the_latest(progan: Progan, store: Path) -> None:
-    assert progan("models", "pin", "tiny", "2", "--store", store) == (0, "tiny: version 2 serves\n", "")
+    assert progan("models", "pin", "tiny", "2", "--store", store) == (0, "tiny: version 2 is to serve\n", "")
     assert ModelStore(store).rollout("tiny") == Rollout(pinned=2)
     ended = progan("models", "pin", "tiny", "latest", "--store", store)
-    assert ended == (0, "tiny: the newest good version serves\n", "")
+    assert ended == (0, "tiny: the newest good version is to serve\n", "")
     assert ModelStore(store).rollout("tiny") == Rollout()
 
 
@@ -130,6 +130,7 @@ def test_labels_come_and_go_and_a_pin_stays(progan: Progan, store: Path) -> None
             ["label", "tiny", "Canary", "3"],
             "label is 'Canary': must be 1 to 63 small letters, digits, dashes or underscores, beginning with a letter",
         ),
+        (["label", "tiny", "latest", "3"], "label is 'latest': must be none of latest, pinned, serves"),
         (["unlabel", "tiny", "canary"], "model 'tiny' has no version label 'canary'; it has: none"),
         (["verify", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
         (["prune", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
@@ -149,6 +150,41 @@ def test_what_changes_a_store_needs_its_name(progan: Progan, command: str) -> No
     assert ended.code == 2
     assert "the following arguments are required: " in ended.err
     assert "--store" in ended.err
+
+
+@pytest.mark.parametrize("command", [["pin", "tiny", "3"], ["label", "tiny", "canary", "3"]])
+def test_a_damaged_version_is_not_chosen(progan: Progan, store: Path, command: list[str]) -> None:
+    damaged = damage(store, 3)
+    ended = progan("models", *command, "--store", store)
+    assert ended.code == 78
+    assert ended.err.startswith(f"progan: {damaged}: differs from what was published (SHA-256 ")
+    assert ModelStore(store).rollout("tiny") == Rollout()
+
+
+def test_what_was_chosen_and_is_gone_is_told(progan: Progan, store: Path) -> None:
+    ModelStore(store).set_rollout("tiny", Rollout(pinned=3, labels={"canary": 3, "stable": 2}))
+    shutil.rmtree(store / "tiny" / "3")
+    assert progan("models", "--store", store).out.splitlines()[-1] == (
+        "tiny: version 3 is pinned and label 'canary' is version 3, and not in the store"
+    )
+
+
+def test_a_rollout_that_cannot_be_read_does_not_hide_the_versions(progan: Progan, store: Path) -> None:
+    (store / "tiny" / "rollout.json").write_text("{")
+    _, *rows, reason = progan("models", "--store", store).out.splitlines()
+    assert [row.split()[1] for row in rows] == ["3", "2", "1"]
+    assert reason.startswith(f"tiny: {store}/tiny/rollout.json: not readable as a rollout (")
+
+
+def test_an_empty_store_is_told_to_be_one(progan: Progan, tmp_path: Path) -> None:
+    assert progan("models", "--store", tmp_path) == (0, f"{tmp_path}: holds no models yet\n", "")
+
+
+@pytest.mark.parametrize("command", [["models"], ["models", "prune"], ["export", "run", "--name", "faces"]])
+def test_a_url_is_refused_where_a_directory_is_meant(progan: Progan, command: list[str]) -> None:
+    ended = progan(*command, "--store", "gs://bucket/models")
+    assert ended.code == 2
+    assert "'gs://bucket/models' is a URL: only `progan serve` reads those; give a directory" in ended.err
 
 
 # Removing

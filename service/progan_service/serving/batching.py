@@ -10,15 +10,16 @@ BatchQueue decides and does nothing: no clock, no event loop, no TensorFlow. Row
 - Interactive work comes first; bulk work gets what it leaves, and the first pick of every eighth batch.
 - Rows of cancelled and expired work leave the queue before execution.
 
-DynamicBatcher puts it to work for one loaded model: an event loop owns the queue, `run` gets the batches.
+DynamicBatcher puts it to work for one loaded model: an event loop owns the queue, devices get the batches.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from itertools import chain, islice
 
 import numpy as np
@@ -164,14 +165,15 @@ class BatchQueue:
         """Works with waiting rows whose deadline has passed; `discard` them."""
         return [work for lane in self._lanes.values() for work in lane.works if work.deadline <= now]
 
-    def take(self) -> list[Slice]:
-        """The next batch, at most max_batch_size rows; empty when nothing waits."""
+    def take(self, most_rows: int | None = None) -> list[Slice]:
+        """The next batch, at most `most_rows` (max_batch_size); empty when nothing waits."""
+        most_rows = self._config.max_batch_size if most_rows is None else most_rows
         interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
         bulk_first = self._bulk_left_out >= BULK_TURN - 1
         waited = bulk.rows
         slices: list[Slice] = []
         for lane in (bulk, interactive) if bulk_first else (interactive, bulk):
-            slices += lane.take(self._config.max_batch_size - sum(piece.rows for piece in slices))
+            slices += lane.take(most_rows - sum(piece.rows for piece in slices))
         self._bulk_left_out = self._bulk_left_out + 1 if waited and bulk.rows == waited else 0
         return slices
 
@@ -203,11 +205,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Generated:
-    """The images [N, R, R, C] of one request; the longest wait of a row, and the time of its batches, in seconds."""
+    """The images [N, R, R, C] of one request; the longest wait of a row, and the time of its batches, in seconds.
+
+    batch_rows   of the largest of these batches, those of other requests included
+    """
 
     pixels: NDArray[np.uint8]
     queue_s: float
     inference_s: float
+    batch_rows: int
 
 
 @dataclass(eq=False)
@@ -217,31 +223,49 @@ class _Request:
     work: Work
     inputs: tuple[NDArray[np.float32], ...]
     done: asyncio.Future[Generated]
-    pixels: list[NDArray[np.uint8]] = field(default_factory=list)
+    pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # by their first row
     queue_s: float = 0.0
     inference_s: float = 0.0
+    batch_rows: int = 0
+    missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = self.work.rows
 
 
 _CLOSED = "the server is shutting down; ask another one"
 
-Run = Callable[[tuple[NDArray[np.float32], ...]], Awaitable[Batch]]  # inputs [N, ...] of an allowed size
+
+class DeviceOutOfMemoryError(Exception):
+    """A batch does not fit into the device's memory; a smaller one may."""
+
+
+# Starts a batch on one device: inputs [N, ...] of an allowed size, and who gets what comes of it, in the event loop.
+Run = Callable[[tuple[NDArray[np.float32], ...], Callable[[Batch | Exception], None]], None]
+
+
+@dataclass(eq=False)
+class _Device:
+    """A device, and when its batch began; None while it is idle."""
+
+    run: Run
+    since: float | None = None
 
 
 class DynamicBatcher:
-    """Runs the requests of one model in shared batches. Lives in one event loop."""
+    """Runs the requests of one model in shared batches, on whichever device is free. Lives in one event loop."""
 
-    def __init__(self, run: Run, config: BatchingConfig, metrics: Metrics) -> None:
-        self._run = run
+    def __init__(self, runs: Sequence[Run], config: BatchingConfig, metrics: Metrics) -> None:
+        self._devices = [_Device(run) for run in runs]
         self._config = config
         self._metrics = metrics
         self._queue = BatchQueue(config)
         self._requests: dict[Work, _Request] = {}
-        self._wake = asyncio.Event()
+        self._again: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
+        self._most_rows = config.max_batch_size
         self._taken = asyncio.Event()  # since somebody began to wait for room
         self._closed = False
         self._batch_s = 0.0  # smoothed over the last few; 0 before the first
-        self._running = False
-        self._loop_task = asyncio.create_task(self._serve(), name="batcher")
 
     async def submit(
         self,
@@ -267,14 +291,14 @@ class DynamicBatcher:
             if not patient:
                 raise self._refusal(
                     work,
-                    f"no room for {work.rows} images: {self._queue.rows} wait already, max_queued_rows is "
+                    f"no room for {_images(work.rows)}: {self._queue.rows} wait already, max_queued_rows is "
                     f"{self._config.max_queued_rows}",
                 )
             self._taken.clear()
             await self._taken.wait()
         request = _Request(work, inputs, asyncio.get_running_loop().create_future())
         self._requests[work] = request
-        self._wake.set()
+        self._dispatch()
         try:
             return await request.done
         except asyncio.CancelledError:
@@ -286,11 +310,15 @@ class DynamicBatcher:
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)
 
+    def busy_s(self) -> float:
+        """How long the longest of the batches that run now has been running; 0 when none does."""
+        now = time.monotonic()
+        return max((now - device.since for device in self._devices if device.since is not None), default=0.0)
+
     def close(self) -> None:
         """Refuse new work; what is still here fails with Unavailable."""
         self._closed = True
         self._taken.set()
-        self._loop_task.cancel()
         for request in self._requests.values():
             self._fail(request, Unavailable(_CLOSED))
 
@@ -305,39 +333,48 @@ class DynamicBatcher:
 
     def _check_pace(self, work: Work) -> None:
         """Raises QueueFull for work that would end after its deadline. An idle device may always show its pace."""
-        if not self._running and not self._queue.rows:
+        if any(device.since is None for device in self._devices):
             return
-        wait_s = self._queue.batches_until_done(work.rows, work.priority) * self._batch_s
+        batches = self._queue.batches_until_done(work.rows, work.priority)
+        wait_s = batches * self._batch_s / len(self._devices)
         if work.queued_at + wait_s > work.deadline > work.queued_at:
             left_s = work.deadline - work.queued_at
             raise self._refusal(
                 work,
-                f"the deadline in {left_s:.3g} s cannot be met: {work.rows} images take {wait_s:.3g} s at this pace",
+                f"the deadline in {left_s:.3g} s cannot be met: {_images(work.rows)} would take {wait_s:.3g} s",
             )
 
     def _refusal(self, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-        batches_to_empty = _ceil(self._queue.rows, self._config.max_batch_size)
+        batches_to_empty = _ceil(self._queue.rows, self._config.max_batch_size) / len(self._devices)
         return QueueFull(message, max(batches_to_empty * (self._batch_s or _UNKNOWN_BATCH_S), 0.01))
 
-    async def _serve(self) -> None:
-        while True:
-            for work in self._queue.expired(time.monotonic()):
-                request = self._requests[work]
-                self._drop(work, "expired")
-                self._fail(request, DeadlineExceeded("the deadline passed before the work began"))
-            if slices := self._queue.take():
-                self._taken.set()
-                self._running = True
-                await self._run_batch(slices)
-                self._running = False
-            else:
-                self._wake.clear()
-                await self._wake.wait()
+    def _dispatch(self) -> None:
+        """Give every idle device a batch, as far as there are rows."""
+        for device in self._devices:
+            if device.since is None and not self._closed and (slices := self._next_batch()):
+                self._begin(device, slices)
 
-    async def _run_batch(self, slices: list[Slice]) -> None:
+    def _next_batch(self) -> list[Slice]:
+        for work in self._queue.expired(time.monotonic()):
+            request = self._requests[work]
+            self._drop(work, "expired")
+            self._fail(request, DeadlineExceeded("the deadline passed before the work began"))
+        while self._again:
+            parts = [piece for piece in self._again.popleft() if self._is_wanted(piece.work)]
+            if parts:
+                return parts
+        slices = self._queue.take(self._most_rows)
+        if slices:
+            self._taken.set()
+        return slices
+
+    def _is_wanted(self, work: Work) -> bool:
+        return work in self._requests and not self._requests[work].done.done()
+
+    def _begin(self, device: _Device, slices: list[Slice]) -> None:
+        device.since = started = time.monotonic()
         requests = [self._requests[piece.work] for piece in slices]
-        started = time.monotonic()
         rows = sum(piece.rows for piece in slices)
         size = padded_size(rows, self._config)
         self._metrics.batch_rows.observe(rows)
@@ -345,24 +382,48 @@ class DynamicBatcher:
         for request in requests:
             wait = started - request.work.queued_at
             request.queue_s = max(request.queue_s, wait)
+            request.batch_rows = max(request.batch_rows, rows)
             self._metrics.queue_duration.observe(wait)
-        try:
-            batch = await self._run(_gather(slices, requests, size))
-        except Exception as error:  # fails this batch's requests, never the loop
-            for request in requests:
-                self._queue.discard(request.work)
-                self._fail(request, error)
+        device.run(_gather(slices, requests, size), partial(self._end, device, slices, requests))
+
+    def _end(self, device: _Device, slices: list[Slice], requests: list[_Request], outcome: Batch | Exception) -> None:
+        """A batch is through: the device gets the next one before anything else happens."""
+        assert device.since is not None
+        seconds, device.since = time.monotonic() - device.since, None
+        if isinstance(outcome, DeviceOutOfMemoryError) and sum(piece.rows for piece in slices) > 1:
+            self._halve(slices)
+            self._dispatch()
             return
-        seconds = time.monotonic() - started
-        self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
+        if isinstance(outcome, Batch):
+            self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
+            self._dispatch()
+            self._deliver(slices, requests, outcome)
+            return
+        for request in requests:  # fails this batch's requests, and no others
+            self._queue.discard(request.work)
+            self._fail(request, outcome)
+        self._dispatch()
+
+    def _halve(self, slices: list[Slice]) -> None:
+        """Run the rows of a batch that did not fit in two parts, and never again so many at once."""
+        rows = sum(piece.rows for piece in slices)
+        size = padded_size(rows, self._config)
+        smaller = [allowed for allowed in self._config.allowed_batch_sizes if allowed < size]
+        self._most_rows = min(self._most_rows, smaller[-1] if smaller else 1)
+        self._metrics.out_of_memory.inc()
+        self._again.extend(_parts(slices, _ceil(rows, 2)))
+
+    def _deliver(self, slices: list[Slice], requests: list[_Request], batch: Batch) -> None:
         offset = 0
         for piece, request in zip(slices, requests, strict=True):
-            request.pixels.append(batch.pixels[offset : offset + piece.rows])
+            request.pixels[piece.start] = batch.pixels[offset : offset + piece.rows]
             request.inference_s += batch.seconds
+            request.missing -= piece.rows
             offset += piece.rows
-            if piece.stop == piece.work.rows and not request.done.done():
-                pixels = request.pixels[0] if len(request.pixels) == 1 else np.concatenate(request.pixels)
-                request.done.set_result(Generated(pixels, request.queue_s, request.inference_s))
+            if not request.missing and not request.done.done():
+                pixels = [part for _, part in sorted(request.pixels.items())]
+                whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
+                request.done.set_result(Generated(whole, request.queue_s, request.inference_s, request.batch_rows))
 
     def _drop(self, work: Work, reason: str) -> None:
         self._metrics.rows_dropped.labels(reason).inc(self._queue.discard(work))
@@ -371,6 +432,27 @@ class DynamicBatcher:
     def _fail(request: _Request, error: Exception) -> None:
         if not request.done.done():
             request.done.set_exception(error)
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _parts(slices: list[Slice], rows: int) -> list[list[Slice]]:
+    """The same rows in lists of `rows` at most."""
+    parts: list[list[Slice]] = [[]]
+    room = rows
+    for piece in slices:
+        start = piece.start
+        while start < piece.stop:
+            if not room:
+                parts.append([])
+                room = rows
+            stop = min(piece.stop, start + room)
+            parts[-1].append(Slice(piece.work, start, stop))
+            room -= stop - start
+            start = stop
+    return parts
 
 
 def _gather(slices: list[Slice], requests: list[_Request], size: int) -> tuple[NDArray[np.float32], ...]:

@@ -52,7 +52,7 @@ class VersionStatus:
 class Model:
     """A model: its versions, newest first, and which of them answer.
 
-    error       why the rollout in the store cannot be read; `rollout` is the last good one
+    error       why the rollout in the store cannot be read (`rollout` is the last good one) or followed
     serving     the version for requests that name none
     labelled    label -> version
     loaded      all that take requests, by number
@@ -84,9 +84,11 @@ class Model:
             if status.state is State.AVAILABLE:
                 status.error = str(read) if isinstance(read, ModelStoreError) else ""
         self.versions = [known[v] for v in sorted(found.versions.keys() | held, reverse=True)]
-        self.error = str(found.rollout) if isinstance(found.rollout, ModelStoreError) else ""
         if isinstance(found.rollout, Rollout):
             self.rollout = found.rollout
+            self.error = self.rollout.problem([status.version for status in self.versions])
+        else:
+            self.error = str(found.rollout)
 
     def candidates(self) -> list[int]:
         """The versions that may answer requests which name none, best first: the newest, then what is loaded only."""
@@ -102,11 +104,14 @@ class ModelCatalog:
         """Raises ModelStoreError when the store does not exist."""
         self._metrics = metrics
         self._loader = Loader(config, metrics)
+        self._hang_s = config.hang_s
         self._looked = False
         self._first_round = True
         self._drains: dict[ReadyModel, asyncio.Task[None]] = {}
         self.models: dict[str, Model] = {}
         self.default = config.default_model
+        self._configured = bool(config.default_model)
+        self._warned = False  # about the default
 
     async def look(self) -> None:
         """Take note of what is in the store. Raises OSError when it cannot be read."""
@@ -117,12 +122,25 @@ class ModelCatalog:
             model.update(found.get(name, Found({}, model.rollout)))
             if model.error not in ("", told):
                 self._metrics.model_load_failures.labels(name, "rollout").inc()
-                log.error("model %s keeps to the versions chosen before: %s", name, model.error)
+                log.error("model %s: %s; what serves goes on", name, model.error)
             if not model.versions:
                 del self.models[name]
+        self._choose_default()
+        self._looked = self._looked or bool(self.models) or self._loader.reachable
+
+    def _choose_default(self) -> None:
+        """The configured one, or the first that was there alone; what clients rely on does not change any more."""
         if not self.default and len(self.models) == 1:
             self.default = next(iter(self.models))
-        self._looked = self._looked or bool(self.models) or self._loader.reachable
+        alone = not self._configured and self.default and len(self.models) > 1
+        missing = self._configured and self.default not in self.models
+        if (alone or missing) and not self._warned:
+            self._warned = True
+            if missing:
+                log.warning("the default model %s is not in the store yet; it holds: %s", self.default, self._names())
+            else:
+                text = "model %s stays the default until the next start, which needs --model: there are several now: %s"
+                log.warning(text, self.default, self._names())
 
     async def refresh(self) -> None:
         """Look at the store, and bring what serves in line with it; what is bad there is reported and passed over.
@@ -144,6 +162,11 @@ class ModelCatalog:
     def ready_models(self) -> list[ReadyModel]:
         """The version of each model that answers requests which name none."""
         return [model.serving for model in self.models.values() if model.serving]
+
+    def hanging(self) -> set[str]:
+        """The models of which a batch has been running for longer than hang_s."""
+        models = self.models.values()
+        return {model.name for model in models if any(r.batcher.busy_s() > self._hang_s for r in model.loaded.values())}
 
     @contextmanager
     def use(self, name: str, version: int = 0, label: str = "") -> Iterator[ReadyModel]:
@@ -187,19 +210,25 @@ class ModelCatalog:
         if version:
             return self._numbered(model, version)
         if model.serving is None:
-            raise Unavailable(f"model {model.name!r} is {'still loading' if self._first_round else 'not ready'}")
+            why = f": {model.error}" if model.error else ""
+            raise Unavailable(f"model {model.name!r} is {'still loading' if self._first_round else f'not ready{why}'}")
         return model.serving
 
     def _numbered(self, model: Model, version: int) -> ReadyModel:
         if version in model.loaded:
             return model.loaded[version]
-        if model.status(version) is None:
+        status = model.status(version)
+        if status is None:
             known = ", ".join(str(status.version) for status in model.versions)
             raise ModelNotFound(f"model {model.name!r} has no version {version}; it has: {known}")
         if self._first_round:
             raise Unavailable(f"model {model.name!r} is still loading")
+        if status.state is State.FAILED:
+            raise FailedPrecondition(f"version {version} of model {model.name!r} cannot be served: {status.error}")
         loaded = " and ".join(map(str, sorted(model.loaded))) or "none"
-        raise FailedPrecondition(f"version {version} of model {model.name!r} is not loaded; loaded: {loaded}")
+        raise FailedPrecondition(
+            f"version {version} of model {model.name!r} is not loaded (a label would load it); loaded: {loaded}"
+        )
 
     def _labelled(self, model: Model, label: str) -> ReadyModel:
         if label in model.labelled:
@@ -232,6 +261,8 @@ class ModelCatalog:
         labels = model.rollout.labels
         for label, version in labels.items():
             if ready := await self._first_good(model, [version]):
+                if model.labelled.get(label) is not ready:
+                    log.info("model %s: label %s is version %d", model.name, label, version)
                 model.labelled[label] = ready
         model.labelled = {label: ready for label, ready in model.labelled.items() if label in labels}
         for ready in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
@@ -307,5 +338,5 @@ class ModelCatalog:
     def _count_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
         goes_on = f"; version {model.serving.version} goes on" if model.serving else ""
-        text = "model %s version %d cannot be served: %s%s"
+        text = "model %s version %d cannot be served: %s%s; tried again when its files change"
         log.error(text, model.name, status.version, error, goes_on, exc_info=error if reason == "error" else None)

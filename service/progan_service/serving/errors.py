@@ -7,6 +7,7 @@ ServingError
 ├── QueueFull              RESOURCE_EXHAUSTED    no room for the request's rows; come back later
 ├── Unavailable            UNAVAILABLE           starting, draining, or the model is not ready
 ├── DeadlineExceeded       DEADLINE_EXCEEDED     the deadline passed before the work began
+├── Unauthenticated        UNAUTHENTICATED       no token, or one that this server does not know
 └── InternalError          INTERNAL              a fault of the server
 """
 
@@ -59,6 +60,13 @@ class Unavailable(ServingError):
 class DeadlineExceeded(ServingError):
     code = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
+
+
+class Unauthenticated(ServingError):
+    """Its sentence never repeats what the caller sent."""
+
+    code = "UNAUTHENTICATED"
+    reason = "UNAUTHENTICATED"
 
 
 class InternalError(ServingError):

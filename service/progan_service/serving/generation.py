@@ -80,13 +80,18 @@ def model_texts(model: ReadyModel) -> Texts:
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive images of a job: `files` holds them encoded, and is empty for RAW."""
+    """Consecutive images of a job: `files` holds them encoded, and is empty for RAW.
+
+    asked_at, made_at   of time.monotonic(): when they were queued, and when their pixels were there
+    """
 
     first: int
     latents: NDArray[np.float32]
     generated: Generated
     files: list[bytes]
     encode_s: float
+    asked_at: float
+    made_at: float
 
 
 class ImageMaker:
@@ -103,6 +108,7 @@ class ImageMaker:
         A job is refused at its first piece or not at all: later ones wait for room in the queue.
         """
         latents = await self._latents(job, start, stop)
+        asked_at = time.monotonic()
         generated = await job.model.batcher.submit(
             (latents, *job.labels.rows(start, stop)),
             job.deadline,
@@ -110,14 +116,14 @@ class ImageMaker:
             priority=job.priority,
             patient=start > 0,
         )
+        made_at = time.monotonic()
         self._metrics.images.labels(job.model.name, str(job.model.version)).inc(len(latents))
         if job.format.encoding is Encoding.RAW:
-            return Piece(start, latents, generated, [], 0.0)
-        started = time.monotonic()
+            return Piece(start, latents, generated, [], 0.0, asked_at, made_at)
         files = await asyncio.get_running_loop().run_in_executor(self._encoders, job.files, start, generated.pixels)
-        encode_s = time.monotonic() - started
+        encode_s = time.monotonic() - made_at
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
-        return Piece(start, latents, generated, files, encode_s)
+        return Piece(start, latents, generated, files, encode_s, asked_at, made_at)
 
     async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
         """A batch of them is made sooner than handed to a thread; many would hold up the event loop."""

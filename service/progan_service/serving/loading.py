@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +26,8 @@ from progan_service.model_store import (
     ModelStoreError,
     Rollout,
 )
-from progan_service.serving.batching import Batch, DynamicBatcher
+from progan_service.serving.batching import Batch, DynamicBatcher, Run
+from progan_service.serving.device import DeviceThread
 from progan_service.serving.gate import Gate
 from progan_service.serving.metrics import Metrics
 from progan_service.tensorflow_import import import_tensorflow
@@ -56,7 +58,7 @@ class Found:
 
 
 class Loader:
-    """Reads the store and makes ReadyModels. Batches run in one thread, everything else here in another.
+    """Reads the store and makes ReadyModels. Batches run in a thread a device, everything else here in another.
 
     Of a store behind a URL it reads a copy. `reachable` tells whether the last `sync` brought that up to date; until
     then, what has been copied before is what there is.
@@ -69,9 +71,9 @@ class Loader:
         self._mirror = Mirror(config.store, config.cache or self._private()) if isinstance(config.store, str) else None
         self._store = self._mirror.store if self._mirror else ModelStore(Path(config.store))
         self.reachable = self._mirror is None
-        self._model_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._devices: dict[DeviceThread, str] = {}  # and what TensorFlow calls them
         self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
-        self._servables: dict[tuple[str, int], Servable] = {}
+        self._servables: dict[tuple[str, int], dict[str, Servable]] = {}  # by device
 
     async def sync(self) -> None:
         """Bring a copied store up to date, but for the files of versions. Raises OSError when that fails."""
@@ -98,7 +100,7 @@ class Loader:
         metadata = await self._aside(lambda: self._load(name, version))
         self._metrics.model_load_duration.observe(time.monotonic() - started)
         self._metrics.model_info.labels(name, str(version), metadata.digest, str(metadata.resolution)).set(1)
-        batcher = DynamicBatcher(self._runner(name, version), self._config.batching, self._metrics)
+        batcher = DynamicBatcher(self._runners(name, version), self._config.batching, self._metrics)
         return ReadyModel(name, version, metadata, batcher, Gate())
 
     async def unload(self, model: ReadyModel) -> None:
@@ -112,8 +114,11 @@ class Loader:
 
     def close(self) -> None:
         """End the threads after what they are at."""
-        for thread in (self._model_thread, self._loader_thread):
-            thread.shutdown(wait=False, cancel_futures=True)
+        if self._mirror:
+            self._mirror.close()
+        for thread in self._devices:
+            thread.close()
+        self._loader_thread.shutdown(wait=False, cancel_futures=True)
 
     def _private(self) -> Path:
         """A directory that goes with the loader, or with the process."""
@@ -145,27 +150,35 @@ class Loader:
     def _load(self, name: str, version: int) -> ModelMetadata:
         # Imported here, in a thread: TensorFlow takes seconds, and the ports are open before.
         import_tensorflow()
-        from progan_service.serving.servable import load_servable, use_gpu_memory_as_needed
+        from progan_service.serving.servable import load_servable, prepare_devices
 
-        use_gpu_memory_as_needed()
-        if not gc.get_freeze_count():
+        if not self._devices:
+            names = prepare_devices() or [""] * self._config.replicas
+            self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
             gc.freeze()  # what is there now stays: later collections need not look at all of TensorFlow
-        servable = load_servable(self._store, name, version, self._config.batching.allowed_batch_sizes)
-        self._servables[name, version] = servable
-        return servable.metadata
+        sizes = self._config.batching.allowed_batch_sizes
+        servables = {
+            device: load_servable(self._store, name, version, sizes, device)
+            for device in dict.fromkeys(self._devices.values())
+        }
+        self._servables[name, version] = servables
+        return next(iter(servables.values())).metadata
 
     def _forget(self, name: str, version: int) -> None:
         del self._servables[name, version]
         gc.collect()  # a loaded SavedModel refers to itself
 
-    def _runner(self, name: str, version: int) -> Callable[[tuple[NDArray[np.float32], ...]], "asyncio.Future[Batch]"]:
-        loop = asyncio.get_running_loop()
+    def _runners(self, name: str, version: int) -> list[Run]:
+        """One for each device."""
 
-        def timed(inputs: tuple[NDArray[np.float32], ...]) -> Batch:
+        def generate(device: str, inputs: tuple[NDArray[np.float32], ...]) -> Batch:
             started = time.monotonic()
-            pixels = self._servables[name, version].generate(inputs)
+            pixels = self._servables[name, version][device].generate(inputs)
             seconds = time.monotonic() - started
             self._metrics.inference_duration.labels(name, str(version), str(len(pixels))).observe(seconds)
             return Batch(pixels, seconds)
 
-        return lambda inputs: loop.run_in_executor(self._model_thread, timed, inputs)
+        def runner(thread: DeviceThread, device: str) -> Run:
+            return lambda inputs, done: thread.start(partial(generate, device, inputs), done)
+
+        return [runner(thread, device) for thread, device in self._devices.items()]

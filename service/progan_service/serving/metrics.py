@@ -51,6 +51,11 @@ class Metrics:
         self.encode_duration = Histogram(
             "progan_encode_duration_seconds", "Encoding one reply.", ["format"], buckets=_LATENCY_S, registry=registry
         )
+        self.out_of_memory = Counter(
+            "progan_out_of_memory_total",
+            "Batches that did not fit into the device's memory and were run in parts.",
+            registry=registry,
+        )
         self.rows_dropped = Counter(
             "progan_rows_dropped_total",
             "Images asked for and not made: cancelled, expired or rejected.",

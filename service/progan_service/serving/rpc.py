@@ -9,19 +9,27 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+)
+from contextvars import ContextVar
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, message, message_factory
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.serving.errors import InternalError, InvalidArgument, QueueFull, ServingError
+from progan_service.serving import traces
+from progan_service.serving.calls import REQUEST_ID, Call, request_id, tell
+from progan_service.serving.errors import InternalError, InvalidArgument, QueueFull, ServingError, Unauthenticated
 from progan_service.serving.gate import Gate
 from progan_service.serving.metrics import Metrics
+from progan_service.serving.security import Kept, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -29,33 +37,58 @@ ERROR_DOMAIN = "progan"
 
 _MAX_TEXT = 300  # characters; a caller's own words are quoted, and gRPC refuses trailers above 8 KiB
 
+_SERVICE = pb.DESCRIPTOR.services_by_name["ImageGeneratorService"]
+_NAMES = {f"/{_SERVICE.full_name}/{method.name}": method.name for method in _SERVICE.methods}
+_OPEN_TO_ALL = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}  # List would tell the models' names
+
+_caller: ContextVar[str] = ContextVar("caller", default="")  # each call has a task, and so a context, of its own
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Border = Callable[[object, _Context], AbstractAsyncContextManager["Call"]]
 
 
-@dataclass
-class Call:
-    """What an rpc knows of its call; `model` is filled in once it is known to exist."""
-
-    method: str
-    deadline: float  # of time.monotonic(); infinity without one
-    model: str = ""
-
-
 def rpc_handlers(servicer: object, metrics: Metrics, gate: Gate) -> grpc.GenericRpcHandler:
     """Handlers for all rpcs of the service; each method of `servicer` takes (request, Call)."""
-    service = pb.DESCRIPTOR.services_by_name["ImageGeneratorService"]
     handlers = {}
-    for method in service.methods:
+    for method in _SERVICE.methods:
         behaviour = getattr(servicer, method.name)
-        border = partial(_border, method.name, metrics, gate)
+        border = partial(_border, method.name, metrics, gate.enter)
         parse = _lenient(message_factory.GetMessageClass(method.input_type))
         if method.server_streaming:
             handler = grpc.unary_stream_rpc_method_handler(_streaming(behaviour, border), parse, _serialize)
         else:
             handler = grpc.unary_unary_rpc_method_handler(_unary(behaviour, border), parse, _serialize)
         handlers[method.name] = handler
-    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+    return grpc.method_handlers_generic_handler(_SERVICE.full_name, handlers)
+
+
+class Authentication(grpc.aio.ServerInterceptor):
+    """Lets no call in without a token, before anything of its request is read. To ask for health needs none."""
+
+    def __init__(self, tokens: Kept[Tokens], metrics: Metrics) -> None:
+        self._tokens = tokens
+        self._metrics = metrics
+
+    async def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
+        if handler_call_details.method not in _OPEN_TO_ALL:
+            metadata = handler_call_details.invocation_metadata or ()
+            try:
+                _caller.set(self._tokens.value.caller([value for key, value in metadata if key == "authorization"]))
+            except Unauthenticated as error:
+                return self._refusal(handler_call_details.method, error)
+        return await continuation(handler_call_details)
+
+    def _refusal(self, path: str, error: Unauthenticated) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Of a call of any kind: a handler of two streams waits for no message."""
+
+        def no_entrance() -> NoReturn:
+            raise error
+
+        async def refuse(_: object, context: _Context) -> AsyncIterator[bytes]:
+            async with _border(_NAMES.get(path, "other"), self._metrics, no_entrance, None, context):
+                yield b""  # never reached
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def status_of(error: ServingError) -> status_pb2.Status:
@@ -115,35 +148,45 @@ def _streaming(behaviour: Callable[..., Any], border: _Border) -> Callable[..., 
 
 
 @asynccontextmanager
-async def _border(method: str, metrics: Metrics, gate: Gate, request: object, context: _Context) -> AsyncIterator[Call]:
+async def _border(
+    method: str, metrics: Metrics, enter: Callable[[], AbstractContextManager[None]], request: object, context: _Context
+) -> AsyncIterator[Call]:
     started = time.monotonic()
     remaining = context.time_remaining()
-    call = Call(method, float("inf") if remaining is None else started + remaining)
-    code = "OK"
+    deadline = float("inf") if remaining is None else started + remaining
+    metadata = context.invocation_metadata() or ()
+    name = request_id(metadata)
+    call = Call(method, deadline, caller=_caller.get(), peer=context.peer(), request_id=name)
+    context.set_trailing_metadata(((REQUEST_ID, name),))
+    traces.begin(call, _SERVICE.full_name, metadata)
     try:
-        with gate.enter():
+        with enter():
             if request is None:
                 raise InvalidArgument("request", "does not parse as the message of this rpc")
             yield call
     except (asyncio.CancelledError, GeneratorExit):
-        code = "CANCELLED"
+        call.code = "CANCELLED"
         raise
     except Exception as error:
-        told = _as_serving_error(error, method)
-        code = told.code
-        status_code, text = getattr(grpc.StatusCode, told.code), _clip(str(told))
-        await context.abort(status_code, text, trailing_metadata=_trailing_metadata(told))
+        told = _as_serving_error(error, call)
+        call.code, call.reason, call.error = told.code, told.reason, _clip(str(told))
+        trailers = ((REQUEST_ID, name), *_trailing_metadata(told))
+        await context.abort(getattr(grpc.StatusCode, call.code), call.error, trailing_metadata=trailers)
     finally:
-        metrics.requests.labels(method, call.model, code).inc()
-        metrics.request_duration.labels(method, call.model).observe(time.monotonic() - started)
+        duration_s = time.monotonic() - started
+        metrics.requests.labels(method, call.model, call.code).inc()
+        metrics.request_duration.labels(method, call.model).observe(duration_s)
+        traces.end(call)
+        tell(call, duration_s)
 
 
-def _as_serving_error(error: Exception, method: str) -> ServingError:
+def _as_serving_error(error: Exception, call: Call) -> ServingError:
     if isinstance(error, ServingError):
         return error
-    incident = uuid.uuid4().hex[:12]
-    log.error("%s failed, id %s", method, incident, exc_info=error)
-    return InternalError(incident)
+    call.incident = uuid.uuid4().hex[:12]
+    fields = {"incident": call.incident, "request_id": call.request_id}
+    log.error("%s failed, id %s", call.method, call.incident, exc_info=error, extra={"fields": fields})
+    return InternalError(call.incident)
 
 
 def _trailing_metadata(error: ServingError) -> tuple[tuple[str, str | bytes], ...]:

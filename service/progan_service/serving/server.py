@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -23,14 +22,17 @@ from progan_service.serving.generation import ImageMaker
 from progan_service.serving.health import SERVICE, Health
 from progan_service.serving.http import HttpServer
 from progan_service.serving.loading import ReadyModel
+from progan_service.serving.logs import announce
 from progan_service.serving.metrics import Metrics
-from progan_service.serving.rpc import rpc_handlers
+from progan_service.serving.rpc import Authentication, rpc_handlers
+from progan_service.serving.security import Kept, read_certificates, read_tokens, warnings
 from progan_service.serving.servicer import ImageGeneratorServicer
+from progan_service.serving.transport import credentials, options
 
 log = logging.getLogger(__name__)
 
-_MAX_CONNECTION_AGE_S = 300  # clients look up the addresses anew and find new pods
-_MAX_CONNECTION_AGE_GRACE_S = 3600  # what a stream gets to finish on its old connection
+_RELOAD_S = 5  # between two looks at certificates and tokens; Kubernetes takes a minute to replace them
+_DEVICES_S = 1  # between two looks at whether a device hangs
 _LAST_BYTES_S = 1  # what finished replies get to reach their callers
 _FORCED_EXIT_CODE = 1
 
@@ -40,13 +42,23 @@ class ListenError(Exception):
 
 
 class Server:
-    """One server in the running event loop. `start`, then `refresh` again and again, at the end `stop`."""
+    """One server in the running event loop. `start`, then `refresh` and `reload` again and again, at the end `stop`."""
 
     def __init__(self, config: ServerConfig) -> None:
-        """Raises ModelStoreError when the store cannot be used, ListenError when a port cannot be taken."""
+        """Raises ModelStoreError when the store cannot be used, ListenError when a port cannot be taken.
+
+        Raises ConfigError for certificates and tokens that cannot be used.
+        """
         self._config = config
+        self._tls, self._tokens = None, None
+        if config.tls_cert and config.tls_key:
+            read = partial(read_certificates, config.tls_cert, config.tls_key, config.client_ca)
+            self._tls = Kept("certificates", read)
+        if config.tokens:
+            self._tokens = Kept("tokens", partial(read_tokens, config.tokens))
         self._metrics = Metrics()
         self._store_problem: str | None = None
+        self._hanging: set[str] = set()
         self._health = Health(self._metrics)
         self._catalog = ModelCatalog(config, self._metrics)
         for priority in Priority:
@@ -55,15 +67,8 @@ class Server:
         self._encoders = ThreadPoolExecutor(thread_name_prefix="encode")
         self._gate = Gate()
         maker = ImageMaker(config.batching.max_batch_size, self._encoders, self._metrics)
-        self._grpc = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),  # else a second server on the same port starts silently
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", config.max_message_bytes),
-                ("grpc.max_connection_age_ms", _MAX_CONNECTION_AGE_S * 1000),
-                ("grpc.max_connection_age_grace_ms", _MAX_CONNECTION_AGE_GRACE_S * 1000),
-            ]
-        )
+        guards = [Authentication(self._tokens, self._metrics)] if self._tokens else []
+        self._grpc = grpc.aio.server(interceptors=guards, options=options(config))
         servicer = ImageGeneratorServicer(config, self._catalog, maker)
         self._grpc.add_generic_rpc_handlers((rpc_handlers(servicer, self._metrics, self._gate),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
@@ -78,8 +83,11 @@ class Server:
 
     def _listen(self) -> int:
         host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        address = f"{host}:{self._config.port}"
         try:
-            return self._grpc.add_insecure_port(f"{host}:{self._config.port}")
+            if self._tls:
+                return self._grpc.add_secure_port(address, credentials(self._tls))
+            return self._grpc.add_insecure_port(address)
         except RuntimeError:  # which does not say why; the system does
             reason = _bind_error(self._config.host, self._config.port)
             raise _refusal("gRPC", self._config.host, self._config.port, "--port", reason) from reason
@@ -104,9 +112,23 @@ class Server:
             self._report(error)
         else:
             self._store_problem = None
-        ready = self._catalog.ready_models()
-        await self._health.models(self._catalog.models, [model.name for model in ready])
-        return ready
+        await self._tell_health()
+        return self._catalog.ready_models()
+
+    async def watch_devices(self) -> None:
+        """A model whose device hangs is not ready until the device goes on."""
+        hanging = self._catalog.hanging()
+        for name in hanging - self._hanging:
+            log.error("model %s: a batch runs for more than %g s; not ready until it ends", name, self._config.hang_s)
+        for name in self._hanging - hanging:
+            log.warning("model %s: its device goes on", name)
+        if hanging != self._hanging:
+            self._hanging = hanging
+            await self._tell_health()
+
+    async def _tell_health(self) -> None:
+        ready = {model.name for model in self._catalog.ready_models()}
+        await self._health.models(self._catalog.models, ready - self._hanging)
 
     def _report(self, error: Exception) -> None:
         """Once, as long as it stays the same but for numbers (times, ids); a fault of ours with its stack trace."""
@@ -114,6 +136,12 @@ class Server:
         if self._store_problem != told:
             trace = None if isinstance(error, OSError) else error
             log.error("the store could not be looked at; what serves goes on: %s", error, exc_info=trace)
+
+    async def reload(self) -> None:
+        """Use certificates and tokens as their files are now; a broken one is reported, and what was there holds."""
+        for kept in (self._tls, self._tokens):
+            if kept:
+                await asyncio.to_thread(kept.reload)
 
     async def stop(self) -> None:
         """Say not ready, serve on for the lame-duck time, then refuse new work and finish what is in flight."""
@@ -144,28 +172,45 @@ def _bind_error(host: str, port: int) -> OSError | None:
     return None
 
 
-async def _watch(server: Server, config: ServerConfig, announce: Callable[[str], None]) -> None:
+async def _watch(server: Server, config: ServerConfig) -> None:
     started = time.monotonic()
     announced: set[str] = set()
+    first_look = True
     while True:
         ready = await server.refresh()
         for model in ready:
             if model.name not in announced:
-                size, after_s = f"{model.metadata.resolution}x{model.metadata.resolution}", time.monotonic() - started
-                announce(f"ready: {model.name} version {model.version}, {size}, after {after_s:.1f} s")
-        if not ready and not announced:
-            announced.add("")
+                size = f"{model.metadata.resolution}x{model.metadata.resolution}"
+                after = f", after {time.monotonic() - started:.1f} s" if first_look else ""
+                announce(
+                    f"ready: {model.name} version {model.version}, {size}{after}",
+                    model=model.name,
+                    version=model.version,
+                )
+        if first_look and not ready:
             announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")
         announced |= {model.name for model in ready}
+        first_look = False
         await asyncio.sleep(config.poll_s)
 
 
-async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+async def _keep_current(server: Server) -> None:
+    while True:
+        await asyncio.sleep(_RELOAD_S)
+        await server.reload()
 
-    announce   takes the lines a person at a terminal wants to see
-    """
+
+async def _watch_devices(server: Server) -> None:
+    while True:
+        await asyncio.sleep(_DEVICES_S)
+        await server.watch_devices()
+
+
+async def serve(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
     server = Server(config)
+    for line in warnings(config):
+        log.warning(line)
     stopping = asyncio.Event()
 
     def on_signal() -> None:
@@ -176,9 +221,15 @@ async def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     await server.start()
-    announce(f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...")
-    watching = asyncio.create_task(_watch(server, config, announce))
+    announce(
+        f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...",
+        port=server.port,
+        http_port=server.http_port,
+    )
+    watches = (_watch(server, config), _watch_devices(server), _keep_current(server))
+    tasks = [asyncio.create_task(watch) for watch in watches]
     await stopping.wait()
     announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
-    watching.cancel()
+    for task in tasks:
+        task.cancel()
     await server.stop()

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.config import ServerConfig
+from progan_service.serving import traces
+from progan_service.serving.calls import Call
 from progan_service.serving.catalog import ModelCatalog, VersionStatus
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.generation import ImageMaker, Job, Piece
 from progan_service.serving.loading import ReadyModel
 from progan_service.serving.requests import Format, Labels, Latents, Walk, parse_priority
-from progan_service.serving.rpc import Call
 
 _REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
 
@@ -33,6 +34,7 @@ class ImageGeneratorServicer:
             job = self._generate_job(model, request, call)
             self._check_fits_one_reply(job)
             piece = await self._maker.make(job, 0, job.latents.count)
+        _note(call, job, piece)
         return pb.GenerateResponse(
             images=_images(piece, job), latents=_matrix(piece.latents), model=_served(model), times=_times(piece)
         )
@@ -44,6 +46,7 @@ class ImageGeneratorServicer:
             job = self._generate_job(model, request, call)
             async with aclosing(self._maker.stream(job)) as pieces:
                 async for piece in pieces:
+                    _note(call, job, piece)
                     yield pb.StreamGenerateResponse(
                         first_index=piece.first,
                         images=_images(piece, job),
@@ -61,6 +64,7 @@ class ImageGeneratorServicer:
             )
             async with aclosing(self._maker.stream(job)) as pieces:
                 async for piece in pieces:
+                    _note(call, job, piece)
                     yield pb.InterpolateResponse(
                         first_index=piece.first,
                         images=_images(piece, job),
@@ -80,7 +84,7 @@ class ImageGeneratorServicer:
     @contextmanager
     def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[ReadyModel]:
         with self._catalog.use(selector.name, selector.version, selector.version_label) as model:
-            call.model = model.name
+            call.model, call.version = model.name, model.version
             yield model
 
     def _generate_job(
@@ -119,6 +123,24 @@ class ImageGeneratorServicer:
             message.serving_version = model.serving.version
         message.version_labels.update({label: ready.version for label, ready in model.labelled.items()})
         return message
+
+
+def _note(call: Call, job: Job, piece: Piece) -> None:
+    call.format = job.format.encoding
+    call.images += len(piece.latents)
+    call.queue_s = max(call.queue_s, piece.generated.queue_s)
+    call.inference_s += piece.generated.inference_s
+    call.encode_s += piece.encode_s
+    _trace(call, piece)
+
+
+def _trace(call: Call, piece: Piece) -> None:
+    generated, asked, made = piece.generated, piece.asked_at, piece.made_at
+    began, images = max(asked, made - generated.inference_s), len(piece.latents)
+    traces.stage(call, "queue", asked, asked + generated.queue_s, images=images)
+    traces.stage(call, "inference", began, made, images=images, batch_rows=generated.batch_rows)
+    if piece.files:
+        traces.stage(call, "encode", made, made + piece.encode_s, images=images)
 
 
 def _images(piece: Piece, job: Job) -> pb.Images:

@@ -98,7 +98,7 @@ def fetch(
 
     Raises HubModuleError; OSError when `directory` cannot be written.
     """
-    pin, path, accepted = _parse_pin(sha256), Path(source), set()
+    pin, path, accepted = parse_pin(sha256), Path(source), set()
     if "://" in source:
         handle = _handle(source, pinned=bool(pin))
         origin = handle.partition("?")[0]
@@ -119,7 +119,8 @@ def fetch(
     return Fetched(root, origin, digest)
 
 
-def _parse_pin(sha256: str) -> str:
+def parse_pin(sha256: str) -> str:
+    """64 small hexadecimal digits, or empty. Raises HubModuleError."""
     pin = sha256.strip().lower().removeprefix("sha256:")
     if pin and not re.fullmatch("[0-9a-f]{64}", pin):
         raise HubModuleError(f"sha256 is {sha256!r}: must be 64 hexadecimal digits")
@@ -267,7 +268,8 @@ def _problem(error: Exception, most_bytes: int) -> str:
         case HTTPError(code=404 | 410):
             return f"the server answers {error.code} {error.reason}; check owner, name and version of the model"
         case HTTPError():
-            return f"the server answers {error.code} {error.reason}; try again later, or {_BY_HAND}"
+            reason = str(error.reason).partition("\n")[0]
+            return f"the server answers {error.code} {reason}; try again later, or {_BY_HAND}"
         case URLError(reason=socket.gaierror()):
             return f"no such host, or no network here; check the handle, or {_BY_HAND}"
         case URLError(reason=ConnectionRefusedError()):

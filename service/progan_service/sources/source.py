@@ -34,7 +34,7 @@ def open_source(
     if "://" in source or path.name.endswith(ARCHIVES) or (path / hub_download.SAVED_MODEL_FILE).is_file():
         if (path / METADATA_FILE).is_file():
             raise SourceError(
-                f"{source}: is a version of a model store already; copy it, or export what it was made of"
+                f"{source}: is a version of a model store, a graph without its layers; give what it was made of"
             )
         return tfhub.load_hub_module(hub_download.fetch(source, staging, sha256=sha256, progress=progress))
     if path.is_dir():
@@ -53,11 +53,11 @@ def open_source(
             "a TF Hub module by its handle, .tar.gz or directory"
         )
     if sha256 and path.is_file():
-        _check_content(path, sha256)
+        _check_content(path, hub_download.parse_pin(sha256))
     return nvidia.load_nvidia_pickle(path) if path.suffix == ".pkl" else load_weights(path)
 
 
-def _check_content(path: Path, sha256: str) -> None:
+def _check_content(path: Path, pin: str) -> None:
     found = sha256_of(path)
-    if found != sha256.lower().strip():
-        raise SourceError(f"{path}: has the SHA-256 {found}, not {sha256}; it is another file, or damaged")
+    if found != pin:
+        raise SourceError(f"{path}: has the SHA-256 {found}, not {pin}; it is another file, or damaged")

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from progan_service.config import BatchingConfig
 from progan_service.serving.batching import (
     Batch,
     BatchQueue,
+    DeviceOutOfMemoryError,
     DynamicBatcher,
     Generated,
     Priority,
@@ -244,7 +246,7 @@ class QueueModel(RuleBasedStateMachine):
             del self.waiting[piece.work][: piece.rows]
         self.check_priorities(batch, bulk)
         for priority in Priority:
-            self.check_shares([piece for piece in batch if piece.work.priority is priority])
+            self.check_shares([piece for piece in batch if piece.work.priority is priority], priority)
         self.check_turns(batch)
         self.waiting = {work: rows for work, rows in self.waiting.items() if rows}
 
@@ -256,12 +258,13 @@ class QueueModel(RuleBasedStateMachine):
         self.bulk_left_out = self.bulk_left_out + 1 if bulk_before and not bulk_taken else 0
         assert self.bulk_left_out < 8
 
-    def check_shares(self, batch: list[Slice]) -> None:
+    def check_shares(self, batch: list[Slice], priority: Priority) -> None:
         """Nobody has two rows more than one that wanted more."""
         rows: Counter[object] = Counter()
         for piece in batch:
             rows[piece.work.caller or piece.work] += piece.rows
-        hungry = {work.caller or work for work, left in self.waiting.items() if left} & rows.keys()
+        waiting = [work for work, left in self.waiting.items() if left and work.priority is priority]
+        hungry = {work.caller or work for work in waiting} & rows.keys()
         assert all(taken <= min(rows[caller] for caller in hungry) + 1 for taken in rows.values() if hungry)
 
     def check_turns(self, batch: list[Slice]) -> None:
@@ -328,21 +331,30 @@ class Device:
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
         self.fails_at: float | None = None
-        self._free = asyncio.Event()
-        self._free.set()
+        self.most_rows = 1000  # that fit into its memory
+        self._held = False
+        self._waiting: list[Callable[[], None]] = []
 
     def hold(self) -> None:
-        self._free.clear()
+        self._held = True
 
     def go_on(self) -> None:
-        self._free.set()
+        self._held = False
+        while self._waiting:
+            self._waiting.pop(0)()
 
-    async def run(self, inputs: Inputs) -> Batch:
+    def run(self, inputs: Inputs, done: Callable[[Batch | Exception], None]) -> None:
         self.batches.append(inputs[0][:, 0].tolist())
-        await self._free.wait()
-        if self.fails_at in self.batches[-1]:
-            raise RuntimeError("the device is on fire")
-        return Batch((2 * inputs[0]).astype(np.uint8).reshape(-1, 1, 1, 1), seconds=0.25)
+        outcome = self._outcome(inputs[0])
+        finish = partial(asyncio.get_running_loop().call_soon, done, outcome)
+        self._waiting.append(finish) if self._held else finish()
+
+    def _outcome(self, values: NDArray[np.float32]) -> Batch | Exception:
+        if len(values) > self.most_rows:
+            return DeviceOutOfMemoryError()
+        if self.fails_at in values:
+            return RuntimeError("the device is on fire")
+        return Batch((2 * values).astype(np.uint8).reshape(-1, 1, 1, 1), seconds=0.25)
 
     async def is_at(self, number: int) -> None:
         """Wait until the device has met its batch `number`, the first is 1."""
@@ -362,7 +374,7 @@ class Scene:
         self.device = Device()
         self.metrics = Metrics()
         config = BatchingConfig(max_batch_size=max_batch_size, max_queued_rows=max_queued_rows)
-        self.batcher = DynamicBatcher(self.device.run, config, self.metrics)
+        self.batcher = DynamicBatcher([self.device.run], config, self.metrics)
 
     def submit(
         self, *values: float, deadline_s: float = float("inf"), patient: bool = False
@@ -436,10 +448,10 @@ async def test_each_caller_gets_its_own_rows_in_order_when_many_mix() -> None:
 
 
 async def test_labels_travel_with_their_latents() -> None:
-    async def add(inputs: Inputs) -> Batch:
-        return Batch((inputs[0] + inputs[1]).astype(np.uint8).reshape(-1, 1, 1, 1), seconds=0.0)
+    def add(inputs: Inputs, done: Callable[[Batch | Exception], None]) -> None:
+        done(Batch((inputs[0] + inputs[1]).astype(np.uint8).reshape(-1, 1, 1, 1), seconds=0.0))
 
-    batcher = DynamicBatcher(add, BatchingConfig(max_batch_size=2), Metrics())
+    batcher = DynamicBatcher([add], BatchingConfig(max_batch_size=2), Metrics())
     latents, labels = np.array([[1], [2], [3]], np.float32), np.array([[10], [20], [30]], np.float32)
     assert numbers(await batcher.submit((latents, labels))) == [11, 22, 33]
     batcher.close()
@@ -488,7 +500,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
         waiting = [played.submit(2), played.submit(3)]
         await played.device.is_at(2)
         await played.queued(1)
-        with pytest.raises(QueueFull, match=r"the deadline in 3.* s cannot be met: 1 images take 4 s at this pace"):
+        with pytest.raises(QueueFull, match=r"the deadline in 3.* s cannot be met: 1 image would take 4 s"):
             await played.submit(4, deadline_s=3)
         assert played.metric("progan_rows_dropped_total", reason="rejected") == 1
         soon_enough = played.submit(5, deadline_s=30)
@@ -648,4 +660,88 @@ async def test_nothing_of_a_request_stays_behind_however_it_ended() -> None:
         played.device.go_on()
         await asyncio.gather(failed, gone, late, fine, return_exceptions=True)
         assert played.batcher.queued_rows(Priority.INTERACTIVE) == 0
-        assert [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}] == ["batcher"]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+# Several devices
+
+
+async def test_batches_go_to_whichever_device_is_free() -> None:
+    devices = [Device(), Device()]
+    batcher = DynamicBatcher([device.run for device in devices], BatchingConfig(max_batch_size=2), Metrics())
+    devices[0].hold()
+    held = asyncio.create_task(batcher.submit((np.array([[1.0]], np.float32),)))
+    await devices[0].is_at(1)
+    others = await batcher.submit((np.array([[2.0], [3.0], [4.0]], np.float32),))
+    assert numbers(others) == [4, 6, 8]
+    assert (devices[0].batches, devices[1].batches) == ([[1]], [[2, 3], [4]])
+    devices[0].go_on()
+    assert numbers(await held) == [2]
+    batcher.close()
+
+
+async def test_the_parts_of_a_request_come_together_in_order_whichever_device_is_first() -> None:
+    devices = [Device(), Device()]
+    batcher = DynamicBatcher([device.run for device in devices], BatchingConfig(max_batch_size=2), Metrics())
+    devices[0].hold()
+    whole = asyncio.create_task(batcher.submit((np.arange(6, dtype=np.float32)[:, None],)))
+    await devices[1].is_at(2)
+    devices[0].go_on()
+    assert numbers(await whole) == [0, 2, 4, 6, 8, 10]
+    batcher.close()
+
+
+# Too large for the device
+
+
+async def test_a_batch_that_does_not_fit_is_run_in_parts_and_the_size_is_remembered() -> None:
+    async with scene(max_batch_size=8, max_queued_rows=100) as played:
+        played.device.most_rows = 2
+        assert numbers(await played.submit(*range(8))) == [0, 2, 4, 6, 8, 10, 12, 14]
+        assert [len(batch) for batch in played.device.batches] == [8, 4, 4, 2, 2, 2, 2]
+        played.device.batches.clear()
+        assert numbers(await played.submit(*range(5))) == [0, 2, 4, 6, 8]
+        assert [len(batch) for batch in played.device.batches] == [2, 2, 1]
+        assert played.metric("progan_out_of_memory_total") == 3
+
+
+async def test_requests_that_shared_a_batch_that_does_not_fit_each_get_their_own() -> None:
+    async with busy_scene(max_batch_size=4) as played:
+        played.device.most_rows = 2
+        both = played.submit(1, 2, 3), played.submit(4)
+        await played.queued(4)
+        played.device.go_on()
+        assert [numbers(generated) for generated in await asyncio.gather(*both)] == [[2, 4, 6], [8]]
+
+
+async def test_one_row_that_does_not_fit_fails() -> None:
+    async with scene() as played:
+        played.device.most_rows = 0
+        with pytest.raises(DeviceOutOfMemoryError):
+            await played.submit(1, 2)
+
+
+async def test_parts_of_a_caller_that_has_gone_are_not_run() -> None:
+    async with scene() as played:
+        played.device.most_rows = 2
+        played.device.hold()
+        gone = played.submit(1, 2, 3, 4)
+        await played.device.is_at(1)
+        gone.cancel()
+        await asyncio.sleep(0)
+        played.device.go_on()
+        assert numbers(await played.submit(5)) == [10]
+        assert played.device.batches == [[1, 2, 3, 4], [5]]
+
+
+async def test_how_long_a_batch_has_been_running_is_known() -> None:
+    async with scene() as played:
+        assert played.batcher.busy_s() == 0
+        played.device.hold()
+        task = played.submit(1)
+        await played.device.is_at(1)
+        await asyncio.sleep(0.02)
+        assert 0.02 <= played.batcher.busy_s() < 10
+        played.device.go_on()
+        await task
+        assert played.batcher.busy_s() == 0

@@ -16,6 +16,7 @@ ONE_OF_EACH = [
     errors.QueueFull("no room for 3 images", retry_after_s=0.25),
     errors.Unavailable("still loading"),
     errors.DeadlineExceeded("too late"),
+    errors.Unauthenticated("no token"),
     errors.InternalError("0123abcd"),
 ]
 
@@ -41,6 +42,7 @@ def test_every_status_code_of_the_contract_has_one_class() -> None:
         "RESOURCE_EXHAUSTED",
         "UNAVAILABLE",
         "DEADLINE_EXCEEDED",
+        "UNAUTHENTICATED",
         "INTERNAL",
     ]
 

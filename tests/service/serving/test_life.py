@@ -1,5 +1,6 @@
 """The life of a real `progan serve` process, from its first line to its exit code."""
 
+import json
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 PROGAN = Path(sys.executable).with_name("progan")
 SERVICE = "progan.v1.ImageGeneratorService"
 PATIENCE_S = 120
+TEXT = ("--log-format", "text")
 
 LISTENING = re.compile(r"listening: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+); loading models \.\.\.")
 
@@ -29,11 +31,13 @@ class Served:
     """A running `progan serve`."""
 
     def __init__(self, store: Path, *options: str) -> None:
-        command = [PROGAN, "serve", "--store", store, "--port", "0", "--http-port", "0", *options]
+        command = [PROGAN, "serve", "--store", store, "--port", "0", "--http-port", "0", *TEXT, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
         self._give_up.start()
-        found = LISTENING.fullmatch(self.line())
+        self.configuration = self.line()
+        self.listening = self.line()
+        found = LISTENING.search(self.listening)
         assert found
         self.port = int(found[1])
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
@@ -91,6 +95,42 @@ def test_a_server_gets_ready_and_a_sigterm_finishes_its_calls_before_it_ends_wel
         assert server.process.stderr.read() == ""
 
 
+def test_in_text_people_read_what_is_set_and_where_it_listens(tmp_path: Path) -> None:
+    with served(tmp_path, "--lame-duck-s", "0.5") as server:
+        assert server.configuration == (
+            f"configuration: store={tmp_path} (flag); port=0 (flag); http_port=0 (flag); lame_duck_s=0.5 (flag); "
+            "log_format=text (flag); the rest by default"
+        )
+        assert LISTENING.fullmatch(server.listening)
+
+
+def test_where_no_person_reads_every_line_is_an_object_of_json(puppet_store: Path) -> None:
+    with served(puppet_store, "--model", "puppet", "--lame-duck-s", "0", "--log-format", "auto") as server:
+        lines = [json.loads(line) for line in (server.configuration, server.listening)]
+        while not lines[-1]["message"].startswith("ready: wide"):
+            lines.append(json.loads(server.line()))
+        server.begin_generate((0, 0, 0, 1)).result()
+        server.process.send_signal(signal.SIGTERM)
+        rest, errors = server.process.communicate(timeout=PATIENCE_S)
+    assert (server.process.returncode, errors) == (0, "")
+    lines += [json.loads(line) for line in rest.splitlines()]
+    assert [(line["level"], line["message"].split(": ")[0]) for line in lines] == [
+        ("INFO", "configuration"),
+        ("INFO", "listening"),
+        ("ERROR", "model puppet version 3 cannot be served"),
+        ("INFO", "ready"),
+        ("INFO", "ready"),
+        ("INFO", "ready"),
+        ("INFO", "Generate OK"),
+        ("INFO", "shutting down"),
+    ]
+    assert lines[0]["settings"]["store"] == {"value": str(puppet_store), "from": "flag"}
+    assert lines[0]["settings"]["drain_s"] == {"value": 20, "from": "default"}
+    assert lines[1]["port"] == server.port
+    call = lines[-2]
+    assert (call["model"], call["version"], call["images"], call["format"]) == ("puppet", 2, 1, "RAW")
+
+
 def test_an_empty_store_is_alive_and_not_ready_and_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--lame-duck-s", "600") as server:
         assert server.line() == f"not ready: {tmp_path} holds no model that can be served; looking every 5 s"
@@ -103,18 +143,35 @@ def test_an_empty_store_is_alive_and_not_ready_and_a_second_signal_ends_at_once(
 
 def test_a_missing_store_is_bad_configuration_told_in_one_sentence(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [PROGAN, "serve", "--store", tmp_path / "gone"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        [PROGAN, "serve", "--store", tmp_path / "gone", *TEXT],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert ended.returncode == 78
     assert ended.stderr == f"progan: {tmp_path}/gone: no such directory; a model store is a directory of models\n"
-    assert ended.stdout == ""
+
+
+def test_what_ends_a_server_before_it_serves_is_json_too_where_its_log_is(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [PROGAN, "serve", "--store", tmp_path / "gone"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ended.returncode == 78
+    line = json.loads(ended.stderr)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
+    assert line == {
+        "level": "CRITICAL",
+        "logger": "progan",
+        "message": f"{tmp_path}/gone: no such directory; a model store is a directory of models",
+    }
 
 
 def test_a_taken_port_is_a_failure_told_in_one_sentence(tmp_path: Path) -> None:
     with served(tmp_path, "--lame-duck-s", "0") as server:
         port = str(server.port)
         ended = subprocess.run(
-            [PROGAN, "serve", "--store", tmp_path, "--port", port, "--http-port", "0"],
+            [PROGAN, "serve", "--store", tmp_path, "--port", port, "--http-port", "0", *TEXT],
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,

@@ -198,13 +198,14 @@ def test_the_command_serves_a_url_and_its_copy_goes_with_it(remote: Path, tmp_pa
     temporary.mkdir()
     command = [Path(sys.executable).with_name("progan"), "serve", "--store", f"file://{remote}", "--lame-duck-s", "0"]
     server = subprocess.Popen(
-        [*command, "--port", "0", "--http-port", "0"],
+        [*command, "--port", "0", "--http-port", "0", "--log-format", "text"],
         env=os.environ | {"TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert server.stdout is not None
+        assert server.stdout.readline().startswith("configuration: ")
         assert server.stdout.readline().startswith("listening: ")
         assert server.stdout.readline().startswith("ready: puppet version 1, 4x4, ")
         (copy,) = temporary.iterdir()

@@ -794,6 +794,30 @@ def test_an_empty_store_is_alive_and_not_ready(tmp_path: Path) -> None:
         assert (told.code, told.text) == ("UNAVAILABLE", "this server has no model yet: its store is empty")
 
 
+def test_with_two_replicas_a_long_batch_holds_up_nobody(puppet_store: Path, hold: Path) -> None:
+    with guest(configured(puppet_store, replicas=2)) as host:
+        running = host.begin_generate(WAIT)
+        host.queued(0)
+        assert [host.generate((shade, 0, 0, 1)).images.pixels[0] for shade in (1, 2, 3)] == [110, 120, 130]
+        assert not running.done()
+        hold.unlink()
+        assert running.result().images.count == 1
+
+
+def test_a_model_whose_device_hangs_is_not_ready_until_it_goes_on(
+    puppet_store: Path, hold: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with guest(configured(puppet_store, hang_s=0.1)) as host:
+        running = host.begin_generate(WAIT)
+        until(lambda: host.do(host.server.watch_devices()) or host.health(f"{SERVICE}/puppet") == NOT_SERVING)
+        assert [host.health(""), host.health(f"{SERVICE}/wide")] == [SERVING, SERVING]
+        assert "model puppet: a batch runs for more than 0.1 s; not ready until it ends" in caplog.text
+        hold.unlink()
+        assert running.result().images.count == 1
+        host.do(host.server.watch_devices())
+        assert host.health(f"{SERVICE}/puppet") == SERVING
+
+
 def test_a_lame_duck_says_not_ready_and_serves_on(puppet_store: Path) -> None:
     with guest(configured(puppet_store, lame_duck_s=2)) as host:
         host.begin_stop()

@@ -255,6 +255,30 @@ async def test_a_pinned_version_that_is_no_good_leaves_what_serves(store: Path, 
         assert states(catalog) == {2: State.READY, 1: State.FAILED}
 
 
+async def test_a_pinned_version_that_is_gone_is_told(
+    store: Path, publish_puppet: Publish, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish_puppet(store, "puppet", base=20)
+    ModelStore(store).set_rollout("puppet", Rollout(pinned=2))
+    shutil.rmtree(store / "puppet" / "2")
+    async with watching(store) as catalog:
+        await catalog.refresh()
+        with pytest.raises(Unavailable, match="not ready: version 2 is pinned, and not in the store"):
+            await answer(catalog)
+        assert caplog.text.count("model puppet: version 2 is pinned, and not in the store") == 1
+
+
+async def test_the_default_model_is_warned_of_when_it_becomes_ambiguous(
+    store: Path, publish_puppet: Publish, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watching(store) as catalog:
+        publish_puppet(store, "another", base=30)
+        for _ in range(2):
+            await catalog.refresh()
+        assert catalog.default == "puppet"
+        assert caplog.text.count("model puppet stays the default until the next start, which needs --model") == 1
+
+
 async def test_labelled_versions_answer_beside_the_one_that_serves(store: Path, publish_puppet: Publish) -> None:
     for base in (20, 30):
         publish_puppet(store, "puppet", base=base)
@@ -307,4 +331,4 @@ async def test_a_rollout_that_cannot_be_read_leaves_the_last_one(
         assert "rollout.json: not readable as a rollout (pinned is 'newest': must be a version)" in (
             catalog.model("puppet").error
         )
-        assert caplog.text.count("model puppet keeps to the versions chosen before: ") == 1
+        assert caplog.text.count("; what serves goes on") == 1

@@ -38,12 +38,17 @@ def test_content_can_be_pinned(finished_run: Path, tmp_path: Path) -> None:
     assert opened(file, tmp_path, sha256=digest.upper()).resolution == 8
     with pytest.raises(BadInputError, match=f"^{file}: has the SHA-256 {digest}, not {'0' * 64}; it is another file"):
         opened(file, tmp_path, sha256="0" * 64)
+    with pytest.raises(BadInputError, match="sha256 is 'abc': must be 64 hexadecimal digits"):
+        opened(file, tmp_path, sha256="abc")
     with pytest.raises(BadInputError, match="a run goes on and has no SHA-256 of its own; give one of its snapshots"):
         opened(finished_run, tmp_path, sha256=digest)
 
 
 def test_a_version_of_a_store_is_no_source(tiny_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match="/tiny/1: is a version of a model store already; copy it, or export what"):
+    with pytest.raises(
+        BadInputError,
+        match="/tiny/1: is a version of a model store, a graph without its layers; give what it was made of",
+    ):
         opened(tiny_store / "tiny" / "1", tmp_path)
 
 
