@@ -66,6 +66,8 @@ async def drive(load: Load, asks: list[Ask], report: Report, tell: Tell | None =
 
     async def client(ask: Ask) -> None:
         for number, due in calls:
+            if report.interrupted:
+                return
             if load.is_too_late(due, now()):
                 report.not_sent(due)
                 continue
@@ -87,14 +89,21 @@ async def drive(load: Load, asks: list[Ask], report: Report, tell: Tell | None =
             await asyncio.sleep(PROGRESS_S)
 
     progress = asyncio.create_task(show(tell)) if tell else None
+    clients = [asyncio.create_task(client(asks[index % len(asks)])) for index in range(load.clients)]
     try:
-        await asyncio.gather(*(client(asks[index % len(asks)]) for index in range(load.clients)))
+        await asyncio.wait(clients, return_when=asyncio.FIRST_EXCEPTION)
     except asyncio.CancelledError:
-        report.interrupted = True
+        report.interrupted = True  # gRPC may swallow the cancellation of a call: its client ends all the same
     finally:
+        for task in clients:
+            task.cancel()
+        ended = await asyncio.gather(*clients, return_exceptions=True)
         if tell and progress:
             progress.cancel()
             tell("")
+    for outcome in ended:
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 def _asker(channel: grpc.aio.Channel, request: pb.GenerateRequest, settings: Settings, timeout_s: float) -> Ask:
