@@ -162,7 +162,9 @@ def _description(trained: TrainedGenerator) -> str:
 def _parse(description: str | None) -> dict[str, Any]:
     """The parts of a description by their names, checked. Raises BadInputError for one that is none."""
     if description is None:
-        raise WeightsError(f"holds no {_ENTRY!r}, which tells of what network the arrays are")
+        raise WeightsError(
+            f"holds no {_ENTRY!r}, which tells of what network the arrays are (a checkpoint has none: give its run)"
+        )
     try:
         document = json.loads(description)
     except (ValueError, RecursionError) as error:
