@@ -4,12 +4,13 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help serve test check bench protos locks clean
+.PHONY: help serve test check soak bench protos locks clean
 
 help:
 	@echo "make serve    serve the bundled model on localhost:8500"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
+	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, fuzzing"
 	@echo "make bench    measure this machine"
 	@echo "make protos   generate the stubs from the .proto again"
 	@echo "make locks    resolve the locked versions again"
@@ -30,6 +31,9 @@ check: .venv/ready
 	$(call generate_stubs,build/stubs)
 	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x py.typed build/stubs/progan_protos/v1 protos/progan_protos/v1
 	$(BIN)/pytest -m check
+
+soak: .venv/ready
+	$(BIN)/pytest -m soak
 
 bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready

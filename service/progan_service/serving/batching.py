@@ -30,6 +30,7 @@ from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailab
 from progan_service.serving.metrics import Metrics
 
 BULK_TURN = 8  # of so many batches bulk work has the first pick of one
+DEADLINE_SLACK_S = 0.05  # a call that is cancelled so near to its deadline was too late
 _SMOOTHING = 0.3  # weight of the newest batch in the pace
 _UNKNOWN_BATCH_S = 0.1  # before the first
 
@@ -263,7 +264,7 @@ class DynamicBatcher:
         self._requests: dict[Work, _Request] = {}
         self._again: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
         self._most_rows = config.max_batch_size
-        self._taken = asyncio.Event()  # since somebody began to wait for room
+        self._room = asyncio.Event()  # since somebody began to wait for some
         self._closed = False
         self._batch_s = 0.0  # smoothed over the last few; 0 before the first
 
@@ -294,15 +295,16 @@ class DynamicBatcher:
                     f"no room for {_images(work.rows)}: {self._queue.rows} wait already, max_queued_rows is "
                     f"{self._config.max_queued_rows}",
                 )
-            self._taken.clear()
-            await self._taken.wait()
+            self._room.clear()
+            await self._room.wait()
         request = _Request(work, inputs, asyncio.get_running_loop().create_future())
         self._requests[work] = request
         self._dispatch()
         try:
             return await request.done
         except asyncio.CancelledError:
-            self._drop(work, "cancelled")
+            late = deadline - time.monotonic() < DEADLINE_SLACK_S  # gRPC ends late calls itself, a moment before us
+            self._drop(work, "expired" if late else "cancelled")
             raise
         finally:
             self._requests.pop(work, None)
@@ -318,7 +320,7 @@ class DynamicBatcher:
     def close(self) -> None:
         """Refuse new work; what is still here fails with Unavailable."""
         self._closed = True
-        self._taken.set()
+        self._room.set()
         for request in self._requests.values():
             self._fail(request, Unavailable(_CLOSED))
 
@@ -366,7 +368,7 @@ class DynamicBatcher:
                 return parts
         slices = self._queue.take(self._most_rows)
         if slices:
-            self._taken.set()
+            self._room.set()
         return slices
 
     def _is_wanted(self, work: Work) -> bool:
@@ -384,7 +386,13 @@ class DynamicBatcher:
             request.queue_s = max(request.queue_s, wait)
             request.batch_rows = max(request.batch_rows, rows)
             self._metrics.queue_duration.observe(wait)
-        device.run(_gather(slices, requests, size), partial(self._end, device, slices, requests))
+        end = partial(self._end, device, slices, requests)
+        try:
+            inputs = _gather(slices, requests, size)
+        except MemoryError as error:
+            asyncio.get_running_loop().call_soon(end, error)
+            return
+        device.run(inputs, end)
 
     def _end(self, device: _Device, slices: list[Slice], requests: list[_Request], outcome: Batch | Exception) -> None:
         """A batch is through: the device gets the next one before anything else happens."""
@@ -400,7 +408,7 @@ class DynamicBatcher:
             self._deliver(slices, requests, outcome)
             return
         for request in requests:  # fails this batch's requests, and no others
-            self._queue.discard(request.work)
+            self._discard(request.work)
             self._fail(request, outcome)
         self._dispatch()
 
@@ -426,7 +434,11 @@ class DynamicBatcher:
                 request.done.set_result(Generated(whole, request.queue_s, request.inference_s, request.batch_rows))
 
     def _drop(self, work: Work, reason: str) -> None:
-        self._metrics.rows_dropped.labels(reason).inc(self._queue.discard(work))
+        self._metrics.rows_dropped.labels(reason).inc(self._discard(work))
+
+    def _discard(self, work: Work) -> int:
+        self._room.set()
+        return self._queue.discard(work)
 
     @staticmethod
     def _fail(request: _Request, error: Exception) -> None:

@@ -52,7 +52,8 @@ class Call:
 def request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """The one that a caller sent, cut short; or else a new one."""
     sent = next((value for key, value in metadata if key == REQUEST_ID), "")
-    return sent[:_MAX_ID] if isinstance(sent, str) and sent.isprintable() and sent.strip() else secrets.token_hex(8)
+    usable = isinstance(sent, str) and sent.isascii() and sent.isprintable() and sent.strip()
+    return str(sent[:_MAX_ID]) if usable else secrets.token_hex(8)
 
 
 def tell(call: Call, duration_s: float) -> None:

@@ -12,6 +12,8 @@ from progan_service.serving.batching import Priority
 from progan_service.serving.encoding import DEFAULT_QUALITY, Encoding
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 
+MAX_SEEDS = 1_000_000  # one after the other in a message; to read more would hold up the event loop
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -35,8 +37,13 @@ class Latents:
                     raise InvalidArgument(f"{field}.vectors", f"row {row} is all zero; a latent needs a direction")
                 return cls(len(rows), rows, None, 0, size)
             case "seeds":
+                count = len(message.seeds.seeds)
+                _require_some(count, f"{field}.seeds.seeds")
+                if count > MAX_SEEDS:
+                    raise InvalidArgument(
+                        f"{field}.seeds.seeds", f"lists {count} seeds; at most {MAX_SEEDS} are read, give a seed_range"
+                    )
                 seeds = np.array(message.seeds.seeds, np.uint64)
-                _require_some(len(seeds), f"{field}.seeds.seeds")
                 return cls(len(seeds), None, seeds, 0, size)
             case "seed_range":
                 _require_some(message.seed_range.count, f"{field}.seed_range.count")

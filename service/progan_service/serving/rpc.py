@@ -25,6 +25,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving import traces
+from progan_service.serving.batching import DEADLINE_SLACK_S
 from progan_service.serving.calls import REQUEST_ID, Call, request_id, tell
 from progan_service.serving.errors import InternalError, InvalidArgument, QueueFull, ServingError, Unauthenticated
 from progan_service.serving.gate import Gate
@@ -164,10 +165,11 @@ async def _border(
             if request is None:
                 raise InvalidArgument("request", "does not parse as the message of this rpc")
             yield call
-    except (asyncio.CancelledError, GeneratorExit):
-        call.code = "CANCELLED"
-        raise
-    except Exception as error:
+    except BaseException as error:
+        if _ends_the_call(error):
+            late = call.deadline - time.monotonic() < DEADLINE_SLACK_S
+            call.code = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            raise
         told = _as_serving_error(error, call)
         call.code, call.reason, call.error = told.code, told.reason, _clip(str(told))
         trailers = ((REQUEST_ID, name), *_trailing_metadata(told))
@@ -180,7 +182,15 @@ async def _border(
         tell(call, duration_s)
 
 
-def _as_serving_error(error: Exception, call: Call) -> ServingError:
+def _ends_the_call(error: BaseException) -> bool:
+    """Whether nobody waits for an answer: gRPC cancels the call's own task. Else something in it was cancelled."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
+
+
+def _as_serving_error(error: BaseException, call: Call) -> ServingError:
     if isinstance(error, ServingError):
         return error
     call.incident = uuid.uuid4().hex[:12]

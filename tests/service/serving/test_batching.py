@@ -599,6 +599,17 @@ async def test_rows_whose_deadline_passes_in_the_queue_are_not_run_while_their_n
         assert played.metric("progan_rows_dropped_total", reason="expired") == 2
 
 
+async def test_a_caller_that_is_cut_off_at_its_deadline_was_late_and_did_not_leave() -> None:
+    async with busy_scene() as played:
+        late, gone = played.submit(1, 2, deadline_s=0.03), played.submit(3)
+        await played.queued(3)
+        late.cancel()
+        gone.cancel()
+        await asyncio.gather(late, gone, return_exceptions=True)
+        assert played.metric("progan_rows_dropped_total", reason="expired") == 2
+        assert played.metric("progan_rows_dropped_total", reason="cancelled") == 1
+
+
 async def test_a_deadline_that_has_passed_at_the_door_queues_nothing() -> None:
     async with busy_scene() as played:
         with pytest.raises(DeadlineExceeded):

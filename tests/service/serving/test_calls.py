@@ -160,7 +160,7 @@ def test_a_name_that_no_line_can_hold_is_replaced(sent: str | bytes) -> None:
 
 
 def test_a_long_name_is_cut_and_without_any_each_call_gets_another() -> None:
-    assert request_id([("user-agent", "me"), ("x-request-id", "é" * 100)]) == "é" * 64
+    assert request_id([("user-agent", "me"), ("x-request-id", "e" * 100)]) == "e" * 64
     assert request_id([]) != request_id([])
 
 

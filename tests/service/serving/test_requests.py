@@ -67,6 +67,11 @@ def test_four_billion_seeds_cost_nothing_until_they_are_asked_for() -> None:
     assert latents.rows(2**32 - 3, 2**32 - 2).shape == (1, 3)
 
 
+def test_a_list_of_very_many_seeds_is_refused_before_it_is_read() -> None:
+    with pytest.raises(InvalidArgument, match="lists 1000001 seeds; at most 1000000 are read, give a seed_range"):
+        Latents.parse(seeds(*[7] * 1_000_001), MODEL)
+
+
 def test_latents_know_the_seeds_they_are_made_of() -> None:
     assert Latents.parse(seeds(7, 1337, 2**64 - 1), MODEL).seeds(1, 3) == [1337, 2**64 - 1]
     assert Latents.parse(seed_range(2**64 - 2, 5), MODEL).seeds(1, 4) == [2**64 - 1, 0, 1]

@@ -1,0 +1,62 @@
+"""Two servers behind one address are restarted one after the other, under a steady load: nobody notices."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progan_client import AsyncClient, ServiceError
+
+CALLS, RATE = 10_000, 100
+LAME_DUCK_S = 1
+PATIENCE_S = 120
+
+
+async def test_a_rolling_restart_fails_none_of_ten_thousand_calls(
+    tiny_store: Path,
+    serve: Callable[..., Any],
+    open_loop: Callable[..., Awaitable[None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The second one is restarted as soon as the first has answered again."""
+    options = ["--lame-duck-s", str(LAME_DUCK_S)]
+    servers = [await asyncio.to_thread(serve, tiny_store, *options) for _ in range(2)]
+    ports = [int(server.target.rpartition(":")[2]) for server in servers]
+    faults: Counter[str] = Counter()
+    took_s: list[float] = []
+
+    async def ask() -> None:
+        started = time.monotonic()
+        try:
+            await client.generate(count=2, seed=7, timeout_s=10)
+        except ServiceError as error:
+            faults[str(error)] += 1
+        took_s.append(time.monotonic() - started)
+
+    async def restart(place: int) -> None:
+        assert await asyncio.to_thread(servers[place].stop) == 0
+        servers[place] = await asyncio.to_thread(serve, tiny_store, *options, port=ports[place])
+        give_up = time.monotonic() + PATIENCE_S
+        while not servers[place].metric("progan_requests_total", method="Generate", code="OK"):
+            assert time.monotonic() < give_up, "its callers do not come back"
+            await asyncio.sleep(0.1)
+
+    async def restart_both() -> None:
+        await asyncio.sleep(5)
+        for place in (0, 1):
+            await restart(place)
+
+    async with AsyncClient(f"ipv4:{servers[0].target},{servers[1].target}") as client:
+        await client.wait_until_ready()
+        restarting = asyncio.create_task(restart_both())
+        await open_loop(RATE, CALLS / RATE, ask)
+        assert restarting.done(), "the load ended before the restarts"
+        await restarting
+    with capsys.disabled():
+        print(f"\n{len(took_s)} calls, {sum(faults.values())} failed, the slowest took {max(took_s) * 1000:.0f} ms")
+    assert faults == {}
+    assert len(took_s) == CALLS
