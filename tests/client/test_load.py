@@ -281,8 +281,16 @@ def test_retries_hide_them(run: Run, servicer: Servicer, target: str) -> None:
     assert servicer.seeds == [0, 0, 0, 0, 1, 2, 3, 4, 5]
 
 
+MAIN = """
+import signal, sys
+from progan_client.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are started without
+sys.exit(main())
+"""
+
+
 def test_ctrl_c_ends_early_and_reports(servicer: Servicer, target: str) -> None:
-    command = [Path(sys.executable).with_name("progan-client"), "load", "--target", target, "--warmup", "0"]
+    command = [sys.executable, "-c", MAIN, "load", "--target", target, "--warmup", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert servicer.enough.wait(timeout=30)
         process.send_signal(signal.SIGINT)
