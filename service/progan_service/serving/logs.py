@@ -22,6 +22,7 @@ _announcements = logging.getLogger("progan_service")
 
 _STDOUT = 1
 _ROOM_LINES = 10_000  # that may wait for a slow reader; what comes then is lost
+_TOGETHER_S = 0.01  # what comes within is written together: to wake a thread for each line would slow the calls down
 _LAST_LINES_S = 1  # what they get to be written at the end
 
 
@@ -116,8 +117,15 @@ class _Lines:
         self._thread.join(_LAST_LINES_S)
 
     def _write(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            data = (line + "\n").encode(errors="backslashreplace")
+        last = False
+        while not last:
+            lines = [self._waiting.get()]
+            time.sleep(_TOGETHER_S)
+            with suppress(queue.Empty):
+                while True:
+                    lines.append(self._waiting.get_nowait())
+            last = None in lines
+            data = "".join(f"{line}\n" for line in lines if line is not None).encode(errors="backslashreplace")
             with suppress(OSError):  # nobody reads any more
                 while data:
                     data = data[os.write(self._descriptor, data) :]

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -36,7 +35,6 @@ _RELOAD_S = 5  # between two looks at certificates and tokens; Kubernetes takes 
 _DEVICES_S = 1  # between two looks at whether a device hangs
 _LAST_BYTES_S = 1  # what finished replies get to reach their callers
 _FORCED_EXIT_CODE = 1
-_SWITCH_S = 0.0005  # an idle device waits so long for the interpreter while calls are answered; by default 5 ms
 
 
 class ListenError(Exception):
@@ -210,7 +208,6 @@ async def _watch_devices(server: Server) -> None:
 
 async def serve(config: ServerConfig) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once."""
-    sys.setswitchinterval(_SWITCH_S)
     server = Server(config)
     for line in warnings(config):
         log.warning(line)
