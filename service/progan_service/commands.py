@@ -4,7 +4,6 @@ They import what they need when they run: no command pays for TensorFlow that do
 """
 
 import argparse
-import asyncio
 import os
 import shutil
 import signal
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 
 def serve(arguments: argparse.Namespace) -> int:
+    import uvloop
+
     from progan_service.serving import logs, server, traces
 
     configuration = serve_options.configuration(arguments)
@@ -37,7 +38,7 @@ def serve(arguments: argparse.Namespace) -> int:
     with logs.telling(config.logs), traces.exporting(arguments.environment):
         logs.announce(f"configuration: {configuration}", settings=configuration.settings)
         try:
-            asyncio.run(server.serve(config))
+            uvloop.run(server.serve(config))
         except (BadInputError, OSError, server.ListenError) as error:
             print(logs.complaint(config.logs, str(error)), file=sys.stderr)
             return exit_codes.BAD_CONFIG if isinstance(error, BadInputError) else exit_codes.FAILED

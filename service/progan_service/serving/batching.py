@@ -10,13 +10,16 @@ BatchQueue decides and does nothing: no clock, no event loop, no TensorFlow. Row
 - Interactive work comes first; bulk work gets what it leaves, and the first pick of every eighth batch.
 - Rows of cancelled and expired work leave the queue before execution.
 
-DynamicBatcher puts it to work for one loaded model: an event loop owns the queue, devices get the batches.
+DynamicBatcher puts it to work for one loaded model: an event loop brings requests and takes replies, and the thread
+of a device that comes free takes its next batch itself.
 """
 
 import asyncio
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
@@ -241,7 +244,7 @@ class DeviceOutOfMemoryError(Exception):
     """A batch does not fit into the device's memory; a smaller one may."""
 
 
-# Starts a batch on one device: inputs [N, ...] of an allowed size, and who gets what comes of it, in the event loop.
+# Starts a batch on one device: inputs [N, ...] of an allowed size, and who gets what comes of it, in any thread.
 Run = Callable[[tuple[NDArray[np.float32], ...], Callable[[Batch | Exception], None]], None]
 
 
@@ -254,7 +257,10 @@ class _Device:
 
 
 class DynamicBatcher:
-    """Runs the requests of one model in shared batches, on whichever device is free. Lives in one event loop."""
+    """Runs the requests of one model in shared batches, on whichever device is free.
+
+    Made and used in one event loop, where futures and callers are; the rest is behind a lock, for the devices' threads.
+    """
 
     def __init__(self, runs: Sequence[Run], config: BatchingConfig, metrics: Metrics) -> None:
         self._devices = [_Device(run) for run in runs]
@@ -264,7 +270,10 @@ class DynamicBatcher:
         self._requests: dict[Work, _Request] = {}
         self._again: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
         self._most_rows = config.max_batch_size
-        self._room = asyncio.Event()  # since somebody began to wait for some
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.RLock()
+        self._room = asyncio.Event()  # cleared by who waits for some
+        self._room.set()
         self._closed = False
         self._batch_s = 0.0  # smoothed over the last few; 0 before the first
 
@@ -286,9 +295,55 @@ class DynamicBatcher:
         Cancelling drops waiting rows.
         """
         work = Work(len(inputs[0]), deadline, time.monotonic(), caller, priority)
-        if not patient:
-            self._check_pace(work)
-        while not self._admit(work):
+        request = _Request(work, inputs, self._loop.create_future())
+        while not self._admit(request, patient):
+            await self._room.wait()
+        try:
+            return await request.done
+        except asyncio.CancelledError:
+            late = deadline - time.monotonic() < DEADLINE_SLACK_S  # gRPC ends late calls itself, a moment before us
+            with self._lock:
+                self._drop(work, "expired" if late else "cancelled")
+            raise
+        finally:
+            with self._lock:
+                self._requests.pop(work, None)
+
+    def queued_rows(self, priority: Priority) -> int:
+        return self._queue.rows_of(priority)
+
+    def busy_s(self) -> float:
+        """How long the longest of the batches that run now has been running; 0 when none does."""
+        with self._lock:
+            now = time.monotonic()
+            return max((now - device.since for device in self._devices if device.since is not None), default=0.0)
+
+    def close(self) -> None:
+        """Refuse new work; what is still here fails with Unavailable."""
+        with self._lock:
+            self._closed = True
+            self._room.set()
+            for request in self._requests.values():
+                self._fail(request, Unavailable(_CLOSED))
+
+    def _admit(self, request: _Request, patient: bool) -> bool:
+        """Queue a request, and give it to a device that is idle. False: the patient have to wait for room.
+
+        Raises Unavailable, DeadlineExceeded or QueueFull.
+        """
+        work = request.work
+        with self._lock:
+            if self._closed:
+                raise Unavailable(_CLOSED)
+            if work.deadline <= time.monotonic():
+                self._metrics.rows_dropped.labels("expired").inc(work.rows)
+                raise DeadlineExceeded("the deadline passed before the work began")
+            if not patient:
+                self._check_pace(work)
+            if self._queue.put(work):
+                self._requests[work] = request
+                self._dispatch()
+                return True
             if not patient:
                 raise self._refusal(
                     work,
@@ -296,42 +351,7 @@ class DynamicBatcher:
                     f"{self._config.max_queued_rows}",
                 )
             self._room.clear()
-            await self._room.wait()
-        request = _Request(work, inputs, asyncio.get_running_loop().create_future())
-        self._requests[work] = request
-        self._dispatch()
-        try:
-            return await request.done
-        except asyncio.CancelledError:
-            late = deadline - time.monotonic() < DEADLINE_SLACK_S  # gRPC ends late calls itself, a moment before us
-            self._drop(work, "expired" if late else "cancelled")
-            raise
-        finally:
-            self._requests.pop(work, None)
-
-    def queued_rows(self, priority: Priority) -> int:
-        return self._queue.rows_of(priority)
-
-    def busy_s(self) -> float:
-        """How long the longest of the batches that run now has been running; 0 when none does."""
-        now = time.monotonic()
-        return max((now - device.since for device in self._devices if device.since is not None), default=0.0)
-
-    def close(self) -> None:
-        """Refuse new work; what is still here fails with Unavailable."""
-        self._closed = True
-        self._room.set()
-        for request in self._requests.values():
-            self._fail(request, Unavailable(_CLOSED))
-
-    def _admit(self, work: Work) -> bool:
-        """Whether it is in the queue now. Raises Unavailable or DeadlineExceeded."""
-        if self._closed:
-            raise Unavailable(_CLOSED)
-        if work.deadline <= time.monotonic():
-            self._metrics.rows_dropped.labels("expired").inc(work.rows)
-            raise DeadlineExceeded("the deadline passed before the work began")
-        return self._queue.put(work)
+            return False
 
     def _check_pace(self, work: Work) -> None:
         """Raises QueueFull for work that would end after its deadline. An idle device may always show its pace."""
@@ -359,16 +379,16 @@ class DynamicBatcher:
 
     def _next_batch(self) -> list[Slice]:
         for work in self._queue.expired(time.monotonic()):
-            request = self._requests[work]
             self._drop(work, "expired")
-            self._fail(request, DeadlineExceeded("the deadline passed before the work began"))
+            error = DeadlineExceeded("the deadline passed before the work began")
+            self._in_loop(self._fail, self._requests[work], error)
         while self._again:
             parts = [piece for piece in self._again.popleft() if self._is_wanted(piece.work)]
             if parts:
                 return parts
         slices = self._queue.take(self._most_rows)
         if slices:
-            self._room.set()
+            self._tell_of_room()
         return slices
 
     def _is_wanted(self, work: Work) -> bool:
@@ -390,27 +410,26 @@ class DynamicBatcher:
         try:
             inputs = _gather(slices, requests, size)
         except MemoryError as error:
-            asyncio.get_running_loop().call_soon(end, error)
+            self._in_loop(end, error)
             return
         device.run(inputs, end)
 
     def _end(self, device: _Device, slices: list[Slice], requests: list[_Request], outcome: Batch | Exception) -> None:
         """A batch is through: the device gets the next one before anything else happens."""
-        assert device.since is not None
-        seconds, device.since = time.monotonic() - device.since, None
-        if isinstance(outcome, DeviceOutOfMemoryError) and sum(piece.rows for piece in slices) > 1:
-            self._halve(slices)
+        with self._lock:
+            assert device.since is not None
+            seconds, device.since = time.monotonic() - device.since, None
+            again = isinstance(outcome, DeviceOutOfMemoryError) and sum(piece.rows for piece in slices) > 1
+            if again:
+                self._halve(slices)
+            elif isinstance(outcome, Batch):
+                self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
+            else:
+                for request in requests:
+                    self._discard(request.work)
             self._dispatch()
-            return
-        if isinstance(outcome, Batch):
-            self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
-            self._dispatch()
-            self._deliver(slices, requests, outcome)
-            return
-        for request in requests:  # fails this batch's requests, and no others
-            self._discard(request.work)
-            self._fail(request, outcome)
-        self._dispatch()
+        if not again:
+            self._in_loop(self._deliver, slices, requests, outcome)
 
     def _halve(self, slices: list[Slice]) -> None:
         """Run the rows of a batch that did not fit in two parts, and never again so many at once."""
@@ -421,7 +440,11 @@ class DynamicBatcher:
         self._metrics.out_of_memory.inc()
         self._again.extend(_parts(slices, _ceil(rows, 2)))
 
-    def _deliver(self, slices: list[Slice], requests: list[_Request], batch: Batch) -> None:
+    def _deliver(self, slices: list[Slice], requests: list[_Request], batch: Batch | Exception) -> None:
+        if isinstance(batch, Exception):  # fails this batch's requests, and no others
+            for request in requests:
+                self._fail(request, batch)
+            return
         offset = 0
         for piece, request in zip(slices, requests, strict=True):
             request.pixels[piece.start] = batch.pixels[offset : offset + piece.rows]
@@ -437,8 +460,16 @@ class DynamicBatcher:
         self._metrics.rows_dropped.labels(reason).inc(self._discard(work))
 
     def _discard(self, work: Work) -> int:
-        self._room.set()
+        self._tell_of_room()
         return self._queue.discard(work)
+
+    def _tell_of_room(self) -> None:
+        if not self._room.is_set():
+            self._in_loop(self._room.set)
+
+    def _in_loop(self, callback: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     @staticmethod
     def _fail(request: _Request, error: Exception) -> None:

@@ -22,8 +22,10 @@ _announcements = logging.getLogger("progan_service")
 
 _STDOUT = 1
 _ROOM_LINES = 10_000  # that may wait for a slow reader; what comes then is lost
-_TOGETHER_S = 0.01  # what comes within is written together: to wake a thread for each line would slow the calls down
+_TOGETHER_S = 0.05  # what comes within is written together: to wake a thread for each line would slow the calls down
 _LAST_LINES_S = 1  # what they get to be written at the end
+
+_encode = json.JSONEncoder(default=str).encode
 
 
 def announce(message: str, **fields: Any) -> None:
@@ -66,7 +68,7 @@ def _json_line(level: str, logger: str, message: str, fields: Mapping[str, Any],
     """A line as a collector takes it; `at` in seconds of time.time()."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
     line = {"time": f"{stamp}.{int(at % 1 * 1000):03d}Z", "level": level, "logger": logger, "message": message}
-    return json.dumps({**line, **fields}, default=str)
+    return _encode({**line, **fields})
 
 
 class _Json(logging.Formatter):
@@ -102,18 +104,17 @@ class _Lines:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._waiting: queue.Queue[str | None] = queue.Queue(_ROOM_LINES)
+        self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="log", daemon=True)
         self._thread.start()
 
     def put(self, line: str) -> None:
-        with suppress(queue.Full):
-            self._waiting.put_nowait(line)
+        if self._waiting.qsize() < _ROOM_LINES:
+            self._waiting.put(line)
 
     def close(self) -> None:
         """Returns when all is written, or nobody has read it for a while."""
-        with suppress(queue.Full):
-            self._waiting.put(None, timeout=_LAST_LINES_S)
+        self._waiting.put(None)
         self._thread.join(_LAST_LINES_S)
 
     def _write(self) -> None:
