@@ -242,6 +242,8 @@ def export(arguments: argparse.Namespace) -> int:
     for about in ("form", "reason", "sha256", "license"):
         if metadata.provenance.get(about):
             print(f"  {about}: {metadata.provenance[about]}")
+    for layer, algorithm in metadata.algorithms.items():
+        print(f"  {layer} on CPUs: {algorithm}")
     return exit_codes.DONE
 
 

@@ -1,5 +1,6 @@
 """A generator becomes a SavedModel version in a model store."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.latents import latents_from_seeds, seed_range
+from progan_service.model.cpu_tuning import tuned_for_cpu
+from progan_service.model.inference import InferenceGenerator
 from progan_service.model.pixels import to_uint8, to_unit_range
 from progan_service.model_store import (
+    BFLOAT16_SIGNATURE,
+    CPU_SIGNATURE,
     DIFFERENTIABLE_SIGNATURE,
     FLOAT_SIGNATURE,
     UINT8_SIGNATURE,
@@ -25,6 +30,7 @@ from progan_service.weights import TrainedGenerator
 
 GOLDEN_SEEDS = 4
 
+Images = Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
 Signature = Any  # a concrete function: latents (and labels) -> {"images": tensor}
 
 
@@ -34,30 +40,41 @@ class Exportable:
 
     images        latents float32 [N, latent_size] and labels [N, label_size] (None without labels) -> [N, R, R, C],
                   linear, nominally -1..1; differentiable
+    bfloat16      the same, computed in bfloat16; None where that cannot be had
+    cpu           the same, by the algorithms that a CPU is soonest with; None where they are those of `images`
+    algorithms    their names, by layer
     label_names   one a column, or none when they are unknown
     provenance    plain JSON values: where the generator comes from; at least "source", and "license" where one is known
     """
 
-    images: Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
+    images: Images
     latent_size: int
     resolution: int
     channels: int
     label_size: int = 0
     label_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    bfloat16: Images | None = None
+    cpu: Images | None = None
+    algorithms: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trained: TrainedGenerator) -> "Exportable":
-        config = trained.generator.config
-        blend = tf.constant(trained.alpha) if trained.alpha < 1.0 else None
+        config, network = trained.generator.config, (trained.generator, trained.resolution, trained.alpha)
+        with tf.device("CPU:0"):
+            images = InferenceGenerator(*network)
+            cpu, algorithms = tuned_for_cpu(images, trained.generator) or (None, {})
         return cls(
-            lambda latents, labels: trained.generator(latents, labels, resolution=trained.resolution, alpha=blend),
+            images,
             config.latent_size,
             trained.resolution,
             config.channels,
             config.label_size,
             trained.label_names,
             trained.provenance,
+            InferenceGenerator(*network, activations="bfloat16"),
+            cpu,
+            algorithms,
         )
 
 
@@ -69,7 +86,7 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
         tf.saved_model.save(module, str(directory), signatures=signatures)
         inputs = _inputs(exportable, GOLDEN_SEEDS)
         write_warmup(directory, name, (FLOAT_SIGNATURE, UINT8_SIGNATURE), inputs)
-        images = signatures[UINT8_SIGNATURE](**{key: tf.constant(values) for key, values in inputs.items()})["images"]
+        images = _run(signatures[UINT8_SIGNATURE], inputs)
         return ModelMetadata(
             latent_size=exportable.latent_size,
             resolution=exportable.resolution,
@@ -77,7 +94,12 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
             label_count=exportable.label_size,
             label_names=exportable.label_names,
             provenance={**exportable.provenance, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")},
-            golden=_write_golden(directory, images.numpy()),
+            golden=_write_golden(directory, images),
+            signatures=tuple(signatures),
+            bfloat16_psnr_db=psnr_db(_run(signatures[BFLOAT16_SIGNATURE], inputs), images)
+            if exportable.bfloat16
+            else None,
+            algorithms=exportable.algorithms,
         )
 
     return store.publish(name, write)
@@ -89,9 +111,9 @@ def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signat
     if exportable.label_size:
         inputs.append(tf.TensorSpec([None, exportable.label_size], tf.float32, name="labels"))
 
-    def signature(finish: Callable[[tf.Tensor], tf.Tensor]) -> Signature:
+    def signature(finish: Callable[[tf.Tensor], tf.Tensor], images: Images = exportable.images) -> Signature:
         def generate(latents: tf.Tensor, labels: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-            return {"images": finish(exportable.images(latents, labels))}
+            return {"images": finish(images(latents, labels))}
 
         return tf.function(generate).get_concrete_function(*inputs)
 
@@ -100,9 +122,24 @@ def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signat
         UINT8_SIGNATURE: signature(to_uint8),
         DIFFERENTIABLE_SIGNATURE: signature(lambda images: (images + 1.0) / 2.0),
     }
+    for name, images in ((BFLOAT16_SIGNATURE, exportable.bfloat16), (CPU_SIGNATURE, exportable.cpu)):
+        if images:
+            signatures[name] = signature(to_uint8, images)
     module = tf.Module()
-    module.weights = list(signatures[FLOAT_SIGNATURE].variables)
+    module.weights = [variable for name in signatures for variable in signatures[name].variables]
     return module, signatures
+
+
+def _run(signature: Signature, inputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
+    tensors = {name: tf.constant(values) for name, values in inputs.items()}
+    images: NDArray[np.uint8] = signature(**tensors)["images"].numpy()
+    return images
+
+
+def psnr_db(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio of all images together, at most 99 dB."""
+    noise = float(np.mean(np.square(images.astype(np.float64) - reference)))
+    return round(10 * math.log10(255**2 / max(noise, 255**2 / 10**9.9)), 2)
 
 
 def _inputs(exportable: Exportable, count: int) -> dict[str, NDArray[np.float32]]:

@@ -278,6 +278,7 @@ def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message:
         ({"max_message_bytes": 1000}, "max_message_bytes is 1000: must be at least 4 MiB"),
         ({"lame_duck_s": -1}, "lame_duck_s is -1: must be 0 or more"),
         ({"drain_s": -0.5}, "drain_s is -0.5: must be 0 or more"),
+        ({"precision": "bf16"}, "precision is 'bf16': must be float32, bfloat16 or auto"),
         ({"tls_cert": Path("tls.crt")}, "tls_cert is 'tls.crt': needs tls_key, too"),
         ({"tls_key": Path("tls.key")}, "tls_key is 'tls.key': needs tls_cert, too"),
         ({"client_ca": Path("ca.crt")}, "client_ca is 'ca.crt': needs tls_cert, too"),

@@ -16,6 +16,19 @@ from progan_service.model_store import METADATA_FILE, ModelMetadata, ModelStore,
 
 METADATA = ModelMetadata(latent_size=16, resolution=8, channels=3, provenance={"source": "tests"})
 
+OF_THE_FIRST_RELEASE = """{
+  "latent_size": 16,
+  "resolution": 8,
+  "channels": 3,
+  "label_count": 0,
+  "label_names": [],
+  "provenance": {"source": "tests"},
+  "golden": {},
+  "files": {},
+  "signatures": ["serving_default", "generate_uint8", "differentiable"],
+  "format_version": 1
+}"""
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
@@ -196,8 +209,21 @@ def test_a_changed_version_is_refused_and_the_file_named(
 
 
 def test_metadata_reads_back_as_it_was_written() -> None:
-    metadata = replace(METADATA, label_count=2, label_names=("smiles", "does not"), golden={"0": "golden/seed-0.png"})
+    metadata = replace(
+        METADATA,
+        label_count=2,
+        label_names=("smiles", "does not"),
+        golden={"0": "golden/seed-0.png"},
+        bfloat16_psnr_db=47.11,
+        algorithms={"8x8/conv0": "by differences"},
+    )
     assert ModelMetadata.from_json(metadata.to_json()) == metadata
+
+
+def test_metadata_of_the_first_release_are_read() -> None:
+    """They tell nothing of bfloat16 and of algorithms."""
+    assert ModelMetadata.from_json(OF_THE_FIRST_RELEASE) == METADATA
+    assert (METADATA.bfloat16_psnr_db, METADATA.algorithms) == (None, {})
 
 
 def test_the_digest_names_the_content() -> None:

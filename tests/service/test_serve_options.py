@@ -69,6 +69,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "max_images": ("7", "7", 7),
     "max_message_bytes": ("8388608", "8_388_608", 8388608),
     "replicas": ("2", "2", 2),
+    "precision": ("auto", '"auto"', "auto"),
     "hang_s": ("90", "90", 90.0),
     "max_batch_size": ("8", "8", 8),
     "allowed_batch_sizes": ("2,8", "[2, 8]", (2, 8)),

@@ -89,15 +89,18 @@ class EqualizedConv2D(keras.layers.Layer):
     def _convolve(self, x: tf.Tensor) -> tf.Tensor:
         if self.fused and self.resample == "up":
             n, h, w = tf.shape(x)[0], x.shape[1], x.shape[2]
-            # A transposed convolution correlates with the flipped kernel, [height, width, out, in].
-            kernel = tf.transpose(self._resampled(_FOUR_SHIFTS[:, ::-1]), [0, 1, 3, 2])
-            kernel = tf.cast(kernel, x.dtype)
+            kernel = tf.cast(self.transposed_kernel(), x.dtype)
             return tf.nn.conv2d_transpose(x, kernel, [n, 2 * h, 2 * w, self.filters], strides=2, padding="SAME")
         if self.fused and self.resample == "down":
             return tf.nn.conv2d(x, tf.cast(self._resampled(_FOUR_SHIFTS / 4), x.dtype), strides=2, padding="SAME")
         x = upscale2(x) if self.resample == "up" else x
         x = tf.nn.conv2d(x, tf.cast(self.kernel * self.scale, x.dtype), strides=1, padding="SAME")
         return downscale2(x) if self.resample == "down" else x
+
+    def transposed_kernel(self) -> tf.Tensor:
+        """[4, 4, out, in]: of the transposed convolution of stride 2 that upscales and convolves at once."""
+        # A transposed convolution correlates with the flipped kernel.
+        return tf.transpose(self._resampled(_FOUR_SHIFTS[:, ::-1]), [0, 1, 3, 2])
 
     def _resampled(self, shifts: NDArray[np.floating]) -> tf.Tensor:
         """The scaled kernel, [3, 3, in, out] -> [4, 4, in, out], by a map [16, 9] of its places."""

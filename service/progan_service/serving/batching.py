@@ -15,6 +15,7 @@ of a device that comes free takes its next batch itself.
 """
 
 import asyncio
+import sys
 import threading
 import time
 from collections import deque
@@ -34,6 +35,7 @@ from progan_service.serving.metrics import Metrics
 
 BULK_TURN = 8  # of so many batches bulk work has the first pick of one
 DEADLINE_SLACK_S = 0.05  # a call that is cancelled so near to its deadline was too late
+SOONEST_RETRY_S = 0.01
 _SMOOTHING = 0.3  # weight of the newest batch in the pace
 _UNKNOWN_BATCH_S = 0.1  # before the first
 
@@ -190,8 +192,28 @@ class BatchQueue:
         return _ceil(ahead, room) + min(in_turn, one_after_the_other)
 
 
+ONE_BY_ONE = BatchingConfig(max_batch_size=1, max_queued_rows=sys.maxsize)  # of a queue that others keep within bounds
+
+
 def _ceil(rows: int, batch: int) -> int:
     return -(-rows // batch)
+
+
+def too_late(work: Work, wait_s: float) -> str:
+    """What there is to say of work that would end after its deadline, in so many seconds; empty when it would not."""
+    if not work.queued_at + wait_s > work.deadline > work.queued_at:
+        return ""
+    left_s = work.deadline - work.queued_at
+    return f"the deadline in {left_s:.3g} s cannot be met: {counted(work.rows)} would take {wait_s:.3g} s"
+
+
+def counted(images: int) -> str:
+    return "1 image" if images == 1 else f"{images} images"
+
+
+def reason_to_drop(work: Work) -> str:
+    """Of work that is cancelled. gRPC ends late calls itself, a moment before us."""
+    return "expired" if work.deadline - time.monotonic() < DEADLINE_SLACK_S else "cancelled"
 
 
 def padded_size(rows: int, config: BatchingConfig) -> int:
@@ -301,16 +323,29 @@ class DynamicBatcher:
         try:
             return await request.done
         except asyncio.CancelledError:
-            late = deadline - time.monotonic() < DEADLINE_SLACK_S  # gRPC ends late calls itself, a moment before us
             with self._lock:
-                self._drop(work, "expired" if late else "cancelled")
+                self._drop(work, reason_to_drop(work))
             raise
         finally:
             with self._lock:
                 self._requests.pop(work, None)
 
+    @property
+    def max_batch_size(self) -> int:
+        return self._config.max_batch_size
+
+    @property
+    def rows_at_once(self) -> int:
+        """What its devices compute at a time, at most."""
+        return self.max_batch_size * len(self._devices)
+
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)
+
+    def until_empty_s(self) -> float:
+        """About how long it takes until nothing waits any more, if nothing else comes."""
+        batches = _ceil(self._queue.rows, self._config.max_batch_size) / len(self._devices)
+        return batches * (self._batch_s or _UNKNOWN_BATCH_S)
 
     def busy_s(self) -> float:
         """How long the longest of the batches that run now has been running; 0 when none does."""
@@ -347,7 +382,7 @@ class DynamicBatcher:
             if not patient:
                 raise self._refusal(
                     work,
-                    f"no room for {_images(work.rows)}: {self._queue.rows} wait already, max_queued_rows is "
+                    f"no room for {counted(work.rows)}: {self._queue.rows} wait already, max_queued_rows is "
                     f"{self._config.max_queued_rows}",
                 )
             self._room.clear()
@@ -358,18 +393,12 @@ class DynamicBatcher:
         if any(device.since is None for device in self._devices):
             return
         batches = self._queue.batches_until_done(work.rows, work.priority)
-        wait_s = batches * self._batch_s / len(self._devices)
-        if work.queued_at + wait_s > work.deadline > work.queued_at:
-            left_s = work.deadline - work.queued_at
-            raise self._refusal(
-                work,
-                f"the deadline in {left_s:.3g} s cannot be met: {_images(work.rows)} would take {wait_s:.3g} s",
-            )
+        if problem := too_late(work, batches * self._batch_s / len(self._devices)):
+            raise self._refusal(work, problem)
 
     def _refusal(self, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-        batches_to_empty = _ceil(self._queue.rows, self._config.max_batch_size) / len(self._devices)
-        return QueueFull(message, max(batches_to_empty * (self._batch_s or _UNKNOWN_BATCH_S), 0.01))
+        return QueueFull(message, max(self.until_empty_s(), SOONEST_RETRY_S))
 
     def _dispatch(self) -> None:
         """Give every idle device a batch, as far as there are rows."""
@@ -475,10 +504,6 @@ class DynamicBatcher:
     def _fail(request: _Request, error: Exception) -> None:
         if not request.done.done():
             request.done.set_exception(error)
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _parts(slices: list[Slice], rows: int) -> list[list[Slice]]:

@@ -1,7 +1,7 @@
 """Pixels become picture files. Pure functions; the same pixels and texts give the same bytes."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
@@ -14,8 +14,6 @@ LONGEST_TEXT = 64 * 2**10  # the longest licences in use have half as many chara
 
 _COMPRESSED_FROM = 1024  # characters; the PNG specification's advice
 _CHUNK_FRAME_BYTES = 12  # length, type and checksum of a PNG chunk
-
-Texts = Mapping[str, str]
 
 
 class Encoding(StrEnum):
@@ -32,39 +30,36 @@ class Encoding(StrEnum):
 
 
 def encode(
-    pixels: NDArray[np.uint8],
-    encoding: Encoding,
-    quality: int = DEFAULT_QUALITY,
-    texts: Sequence[Texts] | None = None,
-) -> list[bytes]:
-    """One PNG, JPEG or WebP file per image of uint8 [N, H, W, C], C 1 or 3.
+    image: NDArray[np.uint8], encoding: Encoding, quality: int = DEFAULT_QUALITY, texts: PngInfo | None = None
+) -> bytes:
+    """A PNG, JPEG or WebP file of uint8 [H, W, C], C 1 or 3.
 
     quality   1 to 100, where it is taken
-    texts     N mappings of Latin-1 keywords to texts, which only PNG files carry: as text chunks, of LONGEST_TEXT
-              characters at most (longer ones are cut)
+    texts     which only PNG files carry
     """
-    files = []
-    for index, image in enumerate(pixels):
-        options: dict[str, object] = {"quality": quality} if encoding.takes_quality else {}
-        if encoding is Encoding.PNG and texts is not None:
-            options["pnginfo"] = _text_chunks(texts[index])
-        buffer = io.BytesIO()
-        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, encoding.value, **options)
-        files.append(buffer.getvalue())
-    return files
+    options: dict[str, object] = {"quality": quality} if encoding.takes_quality else {}
+    if encoding is Encoding.PNG:
+        options["pnginfo"] = texts
+    buffer = io.BytesIO()
+    Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(buffer, encoding.value, **options)
+    return buffer.getvalue()
 
 
-def text_bytes(texts: Texts) -> int:
-    """By how much texts make a PNG file longer."""
-    return sum(len(data) + _CHUNK_FRAME_BYTES for _, data, _ in _text_chunks(texts).chunks)
+def text_chunks(texts: Mapping[str, str], after: PngInfo | None = None) -> PngInfo:
+    """Latin-1 keywords and texts as chunks of a PNG file, behind those that are there.
 
-
-def _text_chunks(texts: Texts) -> PngInfo:
-    """Latin-1 where that can hold a text, UTF-8 where not."""
+    Latin-1 where that can hold a text, UTF-8 where not; texts longer than LONGEST_TEXT characters are cut.
+    """
     chunks = PngInfo()
+    chunks.chunks.extend(after.chunks if after else [])
     for keyword, text in texts.items():
         chunks.add_text(keyword, _writable(text), zip=len(text) >= _COMPRESSED_FROM)
     return chunks
+
+
+def text_bytes(texts: PngInfo) -> int:
+    """By how much texts make a PNG file longer."""
+    return sum(len(data) + _CHUNK_FRAME_BYTES for _, data, _ in texts.chunks)
 
 
 def _writable(text: str) -> str:

@@ -4,15 +4,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
-from progan_service.serving.batching import Generated, Priority
-from progan_service.serving.encoding import Encoding, Texts, encode, text_bytes
+from progan_service.serving.batching import Generated, Priority, Work
+from progan_service.serving.encoders import Encoders
+from progan_service.serving.encoding import Encoding, encode, text_bytes, text_chunks
 from progan_service.serving.loading import ReadyModel
 from progan_service.serving.metrics import Metrics
 from progan_service.serving.requests import Format, Labels
@@ -50,32 +51,20 @@ class Job:
         """Of one image and its latent; pixels that do not compress become a file of that size, a header and texts."""
         metadata, encoding = self.model.metadata, self.format.encoding
         header = 0 if encoding is Encoding.RAW else _FILE_HEADER_BYTES
-        texts = text_bytes(model_texts(self.model)) if encoding is Encoding.PNG else 0
+        texts = text_bytes(self.model.imprint) if encoding is Encoding.PNG else 0
         return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
 
-    def texts(self, start: int, stop: int) -> list[Texts]:
-        """What the files of the images start ... stop - 1 say of themselves."""
-        common = model_texts(self.model)
-        seeds = self.latents.seeds(start, stop)
-        return [common] * (stop - start) if seeds is None else [{**common, "Seed": str(seed)} for seed in seeds]
+    def work(self, rows: int) -> Work:
+        return Work(rows, self.deadline, time.monotonic(), self.caller, self.priority)
 
-    def files(self, start: int, pixels: NDArray[np.uint8]) -> list[bytes]:
-        """The images from `start` on, encoded."""
-        return encode(pixels, self.format.encoding, self.format.quality, self.texts(start, start + len(pixels)))
+    def file(self, index: int, image: NDArray[np.uint8]) -> bytes:
+        """The image of this index, encoded."""
+        texts = self._texts(index) if self.format.encoding is Encoding.PNG else None
+        return encode(image, self.format.encoding, self.format.quality, texts)
 
-
-def model_texts(model: ReadyModel) -> Texts:
-    """What made an image: program and model version, and what its provenance says in text of source and licence."""
-    metadata = model.metadata
-    license_text = metadata.provenance.get("license")
-    texts = {
-        "Software": "progan",
-        "Model": f"{model.name} version {model.version}",
-        "Digest": metadata.digest,
-        "Source": metadata.source,
-        "License": license_text if isinstance(license_text, str) else "",
-    }
-    return {keyword: text for keyword, text in texts.items() if text}
+    def _texts(self, index: int) -> PngInfo:
+        seeds = self.latents.seeds(index, index + 1)
+        return text_chunks({"Seed": str(seeds[0])}, after=self.model.imprint) if seeds else self.model.imprint
 
 
 @dataclass(frozen=True)
@@ -97,16 +86,25 @@ class Piece:
 class ImageMaker:
     """Runs jobs through the batches of their model and encodes what comes out."""
 
-    def __init__(self, max_batch_size: int, encoders: Executor, metrics: Metrics) -> None:
+    def __init__(self, max_batch_size: int, encoders: Encoders, metrics: Metrics) -> None:
         self._max_batch_size = max_batch_size
         self._encoders = encoders
         self._metrics = metrics
 
     async def make(self, job: Job, start: int, stop: int) -> Piece:
-        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit raises.
+        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit and Encoders raise.
 
-        A job is refused at its first piece or not at all: later ones wait for room in the queue.
+        A job is refused at its first piece or not at all: later ones wait for room.
         """
+        if job.format.encoding is Encoding.RAW:
+            piece = await self._generated(job, start, stop)
+        else:
+            async with self._encoders.room(job.model, job.work(stop - start), patient=start > 0):
+                piece = await self._encoded(job, await self._generated(job, start, stop))
+        self._metrics.images.labels(job.model.name, str(job.model.version)).inc(stop - start)
+        return piece
+
+    async def _generated(self, job: Job, start: int, stop: int) -> Piece:
         latents = await self._latents(job, start, stop)
         asked_at = time.monotonic()
         generated = await job.model.batcher.submit(
@@ -116,20 +114,22 @@ class ImageMaker:
             priority=job.priority,
             patient=start > 0,
         )
-        made_at = time.monotonic()
-        self._metrics.images.labels(job.model.name, str(job.model.version)).inc(len(latents))
-        if job.format.encoding is Encoding.RAW:
-            return Piece(start, latents, generated, [], 0.0, asked_at, made_at)
-        files = await asyncio.get_running_loop().run_in_executor(self._encoders, job.files, start, generated.pixels)
-        encode_s = time.monotonic() - made_at
+        return Piece(start, latents, generated, [], 0.0, asked_at, made_at=time.monotonic())
+
+    async def _encoded(self, job: Job, piece: Piece) -> Piece:
+        pixels = piece.generated.pixels
+        files = await self._encoders.encode(
+            job.work(len(pixels)), lambda place: job.file(piece.first + place, pixels[place])
+        )
+        encode_s = time.monotonic() - piece.made_at
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
-        return Piece(start, latents, generated, files, encode_s, asked_at, made_at)
+        return replace(piece, files=files, encode_s=encode_s)
 
     async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
         """A batch of them is made sooner than handed to a thread; many would hold up the event loop."""
         if stop - start <= self._max_batch_size:
             return job.latents.rows(start, stop)
-        return await asyncio.get_running_loop().run_in_executor(self._encoders, job.latents.rows, start, stop)
+        return await asyncio.to_thread(job.latents.rows, start, stop)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
         """All images of a job, a few at a time; no more than two batches ahead of the reader."""

@@ -8,13 +8,14 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngInfo
 
 from progan_service.config import ServerConfig
 from progan_service.mirror import Mirror
@@ -26,8 +27,9 @@ from progan_service.model_store import (
     ModelStoreError,
     Rollout,
 )
-from progan_service.serving.batching import Batch, DynamicBatcher, Run
+from progan_service.serving.batching import ONE_BY_ONE, Batch, BatchQueue, DynamicBatcher, Run
 from progan_service.serving.device import DeviceThread
+from progan_service.serving.encoding import text_chunks
 from progan_service.serving.gate import Gate
 from progan_service.serving.metrics import Metrics
 from progan_service.tensorflow_import import import_tensorflow
@@ -40,13 +42,38 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class ReadyModel:
-    """A version that answers requests; each is inside `gate` until it has its last image."""
+    """A version that answers requests; each is inside `gate` until it has its last image.
+
+    precision   of its arithmetic
+    files       the rows that are to become files, wherever they are: for the device, on it, or for an encoder
+    """
 
     name: str
     version: int
     metadata: ModelMetadata
+    precision: str
     batcher: DynamicBatcher
     gate: Gate
+    files: BatchQueue = field(default_factory=partial(BatchQueue, ONE_BY_ONE))
+
+    @property
+    def info(self) -> tuple[str, ...]:
+        """The labels of its metric."""
+        metadata = self.metadata
+        return self.name, str(self.version), metadata.digest, str(metadata.resolution), self.precision
+
+    @cached_property
+    def imprint(self) -> PngInfo:
+        """What its PNG files tell: program, model version, and what the provenance says of source and licence."""
+        license_text = self.metadata.provenance.get("license")
+        texts = {
+            "Software": "progan",
+            "Model": f"{self.name} version {self.version}",
+            "Digest": self.metadata.digest,
+            "Source": self.metadata.source,
+            "License": license_text if isinstance(license_text, str) else "",
+        }
+        return text_chunks({keyword: text for keyword, text in texts.items() if text})
 
 
 @dataclass(frozen=True)
@@ -97,19 +124,21 @@ class Loader:
         show what they should.
         """
         started = time.monotonic()
-        metadata = await self._aside(lambda: self._load(name, version))
+        servable = await self._aside(lambda: self._load(name, version))
         self._metrics.model_load_duration.observe(time.monotonic() - started)
-        self._metrics.model_info.labels(name, str(version), metadata.digest, str(metadata.resolution)).set(1)
-        batcher = DynamicBatcher(self._runners(name, version), self._config.batching, self._metrics)
-        return ReadyModel(name, version, metadata, batcher, Gate())
+        sizes = servable.batch_sizes
+        batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
+        batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics)
+        ready = ReadyModel(name, version, servable.metadata, servable.precision, batcher, Gate())
+        self._metrics.model_info.labels(*ready.info).set(1)
+        return ready
 
     async def unload(self, model: ReadyModel) -> None:
         """Give back the memory of a version that no request is using."""
         model.batcher.close()
-        name, version, metadata = model.name, str(model.version), model.metadata
-        self._metrics.model_info.remove(name, version, metadata.digest, str(metadata.resolution))
+        self._metrics.model_info.remove(*model.info)
         for size in self._config.batching.allowed_batch_sizes:
-            self._metrics.inference_duration.remove(name, version, str(size))
+            self._metrics.inference_duration.remove(model.name, str(model.version), str(size))
         await self._aside(lambda: self._forget(model.name, model.version))
 
     def close(self) -> None:
@@ -147,7 +176,8 @@ class Loader:
         except DamagedVersionError as error:
             return error
 
-    def _load(self, name: str, version: int) -> ModelMetadata:
+    def _load(self, name: str, version: int) -> "Servable":
+        """On all devices; the one of the first."""
         # Imported here, in a thread: TensorFlow takes seconds, and the ports are open before.
         import_tensorflow()
         from progan_service.serving.servable import load_servable, prepare_devices
@@ -156,13 +186,13 @@ class Loader:
             names = prepare_devices() or [""] * self._config.replicas
             self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
             gc.freeze()  # what is there now stays: later collections need not look at all of TensorFlow
-        sizes = self._config.batching.allowed_batch_sizes
+        sizes, precision = self._config.batching.allowed_batch_sizes, self._config.precision
         servables = {
-            device: load_servable(self._store, name, version, sizes, device)
+            device: load_servable(self._store, name, version, sizes, device, precision)
             for device in dict.fromkeys(self._devices.values())
         }
         self._servables[name, version] = servables
-        return next(iter(servables.values())).metadata
+        return next(iter(servables.values()))
 
     def _forget(self, name: str, version: int) -> None:
         del self._servables[name, version]

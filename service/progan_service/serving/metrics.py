@@ -48,6 +48,9 @@ class Metrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
+        self.encode_queue_rows = Gauge(
+            "progan_encode_queue_rows", "Images waiting for an encoder.", ["priority"], registry=registry
+        )
         self.encode_duration = Histogram(
             "progan_encode_duration_seconds", "Encoding one reply.", ["format"], buckets=_LATENCY_S, registry=registry
         )
@@ -58,7 +61,7 @@ class Metrics:
         )
         self.rows_dropped = Counter(
             "progan_rows_dropped_total",
-            "Images asked for and not made: cancelled, expired or rejected.",
+            "Images asked for and not made or not encoded: cancelled, expired or rejected.",
             ["reason"],
             registry=registry,
         )
@@ -80,7 +83,7 @@ class Metrics:
         self.model_info = Gauge(
             "progan_model_info",
             "1 for each loaded version.",
-            ["model", "version", "digest", "resolution"],
+            ["model", "version", "digest", "resolution", "precision"],
             registry=registry,
         )
         self.model_ready = Gauge("progan_model_ready", "1 while the model answers.", ["model"], registry=registry)

@@ -1,7 +1,11 @@
 """A loaded model version: latents in, pixels out. The only TensorFlow in serving; used from the model thread alone."""
 
-from collections.abc import Iterable
+import copy
+import statistics
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import tensorflow as tf
@@ -9,26 +13,51 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.latents import latents_from_seeds
-from progan_service.model_store import UINT8_SIGNATURE, ModelMetadata, ModelStore, ModelStoreError
+from progan_service.model_store import (
+    BFLOAT16_SIGNATURE,
+    CPU_SIGNATURE,
+    UINT8_SIGNATURE,
+    ModelMetadata,
+    ModelStore,
+    ModelStoreError,
+)
 from progan_service.serving.batching import DeviceOutOfMemoryError
 
 GOLDEN_TOLERANCE = 2  # levels of 255: another kind of processor moves a few values by one
 
+_GOOD_PSNR_DB = 40.0  # of bfloat16 against float32, what "auto" asks for: differences of two or three levels of 255
+_WORTHWHILE = 1.1  # times as fast, what "auto" asks for
+_TRIALS = 3
+
+_NEAR = 0.95  # of the best images/s: batches that get there are large enough
+_SHORT_BATCH_S = 0.05  # nobody minds to wait for such a batch
+_LONG_BATCH_S = 1.0  # nobody wants to wait for a larger one
+
 
 class Servable:
-    """A SavedModel with the `generate_uint8` signature, on one device."""
+    """A SavedModel with the `generate_uint8` signature, on one device.
+
+    precision     "float32" or "bfloat16"
+    batch_sizes   those that are warm, rising: larger ones would not make more images a second
+    """
 
     def __init__(self, path: Path, metadata: ModelMetadata, device: str = "") -> None:
         """`device` as TensorFlow names it; empty: where TensorFlow likes. Raises ModelStoreError when there is no
         SavedModel with that signature."""
         self.metadata = metadata
+        self.precision = "float32"
+        self.batch_sizes: tuple[int, ...] = ()
         self._device = device
         try:
             with tf.device(device or None):
                 self._loaded = tf.saved_model.load(str(path))
-            self._generate = self._loaded.signatures[UINT8_SIGNATURE]
+            self._generate = self._loaded.signatures[self._soonest_signature()]
         except (OSError, KeyError, ValueError) as error:
             raise ModelStoreError(f"{path}: no SavedModel with signature {UINT8_SIGNATURE} ({error})") from error
+
+    def _soonest_signature(self) -> str:
+        on_cpu = "GPU" not in self._device
+        return CPU_SIGNATURE if on_cpu and CPU_SIGNATURE in self._loaded.signatures else UINT8_SIGNATURE
 
     def generate(self, inputs: tuple[NDArray[np.float32], ...]) -> NDArray[np.uint8]:
         """Images uint8 [N, R, R, C] of latents [N, L] (and labels [N, K] for a model with labels).
@@ -44,11 +73,24 @@ class Servable:
             raise DeviceOutOfMemoryError(f"{len(inputs[0])} images do not fit into the device's memory") from error
         return images
 
-    def warm_up(self, batch_sizes: Iterable[int]) -> None:
-        """Run every batch size once, so that no request pays for a first time.
+    def in_bfloat16(self) -> Self:
+        """The same version, computing in bfloat16. Raises ModelStoreError when it was exported without that."""
+        if BFLOAT16_SIGNATURE not in self._loaded.signatures:
+            raise ModelStoreError(
+                f"precision bfloat16 needs a version with the signature {BFLOAT16_SIGNATURE}: export it again, or "
+                "serve it with precision float32 or auto"
+            )
+        half = copy.copy(self)
+        half.precision, half._generate = "bfloat16", self._loaded.signatures[BFLOAT16_SIGNATURE]
+        return half
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Run the batch sizes, so that no request pays for a first time, and find those that are worth having.
 
         Raises ModelStoreError when the images are not what the metadata says.
         """
+        images_per_s: dict[int, float] = {}
+        seconds = 0.0
         for size in batch_sizes:
             images = self.generate(self._inputs(np.arange(size, dtype=np.uint64)))
             expected = (size, *self._image_shape)
@@ -57,6 +99,11 @@ class Servable:
                     f"{UINT8_SIGNATURE} gives {images.dtype} {images.shape} for {size} latents; "
                     f"must be uint8 {expected}"
                 )
+            seconds = min(self.seconds(size) for _ in range(_TRIALS if seconds < _SHORT_BATCH_S else 1))
+            images_per_s[size] = size / seconds
+            if seconds > _LONG_BATCH_S:
+                break
+        self.batch_sizes = _worthwhile(images_per_s)
 
     def check_golden(self, path: Path) -> None:
         """Raises ModelStoreError when a golden seed does not show the picture that was published with it."""
@@ -68,6 +115,13 @@ class Servable:
                 raise ModelStoreError(
                     f"{path}: seed {seed} differs from {file} by {difference} levels; {GOLDEN_TOLERANCE} are allowed"
                 )
+
+    def seconds(self, batch_size: int) -> float:
+        """How long a batch takes."""
+        inputs = self._inputs(np.arange(batch_size, dtype=np.uint64))
+        started = time.monotonic()
+        self.generate(inputs)
+        return time.monotonic() - started
 
     @property
     def _image_shape(self) -> tuple[int, int, int]:
@@ -82,9 +136,12 @@ class Servable:
         return latents, labels
 
 
-def load_servable(store: ModelStore, name: str, version: int, batch_sizes: Iterable[int], device: str = "") -> Servable:
+def load_servable(
+    store: ModelStore, name: str, version: int, batch_sizes: Sequence[int], device: str = "", precision: str = "float32"
+) -> Servable:
     """A version that has proved its files, and its golden pictures, and is warmed up.
 
+    precision   "float32", "bfloat16", or "auto": whichever is better here
     Raises DamagedVersionError when the files are not what was published, ModelStoreError when they are and do not show
     what they should.
     """
@@ -92,7 +149,26 @@ def load_servable(store: ModelStore, name: str, version: int, batch_sizes: Itera
     servable = Servable(path, metadata, device)
     servable.warm_up(batch_sizes)
     servable.check_golden(path)
-    return servable
+    if precision == "float32" or (precision == "auto" and (metadata.bfloat16_psnr_db or 0) < _GOOD_PSNR_DB):
+        return servable
+    half = servable.in_bfloat16()
+    half.warm_up(batch_sizes)
+    size = min(half.batch_sizes[-1], servable.batch_sizes[-1])
+    return half if precision == "bfloat16" or _times_as_fast(half, servable, size) >= _WORTHWHILE else servable
+
+
+def _worthwhile(images_per_s: Mapping[int, float]) -> tuple[int, ...]:
+    """The batch sizes up to the smallest that comes near the best; but all whose batches are short."""
+    near_best = _NEAR * max(images_per_s.values())
+    needed = next(size for size, speed in images_per_s.items() if speed >= near_best)
+    return tuple(size for size, speed in images_per_s.items() if size <= needed or size / speed <= _SHORT_BATCH_S)
+
+
+def _times_as_fast(one: Servable, other: Servable, batch_size: int) -> float:
+    ratios = []
+    for _ in range(_TRIALS):
+        ratios.append(other.seconds(batch_size) / one.seconds(batch_size))
+    return statistics.median(ratios)
 
 
 def prepare_devices() -> list[str]:

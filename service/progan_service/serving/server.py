@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import grpc
@@ -15,8 +14,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from progan_service.config import ServerConfig
+from progan_service.cpus import available_cpus
 from progan_service.serving.batching import Priority
 from progan_service.serving.catalog import ModelCatalog
+from progan_service.serving.encoders import Encoders
 from progan_service.serving.gate import Gate
 from progan_service.serving.generation import ImageMaker
 from progan_service.serving.health import SERVICE, Health
@@ -61,10 +62,11 @@ class Server:
         self._hanging: set[str] = set()
         self._health = Health(self._metrics)
         self._catalog = ModelCatalog(config, self._metrics)
+        self._encoders = Encoders(available_cpus(), config.batching, self._metrics)
         for priority in Priority:
-            queued = partial(self._catalog.queued_rows, priority)
-            self._metrics.queue_rows.labels(priority.name.lower()).set_function(queued)
-        self._encoders = ThreadPoolExecutor(thread_name_prefix="encode")
+            name = priority.name.lower()
+            self._metrics.queue_rows.labels(name).set_function(partial(self._catalog.queued_rows, priority))
+            self._metrics.encode_queue_rows.labels(name).set_function(partial(self._encoders.queued_rows, priority))
         self._gate = Gate()
         maker = ImageMaker(config.batching.max_batch_size, self._encoders, self._metrics)
         guards = [Authentication(self._tokens, self._metrics)] if self._tokens else []
@@ -154,7 +156,7 @@ class Server:
             log.warning("%d calls still run after %g s of draining; they fail", self._gate.inside, self._config.drain_s)
         self._catalog.close()
         await self._grpc.stop(grace=_LAST_BYTES_S)
-        self._encoders.shutdown(wait=False, cancel_futures=True)
+        self._encoders.close()
         self._http.stop()
 
 
@@ -180,12 +182,15 @@ async def _watch(server: Server, config: ServerConfig) -> None:
         ready = await server.refresh()
         for model in ready:
             if model.name not in announced:
-                size = f"{model.metadata.resolution}x{model.metadata.resolution}"
+                size, batch = f"{model.metadata.resolution}x{model.metadata.resolution}", model.batcher.max_batch_size
+                how = f"{model.precision}, up to {batch} images a batch"
                 after = f", after {time.monotonic() - started:.1f} s" if first_look else ""
                 announce(
-                    f"ready: {model.name} version {model.version}, {size}{after}",
+                    f"ready: {model.name} version {model.version}, {size}, {how}{after}",
                     model=model.name,
                     version=model.version,
+                    precision=model.precision,
+                    max_batch_size=batch,
                 )
         if first_look and not ready:
             announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from progan_service.serving.encoding import LONGEST_TEXT, Encoding, encode, text_bytes
+from progan_service.serving.encoding import LONGEST_TEXT, Encoding, encode, text_bytes, text_chunks
 
 
 def gradient(channels: int) -> NDArray[np.uint8]:
@@ -23,9 +23,9 @@ def decoded(file: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_png_keeps_every_pixel_of_every_image_in_order(channels: int, mode: str) -> None:
+def test_png_keeps_every_pixel(channels: int, mode: str) -> None:
     pixels = gradient(channels)
-    images = [decoded(file) for file in encode(pixels, Encoding.PNG)]
+    images = [decoded(encode(image, Encoding.PNG)) for image in pixels]
     assert [image.mode for image in images] == [mode, mode]
     for image, expected in zip(images, pixels, strict=True):
         np.testing.assert_array_equal(np.asarray(image).reshape(16, 16, channels), expected)
@@ -34,7 +34,7 @@ def test_png_keeps_every_pixel_of_every_image_in_order(channels: int, mode: str)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("encoding", [Encoding.JPEG, Encoding.WEBP])
 def test_lossy_files_show_nearly_the_same_picture(encoding: Encoding, channels: int) -> None:
-    image = decoded(encode(gradient(channels), encoding)[0])
+    image = decoded(encode(gradient(channels)[0], encoding))
     assert image.format == encoding.value
     shown = np.asarray(image.convert("L"), np.int16)
     assert np.abs(shown - gradient(1)[0, ..., 0]).mean() < 4
@@ -42,22 +42,28 @@ def test_lossy_files_show_nearly_the_same_picture(encoding: Encoding, channels: 
 
 @pytest.mark.parametrize("encoding", [Encoding.JPEG, Encoding.WEBP])
 def test_higher_quality_takes_more_bytes(encoding: Encoding) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    low, high = (len(encode(noise, encoding, quality)[0]) for quality in (10, 95))
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    low, high = (len(encode(noise, encoding, quality)) for quality in (10, 95))
     assert low < high
 
 
 def written(text: str) -> str:
     """A text as it is read back from a file."""
-    (file,) = encode(gradient(3)[:1], Encoding.PNG, texts=[{"License": text}])
-    return decoded(file).text["License"]
+    return decoded(encode(gradient(3)[0], Encoding.PNG, texts=text_chunks({"License": text}))).text["License"]
 
 
-def test_each_png_carries_its_own_texts_and_the_same_pixels() -> None:
-    plain = encode(gradient(3), Encoding.PNG)
-    told = encode(gradient(3), Encoding.PNG, texts=[{"Software": "progan", "Seed": "7"}, {"Software": "progan"}])
-    assert [decoded(file).text for file in told] == [{"Software": "progan", "Seed": "7"}, {"Software": "progan"}]
-    assert [decoded(file).tobytes() for file in told] == [decoded(file).tobytes() for file in plain]
+def test_a_png_carries_its_texts_beside_the_same_pixels() -> None:
+    plain = decoded(encode(gradient(3)[0], Encoding.PNG))
+    told = decoded(encode(gradient(3)[0], Encoding.PNG, texts=text_chunks({"Software": "progan", "Seed": "7"})))
+    assert (plain.text, told.text) == ({}, {"Software": "progan", "Seed": "7"})
+    assert plain.tobytes() == told.tobytes()
+
+
+def test_texts_are_added_behind_others_which_stay_as_they_were() -> None:
+    common = text_chunks({"Software": "progan"})
+    seventh, eighth = (text_chunks({"Seed": seed}, after=common) for seed in "78")
+    told = [decoded(encode(gradient(3)[0], Encoding.PNG, texts=texts)).text for texts in (seventh, eighth, common)]
+    assert told == [{"Software": "progan", "Seed": "7"}, {"Software": "progan", "Seed": "8"}, {"Software": "progan"}]
 
 
 @pytest.mark.parametrize(
@@ -93,18 +99,20 @@ def test_what_a_png_must_not_hold_is_made_fit(text: str, comes_back: str) -> Non
 
 @pytest.mark.parametrize("text", ["CC0", "許諾", "MIT\n" * 9_000])
 def test_the_length_of_texts_is_known_beforehand(text: str) -> None:
-    plain, told = (len(encode(gradient(3)[:1], Encoding.PNG, texts=[texts])[0]) for texts in ({}, {"License": text}))
-    assert told - plain == text_bytes({"License": text})
+    texts = text_chunks({"License": text})
+    plain, told = encode(gradient(3)[0], Encoding.PNG), encode(gradient(3)[0], Encoding.PNG, texts=texts)
+    assert len(told) - len(plain) == text_bytes(texts)
 
 
 @pytest.mark.parametrize("encoding", [Encoding.JPEG, Encoding.WEBP])
 def test_only_png_files_carry_texts(encoding: Encoding) -> None:
-    assert encode(gradient(3), encoding, texts=[{"Seed": "7"}, {"Seed": "8"}]) == encode(gradient(3), encoding)
+    image = gradient(3)[0]
+    assert encode(image, encoding, texts=text_chunks({"Seed": "7"})) == encode(image, encoding)
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PNG, Encoding.JPEG, Encoding.WEBP])
 def test_the_same_pixels_give_the_same_bytes(encoding: Encoding) -> None:
-    assert encode(gradient(3), encoding) == encode(gradient(3), encoding)
+    assert encode(gradient(3)[0], encoding) == encode(gradient(3)[0], encoding)
 
 
 def test_only_lossy_encodings_take_a_quality() -> None:

@@ -7,6 +7,7 @@ import asyncio
 import random
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.config import BatchingConfig, ServerConfig
+from progan_service.serving import generation, server
 from progan_service.serving.batching import Batch, DynamicBatcher, Priority
 from progan_service.serving.errors import DeadlineExceeded
 from progan_service.serving.metrics import Metrics
@@ -41,6 +43,8 @@ Inputs = tuple[NDArray[np.float32], ...]
 GREY = (0, 0, 0, 1)
 WAIT = (0, 0, 99, 0)
 
+WEBP = pb.OutputFormat(encoding=pb.IMAGE_ENCODING_WEBP)
+
 
 class Host:
     """A server, and what can be asked of it."""
@@ -51,9 +55,12 @@ class Host:
         self.channel = grpc.insecure_channel(self.target)
         self.stub = pb_grpc.ImageGeneratorServiceStub(self.channel)
 
-    def ask(self, *rows: tuple[float, ...], timeout_s: float = PATIENCE_S) -> Any:
+    def ask(
+        self, *rows: tuple[float, ...], timeout_s: float = PATIENCE_S, format: pb.OutputFormat | None = None
+    ) -> Any:
         """A call under way."""
-        return self.stub.Generate.future(pb.GenerateRequest(latents=vectors(*rows)), timeout=timeout_s)
+        request = pb.GenerateRequest(latents=vectors(*rows), format=format)
+        return self.stub.Generate.future(request, timeout=timeout_s)
 
     def hold_the_device(self) -> Any:
         """A call that keeps it busy for as long as there is a file `.hold`."""
@@ -203,6 +210,51 @@ async def test_sixty_four_callers_without_a_pause_at_a_server_with_room_for_twen
         assert host.metric("progan_batch_rows_sum") == answered
         assert host.metric("progan_rows_dropped_total") == refused
         assert host.metric("progan_queue_rows") == 0
+
+
+@pytest.fixture
+def held_encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The server has one encoder, which stops at every image until this is set."""
+    may_go_on = threading.Event()
+    encode = generation.encode
+
+    def held(*arguments: Any) -> bytes:
+        assert may_go_on.wait(PATIENCE_S)
+        return encode(*arguments)
+
+    monkeypatch.setattr(generation, "encode", held)
+    monkeypatch.setattr(server, "available_cpus", lambda: 1)
+    yield may_go_on
+    may_go_on.set()
+
+
+def test_of_a_hundred_calls_for_files_at_a_held_encoder_twenty_are_let_in_and_pixels_come_all_the_same(
+    open_host: OpenHost, held_encoder: threading.Event
+) -> None:
+    """Sixteen may wait, and four more may be on the device."""
+    with open_host(16) as host:
+        first = host.ask(GREY, format=WEBP)
+        until(lambda: host.metric("progan_batch_rows_sum") == 1)
+        calls = [host.ask(GREY, format=WEBP) for _ in range(100)]
+        until(lambda: sum(call.done() for call in calls) == 81)
+        refused, waiting = [call for call in calls if call.done()], [call for call in calls if not call.done()]
+        for call in refused:
+            assert_comes_back_later(call.exception())
+        until(lambda: host.metric("progan_encode_queue_rows") == 19)
+        assert host.metric("progan_queue_rows") == 0
+        assert [host.ask(*[GREY] * rows).result().images.count for rows in (1, 16)] == [1, 16]
+
+        gone, stay = waiting[:5], waiting[5:]
+        for call in gone:
+            call.cancel()
+        until(lambda: host.metric("progan_encode_queue_rows") == 14)
+        held_encoder.set()
+        assert [len(call.result().images.files) for call in [first, *stay]] == [1] * 15
+        assert host.metric("progan_encode_duration_seconds_count", format="WEBP") == 15
+        assert host.metric("progan_images_total", model="puppet") == 1 + 16 + 15
+        dropped = [host.metric("progan_rows_dropped_total", reason=reason) for reason in REASONS]
+        assert dropped == [5, 0, 81]
+        assert host.ask(GREY, format=WEBP).result().images.count == 1
 
 
 # --- callers that leave ---

@@ -739,6 +739,14 @@ def test_a_version_that_failed_says_why(puppets: Guest) -> None:
     assert "saved_model.pb: differs from what was published" in newest.error
 
 
+def test_a_version_without_bfloat16_fails_where_that_is_asked_for(tmp_path: Path, publish_puppet: Publish) -> None:
+    publish_puppet(tmp_path, "puppet")
+    with guest(configured(tmp_path, precision="bfloat16")) as host:
+        (version,) = host.stub.GetModel(pb.GetModelRequest(), timeout=PATIENCE_S).model.versions
+    assert version.state == pb.MODEL_STATE_FAILED
+    assert version.error.startswith("precision bfloat16 needs a version with the signature generate_uint8_bfloat16: ")
+
+
 def test_get_model_of_an_unknown_model_is_not_found(puppets: Guest) -> None:
     told = refusal(lambda: puppets.stub.GetModel(pb.GetModelRequest(name="cats"), timeout=PATIENCE_S))
     assert (told.code, told.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
@@ -942,8 +950,16 @@ def test_metrics_tell_images_batches_models_and_the_process(puppets: Guest) -> N
     ):
         assert line in page
     assert re.search(
-        r'progan_model_info\{digest="sha256:[0-9a-f]{64}",model="puppet",resolution="4",version="2"\} 1.0', page
+        r'progan_model_info\{digest="sha256:[0-9a-f]{64}",model="puppet",'
+        r'precision="float32",resolution="4",version="2"\} 1.0',
+        page,
     )
+
+
+def test_metrics_tell_the_precision_of_a_version(tiny_store: Path) -> None:
+    with guest(configured(tiny_store, default_model="tiny", precision="bfloat16")) as host:
+        _, page = host.http("/metrics")
+    assert 'model="tiny",precision="bfloat16",resolution="8",version="1"} 1.0' in page
 
 
 def test_metrics_measure_encoding_by_format(puppets: Guest) -> None:
