@@ -81,9 +81,11 @@ class ModelMetadata:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} is {value!r}, not a whole number from {least} on")
-        for name in ("provenance", "golden", "files"):
+        for name in ("provenance", "golden", "files", "algorithms"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not an object of names and values")
+        if not isinstance(self.bfloat16_psnr_db, int | float | None):
+            raise ValueError(f"bfloat16_psnr_db is {self.bfloat16_psnr_db!r}, neither a number nor null")
         for file in (*self.files, *self.golden.values()):
             path = PurePosixPath(file)
             if path.is_absolute() or ".." in path.parts or not path.parts:

@@ -1,7 +1,8 @@
 """The generator as it is served: the function of `networks.Generator` at one resolution, made for speed.
 
 All that does not depend on the latents is done beforehand: equalized scales are folded into the kernels, upscaling into
-the convolution that follows it. An image is the same to the bit whatever the size of its batch and whoever shares it.
+the convolution that follows it. On CPUs an image is the same to the bit whatever the size of its batch and whoever
+shares it.
 """
 
 import copy

@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
-from progan_service.export import Exportable
+from progan_service.model.inference import InferenceGenerator
 from progan_service.model.pixels import to_uint8
 from progan_service.model_store import METADATA_FILE, ModelStore
 from progan_service.serving.servable import Servable
@@ -56,15 +56,16 @@ class Fakes:
 
 def _of_run(directory: Path) -> Fakes:
     trained = load_run(directory)
-    exportable = Exportable.of(trained)
+    config = trained.generator.config
+    images = InferenceGenerator(trained.generator, trained.resolution, trained.alpha)
 
     def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(latents), BATCH):
             rows = slice(start, start + BATCH)
-            yield to_uint8(exportable.images(tf.constant(latents[rows]), tf.constant(labels[rows]))).numpy()
+            yield to_uint8(images(tf.constant(latents[rows]), tf.constant(labels[rows]))).numpy()
 
     mirror = trained.provenance["training"]["mirror"]
-    return Fakes(exportable.resolution, exportable.latent_size, exportable.label_size, mirror, draw)
+    return Fakes(trained.resolution, config.latent_size, config.label_size, mirror, draw)
 
 
 def _of_version(directory: Path) -> Fakes:

@@ -103,6 +103,7 @@ def test_in_bfloat16_images_are_float32_and_nearly_the_same(small: Generator, al
     images = InferenceGenerator(small, 16, alpha)(latents(20))
     found = InferenceGenerator(small, 16, alpha, activations="bfloat16")(latents(20))
     assert found.dtype == tf.float32
+    assert np.any(found != tf.cast(tf.cast(found, tf.bfloat16), tf.float32))
     assert 40 <= psnr_db(to_uint8(found).numpy(), to_uint8(images).numpy()) < 60
 
 
