@@ -242,8 +242,8 @@ def export(arguments: argparse.Namespace) -> int:
     for about in ("form", "reason", "sha256", "license"):
         if metadata.provenance.get(about):
             print(f"  {about}: {metadata.provenance[about]}")
-    for layer, algorithm in metadata.algorithms.items():
-        print(f"  {layer} on CPUs: {algorithm}")
+    for signature, algorithms in metadata.algorithms.items():
+        print(f"  {signature}: {'; '.join(f'{layer} {algorithm}' for layer, algorithm in algorithms.items())}")
     return exit_codes.DONE
 
 

@@ -18,9 +18,9 @@ from progan_service.model.inference import InferenceGenerator
 from progan_service.model.pixels import to_uint8, to_unit_range
 from progan_service.model_store import (
     BFLOAT16_SIGNATURE,
-    CPU_SIGNATURE,
     DIFFERENTIABLE_SIGNATURE,
     FLOAT_SIGNATURE,
+    ON_CPU,
     UINT8_SIGNATURE,
     ModelMetadata,
     ModelStore,
@@ -40,9 +40,8 @@ class Exportable:
 
     images        latents float32 [N, latent_size] and labels [N, label_size] (None without labels) -> [N, R, R, C],
                   linear, nominally -1..1; differentiable
-    bfloat16      the same, computed in bfloat16; None where that cannot be had
-    cpu           the same, by the algorithms that a CPU is soonest with; None where they are those of `images`
-    algorithms    their names, by layer
+    others        other ways to the same images, by the signatures that give them as uint8
+    algorithms    of those for CPUs, by signature and layer
     label_names   one a column, or none when they are unknown
     provenance    plain JSON values: where the generator comes from; at least "source", and "license" where one is known
     """
@@ -54,16 +53,20 @@ class Exportable:
     label_size: int = 0
     label_names: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    bfloat16: Images | None = None
-    cpu: Images | None = None
-    algorithms: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, Images] = field(default_factory=dict)
+    algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, trained: TrainedGenerator) -> "Exportable":
         config, network = trained.generator.config, (trained.generator, trained.resolution, trained.alpha)
+        others: dict[str, Images] = {}
+        algorithms = {}
         with tf.device("CPU:0"):
             images = InferenceGenerator(*network)
-            cpu, algorithms = tuned_for_cpu(images, trained.generator) or (None, {})
+            half = others[BFLOAT16_SIGNATURE] = InferenceGenerator(*network, activations="bfloat16")
+            for signature, direct in ((UINT8_SIGNATURE, images), (BFLOAT16_SIGNATURE, half)):
+                if tuned := tuned_for_cpu(direct, trained.generator):
+                    others[signature + ON_CPU], algorithms[signature + ON_CPU] = tuned
         return cls(
             images,
             config.latent_size,
@@ -72,8 +75,7 @@ class Exportable:
             config.label_size,
             trained.label_names,
             trained.provenance,
-            InferenceGenerator(*network, activations="bfloat16"),
-            cpu,
+            others,
             algorithms,
         )
 
@@ -96,9 +98,10 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
             provenance={**exportable.provenance, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")},
             golden=_write_golden(directory, images),
             signatures=tuple(signatures),
-            bfloat16_psnr_db=psnr_db(_run(signatures[BFLOAT16_SIGNATURE], inputs), images)
-            if exportable.bfloat16
-            else None,
+            bfloat16_psnr_db=min(
+                (psnr_db(_run(signatures[name], inputs), images) for name in signatures if BFLOAT16_SIGNATURE in name),
+                default=None,
+            ),
             algorithms=exportable.algorithms,
         )
 
@@ -122,9 +125,7 @@ def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signat
         UINT8_SIGNATURE: signature(to_uint8),
         DIFFERENTIABLE_SIGNATURE: signature(lambda images: (images + 1.0) / 2.0),
     }
-    for name, images in ((BFLOAT16_SIGNATURE, exportable.bfloat16), (CPU_SIGNATURE, exportable.cpu)):
-        if images:
-            signatures[name] = signature(to_uint8, images)
+    signatures |= {name: signature(to_uint8, images) for name, images in exportable.others.items()}
     module = tf.Module()
     module.weights = [variable for name in signatures for variable in signatures[name].variables]
     return module, signatures

@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 FLOAT_SIGNATURE = "serving_default"
 UINT8_SIGNATURE = "generate_uint8"
 BFLOAT16_SIGNATURE = "generate_uint8_bfloat16"  # nearly the same images, by half-width arithmetic
-CPU_SIGNATURE = "generate_uint8_cpu"  # the same images, by the algorithms that CPUs are soonest with
+ON_CPU = "_cpu"  # at the end of a signature: the same images, by the algorithms that CPUs are soonest with
 DIFFERENTIABLE_SIGNATURE = "differentiable"
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -60,7 +60,7 @@ class ModelMetadata:
     signatures                          of the SavedModel
     bfloat16_psnr_db                    how near BFLOAT16_SIGNATURE's golden images are to UINT8_SIGNATURE's; None
                                         without it
-    algorithms                          of CPU_SIGNATURE, by layer
+    algorithms                          of the signatures that end with ON_CPU, by layer
     """
 
     latent_size: int
@@ -74,7 +74,7 @@ class ModelMetadata:
     signatures: tuple[str, ...] = (FLOAT_SIGNATURE, UINT8_SIGNATURE, DIFFERENTIABLE_SIGNATURE)
     format_version: int = FORMAT_VERSION
     bfloat16_psnr_db: float | None = None
-    algorithms: Mapping[str, str] = field(default_factory=dict)
+    algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, least in (("latent_size", 1), ("resolution", 1), ("channels", 1), ("label_count", 0)):

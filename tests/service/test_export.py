@@ -258,8 +258,8 @@ def test_what_a_cpu_is_soonest_with_has_a_signature_of_its_own(
     )
     number = exported(generator, store, "tuned")
     metadata = store.verify("tuned", number)
-    assert metadata.signatures[-2:] == ("generate_uint8_bfloat16", "generate_uint8_cpu")
-    assert metadata.algorithms == names
+    assert metadata.signatures[-3:] == ("generate_uint8_bfloat16", "generate_uint8_cpu", "generate_uint8_bfloat16_cpu")
+    assert metadata.algorithms == {"generate_uint8_cpu": names, "generate_uint8_bfloat16_cpu": names}
     model = tf.saved_model.load(str(store.path("tuned", number)))
     pixels = model.signatures["generate_uint8"](latents=latents(5))["images"]
     np.testing.assert_allclose(model.signatures["generate_uint8_cpu"](latents=latents(5))["images"], pixels, atol=1)

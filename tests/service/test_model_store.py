@@ -215,7 +215,7 @@ def test_metadata_reads_back_as_it_was_written() -> None:
         label_names=("smiles", "does not"),
         golden={"0": "golden/seed-0.png"},
         bfloat16_psnr_db=47.11,
-        algorithms={"8x8/conv0": "by differences"},
+        algorithms={"generate_uint8_cpu": {"8x8/conv0": "by differences"}},
     )
     assert ModelMetadata.from_json(metadata.to_json()) == metadata
 

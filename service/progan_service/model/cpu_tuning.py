@@ -16,6 +16,7 @@ WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: belo
 _BATCH = 4
 _TRIALS = 5
 _STRIP_ROWS = 16
+_TILES = {"float32": (2, 4), "bfloat16": (2,)}  # larger ones round too coarsely
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ def tuned_for_cpu(
     if all(_multiplications(generator.blocks[r], r) < WORTH_TRYING for r in network.blocks):
         return None
     with tf.device("CPU:0"):
-        choices = {r: _choices(layers, generator.blocks[r], r) for r, layers in network.blocks.items()}
+        choices = {
+            r: _choices(layers, generator.blocks[r], r, network.activations) for r, layers in network.blocks.items()
+        }
     first = min((*choices, None), key=lambda first: _seconds_an_image(choices, first))
     if first is None:
         return None
@@ -66,20 +69,26 @@ def _seconds_an_image(choices: Mapping[int, Mapping[str, _Choice]], first: int |
     )
 
 
-def _choices(layers: tuple[Layer, Layer], block: GeneratorBlock, resolution: int) -> dict[str, _Choice]:
+def _choices(
+    layers: tuple[Layer, Layer], block: GeneratorBlock, resolution: int, activations: str
+) -> dict[str, _Choice]:
     upscaling, conv = layers
     half = resolution // 2
     kernel, bias = _scaled(block.conv0)
-    upscalings: dict[str, Layer] = {"by phase": upscaling, "by differences": DifferenceUpscaling(kernel, bias)}
+    upscalings: dict[str, Layer] = {
+        "by phase": upscaling,
+        "by differences": DifferenceUpscaling(kernel, bias, activations),
+    }
     kernel, bias = _scaled(block.conv1)
     convs: dict[str, Layer] = {"direct": conv}
-    for tile in (2, 4):
-        convs[f"Winograd {tile}x{tile}"] = Winograd(kernel, bias, tile, resolution)
+    for tile in _TILES[activations]:
+        convs[f"Winograd {tile}x{tile}"] = Winograd(kernel, bias, tile, resolution, activations)
         if resolution > _STRIP_ROWS:
-            convs[f"Winograd {tile}x{tile}, {_STRIP_ROWS} rows"] = Winograd(kernel, bias, tile, _STRIP_ROWS)
+            strips = Winograd(kernel, bias, tile, _STRIP_ROWS, activations)
+            convs[f"Winograd {tile}x{tile}, {_STRIP_ROWS} rows"] = strips
     return {
-        "conv0": _soonest(upscaling, upscalings, [half, half, block.conv0.kernel.shape[2]]),
-        "conv1": _soonest(conv, convs, [resolution, resolution, block.conv1.kernel.shape[2]]),
+        "conv0": _soonest(upscaling, upscalings, [half, half, block.conv0.kernel.shape[2]], activations),
+        "conv1": _soonest(conv, convs, [resolution, resolution, block.conv1.kernel.shape[2]], activations),
     }
 
 
@@ -87,9 +96,9 @@ def _scaled(layer: EqualizedConv2D) -> tuple[Array, Array]:
     return (layer.kernel * layer.scale).numpy(), layer.bias.numpy()
 
 
-def _soonest(as_it_is: Layer, candidates: Mapping[str, Layer], shape: list[int]) -> _Choice:
-    """`shape` [H, W, C] of the features that the layers take."""
-    one, several = tf.random.normal([1, *shape]), tf.random.normal([_BATCH, *shape])
+def _soonest(as_it_is: Layer, candidates: Mapping[str, Layer], shape: list[int], activations: str) -> _Choice:
+    """`shape` [H, W, C] and type of the features that the layers take."""
+    one, several = (tf.cast(tf.random.normal([n, *shape]), activations) for n in (1, _BATCH))
     runs = {name: (tf.function(layer, reduce_retracing=True), one) for name, layer in candidates.items()}
     batched = tf.function(as_it_is), several
     times: dict[str, list[float]] = {name: [] for name in runs}

@@ -27,6 +27,7 @@ class InferenceGenerator(tf.Module):
 
     def __init__(self, generator: Generator, resolution: int, alpha: float = 1.0, activations: str = "float32") -> None:
         super().__init__()
+        self.activations = activations
         block = generator.input_block
         self.features = block.features
         self.dense = tf.Variable(block.dense.kernel * block.dense.scale, trainable=False)

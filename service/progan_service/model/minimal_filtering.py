@@ -45,16 +45,15 @@ class Winograd(tf.Module):
     rows   of outputs computed at once, all of them or a divisor of H
     """
 
-    def __init__(self, kernel: Array, bias: Array, tile: int, rows: int) -> None:
-        """`kernel` [3, 3, C, C'], scaled."""
+    def __init__(self, kernel: Array, bias: Array, tile: int, rows: int, activations: str = "float32") -> None:
+        """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
         super().__init__()
         self.tile, self.rows = tile, rows
         both = np.kron(_KERNEL[tile], _KERNEL[tile])
         shape = (len(both), *kernel.shape[2:])
-        self.kernel = _variable((both @ kernel.reshape(9, -1).astype(np.float64)).reshape(shape))
-        self.bias = _variable(bias)
-        self.inputs = np.kron(_INPUTS[tile], _INPUTS[tile]).astype(np.float32)
-        self.outputs = np.kron(_OUTPUTS[tile], _OUTPUTS[tile]).astype(np.float32)
+        self.kernel = _variable((both @ kernel.reshape(9, -1).astype(np.float64)).reshape(shape), activations)
+        self.bias = _variable(bias, activations)
+        self.inputs, self.outputs = np.kron(_INPUTS[tile], _INPUTS[tile]), np.kron(_OUTPUTS[tile], _OUTPUTS[tile])
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         padded = tf.pad(x[0], [[1, 1], [1, 1], [0, 0]])
@@ -67,9 +66,11 @@ class Winograd(tf.Module):
         down, across = (height - 2) // m, (width - 2) // m
         pixels = tf.reshape(padded, [height * width, channels])
         tiles = tf.reshape(tf.gather(pixels, _tile_pixels(down, across, m)), [(m + 2) ** 2, -1])
-        features = tf.reshape(tf.matmul(self.inputs, tiles), [(m + 2) ** 2, down * across, channels])
+        features = tf.reshape(
+            tf.matmul(tf.constant(self.inputs, tiles.dtype), tiles), [(m + 2) ** 2, down * across, channels]
+        )
         products = tf.reshape(tf.matmul(features, self.kernel), [(m + 2) ** 2, -1])
-        phases = tf.reshape(tf.matmul(self.outputs, products), [m, m, down, across, -1])
+        phases = tf.reshape(tf.matmul(tf.constant(self.outputs, products.dtype), products), [m, m, down, across, -1])
         return tf.reshape(tf.transpose(phases, [2, 0, 3, 1, 4]), [height - 2, width - 2, self.kernel.shape[-1]])
 
 
@@ -88,20 +89,21 @@ class DifferenceUpscaling(tf.Module):
     of the four of kernels by phase. Along both axes they are nine instead of 36, and of 16.
     """
 
-    def __init__(self, kernel: Array, bias: Array) -> None:
-        """`kernel` [3, 3, C, C'], scaled."""
+    def __init__(self, kernel: Array, bias: Array, activations: str = "float32") -> None:
+        """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
         super().__init__()
         kernel = kernel.astype(np.float64)
         first, last, total = np.array([1, 0, 0]), np.array([0, 0, -1]), np.array([1, 1, 1])
 
         def products(*places: tuple[Array, Array]) -> tf.Variable:
-            return _variable(np.concatenate([np.einsum("i,j,ijco->co", *place, kernel) for place in places], axis=-1))
+            parts = [np.einsum("i,j,ijco->co", *place, kernel) for place in places]
+            return _variable(np.concatenate(parts, axis=-1), activations)
 
         self.level = products((total, total))
         self.down = products((first, total), (last, total))
         self.across = products((total, first), (total, last))
         self.diagonal = products((first, first), (first, last), (last, first), (last, last))
-        self.bias = _variable(bias)
+        self.bias = _variable(bias, activations)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         _, height, width, _ = x.shape
@@ -137,5 +139,5 @@ def _part(x: tf.Tensor, index: int, parts: int) -> tf.Tensor:
     return x[..., index * size : (index + 1) * size]
 
 
-def _variable(values: Array) -> tf.Variable:
-    return tf.Variable(values.astype(np.float32), trainable=False)
+def _variable(values: Array, activations: str) -> tf.Variable:
+    return tf.Variable(tf.cast(values, activations), trainable=False)

@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +15,7 @@ from PIL import Image
 from progan_service.latents import latents_from_seeds
 from progan_service.model_store import (
     BFLOAT16_SIGNATURE,
-    CPU_SIGNATURE,
+    ON_CPU,
     UINT8_SIGNATURE,
     ModelMetadata,
     ModelStore,
@@ -51,13 +51,14 @@ class Servable:
         try:
             with tf.device(device or None):
                 self._loaded = tf.saved_model.load(str(path))
-            self._generate = self._loaded.signatures[self._soonest_signature()]
+            self._generate = self._soonest(UINT8_SIGNATURE)
         except (OSError, KeyError, ValueError) as error:
             raise ModelStoreError(f"{path}: no SavedModel with signature {UINT8_SIGNATURE} ({error})") from error
 
-    def _soonest_signature(self) -> str:
-        on_cpu = "GPU" not in self._device
-        return CPU_SIGNATURE if on_cpu and CPU_SIGNATURE in self._loaded.signatures else UINT8_SIGNATURE
+    def _soonest(self, signature: str) -> Any:
+        """The function of a signature; on a CPU the one made for CPUs, where there is one."""
+        signatures, for_cpus = self._loaded.signatures, signature + ON_CPU
+        return signatures[for_cpus if "GPU" not in self._device and for_cpus in signatures else signature]
 
     def generate(self, inputs: tuple[NDArray[np.float32], ...]) -> NDArray[np.uint8]:
         """Images uint8 [N, R, R, C] of latents [N, L] (and labels [N, K] for a model with labels).
@@ -81,7 +82,7 @@ class Servable:
                 "serve it with precision float32 or auto"
             )
         half = copy.copy(self)
-        half.precision, half._generate = "bfloat16", self._loaded.signatures[BFLOAT16_SIGNATURE]
+        half.precision, half._generate = "bfloat16", self._soonest(BFLOAT16_SIGNATURE)
         return half
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:

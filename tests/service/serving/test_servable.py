@@ -43,6 +43,12 @@ def test_too_little_memory_is_told_from_other_faults(tiny_store: Path, monkeypat
 
 Published = Callable[..., ModelStore]
 
+SIGNATURES = {
+    "bfloat16": "generate_uint8_bfloat16",
+    "cpu": "generate_uint8_cpu",
+    "bfloat16_cpu": "generate_uint8_bfloat16_cpu",
+}
+
 
 def shade(level: int) -> Images:
     return lambda latents, _: tf.fill([tf.shape(latents)[0], 4, 4, 3], level / 127.5 - 1.0)
@@ -53,8 +59,8 @@ def published(tmp_path: Path) -> Published:
     """A store with one version, of model `grey`."""
 
     def publish(**other_shades: int) -> ModelStore:
-        store, others = ModelStore(tmp_path), {name: shade(level) for name, level in other_shades.items()}
-        export_version(Exportable(shade(100), 4, 4, 3, provenance={"source": "tests"}, **others), store, "grey")
+        store, others = ModelStore(tmp_path), {SIGNATURES[name]: shade(level) for name, level in other_shades.items()}
+        export_version(Exportable(shade(100), 4, 4, 3, provenance={"source": "tests"}, others=others), store, "grey")
         return store
 
     return publish
@@ -81,6 +87,13 @@ def test_cpus_serve_by_the_algorithms_for_cpus_and_gpus_do_not(published: Publis
     store = published(cpu=101)
     assert served(store) == served(store, device="CPU:0") == ("float32", 101)
     assert served(store, device="GPU:0") == ("float32", 100)  # where there is none, TensorFlow takes a CPU
+
+
+def test_in_bfloat16_too_cpus_serve_by_the_algorithms_for_cpus(published: Published) -> None:
+    store = published(bfloat16=101, bfloat16_cpu=102)
+    assert served(store, "bfloat16") == ("bfloat16", 102)
+    assert served(store, "bfloat16", device="GPU:0") == ("bfloat16", 101)
+    assert store.metadata("grey", 1).bfloat16_psnr_db == 42.11  # of the one that is farther off, by two levels
 
 
 @pytest.mark.parametrize(("precision", "level"), [("float32", 100), ("bfloat16", 101)])
