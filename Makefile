@@ -11,7 +11,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, fuzzing"
-	@echo "make bench    measure this machine"
+	@echo "make bench    measure this machine; draws build/bench/results.png"
 	@echo "make protos   generate the stubs from the .proto again"
 	@echo "make locks    resolve the locked versions again"
 
@@ -37,11 +37,17 @@ soak: .venv/ready
 
 bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready
+	-@$(MAKE) .venv-peers/ready
 	$(BIN)/python tests/bench/startup.py
+	$(BIN)/python tests/bench/generator.py
 	$(BIN)/python tests/bench/serving.py
+	$(BIN)/python tests/bench/serving_small.py
+	$(BIN)/python tests/bench/serving_full_size.py
+	$(BIN)/python tests/bench/lone_call.py
 	$(BIN)/python tests/bench/swaps.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/evaluation.py
+	$(BIN)/python tests/bench/picture.py
 
 protos: $(UV)
 	$(call generate_stubs,protos)
@@ -61,11 +67,23 @@ locks: $(UV)
 	$(COMPILE) --upgrade service/pyproject.toml --extra cpu --extra hub --extra otel -o locks/service-cpu.txt
 	$(COMPILE) --upgrade service/pyproject.toml --extra gpu --extra hub --extra otel -o locks/service-gpu.txt
 	$(COMPILE) --upgrade client/pyproject.toml -o locks/client.txt
+	$(COMPILE) --upgrade tests/bench/peers.in -o locks/peers.txt
 
 .venv/ready: locks/dev.txt protos/pyproject.toml client/pyproject.toml service/pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync -q locks/dev.txt
 	VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e protos -e client -e service
+	@touch $@
+
+# PyPI's PyTorch for Linux brings gigabytes of CUDA. The build for CPUs is taken from where pip has been told to look, or
+# from PyTorch's own index, which uv knows.
+TORCH := torch==2.13.0
+.venv-peers/ready: locks/peers.txt | $(UV)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-peers
+	VIRTUAL_ENV=.venv-peers $(UV) pip sync -q locks/peers.txt
+	@.uv/bin/pip --python .venv-peers install -q --no-deps $(TORCH)+cpu 2>/dev/null \
+	  || VIRTUAL_ENV=.venv-peers $(UV) pip install -q --no-deps --torch-backend cpu $(TORCH) 2>/dev/null \
+	  || echo "PyTorch is left out: no build of it for CPUs can be had here"
 	@touch $@
 
 $(UV):
@@ -75,4 +93,4 @@ $(UV):
 	.uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
 
 clean:
-	rm -rf .venv .uv build
+	rm -rf .venv .venv-peers .uv build

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from results import Row, publish
 
 from progan_service.evaluation.report import Reference
 
@@ -33,9 +34,14 @@ def main(count: int = 2048, resolution: int = 64) -> None:
         reference_s = time.monotonic() - started
         reference.evaluate(fakes)
     fakes_s = time.monotonic() - started - reference_s
-    print(
-        f"evaluation of {count} images {resolution}x{resolution}: reals and noise floor {reference_s:.1f} s, "
-        f"fakes {fakes_s:.1f} s, peak memory {peak_mib():.0f} MiB, {before:.0f} MiB of it before"
+    images = f"{count} images {resolution}x{resolution}"
+    publish(
+        "evaluation",
+        [
+            Row("reals and noise floor", reference_s, "s", images),
+            Row("fakes", fakes_s, "s", images),
+            Row("peak memory", peak_mib(), "MiB", f"{before:.0f} MiB of it before"),
+        ],
     )
 
 

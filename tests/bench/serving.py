@@ -1,101 +1,55 @@
 """The bundled model: images/s of the server beside a bare loop over the same SavedModel, and what a lone call adds.
 
-Server and client share this machine's cores; the two take turns, medians and ratios are printed.
+Server and client share this machine's cores; the two take turns, and figures are medians.
 """
 
-import asyncio
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 
-import numpy as np
+import grpc
+from loops import METHOD, bare_loop, client_loop, lone_call_s
+from models import bare_call, loaded, request_for
+from results import Row, medians, publish
+from servers import Server, progan
 
-from progan_client import AsyncClient
-from progan_service.cli import BUNDLED_STORE
-from progan_service.config import BatchingConfig
-from progan_service.model_store import ModelStore
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.config import BUNDLED_STORE, BatchingConfig
+from progan_service.serving.servable import Servable
 
-import_tensorflow()
-from progan_service.serving.servable import Servable  # noqa: E402
-
-ROUNDS = 5
-SECONDS = 4.0
+ROUNDS = 9
+SECONDS = 2.0
 CLIENTS = 32
+IMAGES = (1, 8)  # of a call
 BATCH = BatchingConfig().max_batch_size
 
 
-def bare_images_per_s(servable: Servable, latents: np.ndarray) -> float:
-    count, started = 0, time.monotonic()
-    while time.monotonic() - started < SECONDS:
-        count += len(servable.generate((latents,)))
-    return count / (time.monotonic() - started)
-
-
-async def served_images_per_s(client: AsyncClient, images_a_call: int) -> float:
-    started = time.monotonic()
-
-    async def ask() -> int:
-        count = 0
-        while time.monotonic() - started < SECONDS:
-            count += len(await client.generate(count=images_a_call, seed=count))
-        return count
-
-    counts = await asyncio.gather(*(ask() for _ in range(CLIENTS)))
-    return sum(counts) / (time.monotonic() - started)
-
-
-def bare_call_s(servable: Servable, latents: np.ndarray) -> float:
-    times = []
-    for _ in range(200):
-        started = time.monotonic()
-        servable.generate((latents,))
-        times.append(time.monotonic() - started)
-    return statistics.median(times)
-
-
-async def lone_call_s(client: AsyncClient) -> float:
-    times = []
-    for _ in range(200):
-        started = time.monotonic()
-        await client.generate(count=1, seed=7)
-        times.append(time.monotonic() - started)
-    return statistics.median(times)
-
-
-async def measure(target: str, servable: Servable) -> None:
-    latents = np.random.default_rng(0).standard_normal((BATCH, servable.metadata.latent_size)).astype(np.float32)
-    async with AsyncClient(target) as client:
-        await client.wait_until_ready(timeout_s=120)
-        rows = []
-        for _ in range(ROUNDS):
-            bare, bare_lone = bare_images_per_s(servable, latents), bare_call_s(servable, latents[:1])
-            one, eight = await served_images_per_s(client, 1), await served_images_per_s(client, 8)
-            rows.append((bare, one, eight, bare_lone, await lone_call_s(client)))
-    bare, one, eight, bare_lone, lone = (statistics.median(column) for column in zip(*rows, strict=True))
-    print(f"bare loop, batch {BATCH}: {bare:.0f} images/s")
-    print(f"server, {CLIENTS} clients, 1 image a call: {one:.0f} images/s, {one / bare:.2f} of the bare loop")
-    print(f"server, {CLIENTS} clients, 8 images a call: {eight:.0f} images/s, {eight / bare:.2f} of the bare loop")
-    print(f"lone call: {lone * 1000:.2f} ms, {(lone - bare_lone) * 1000:.2f} ms more than a bare call")
-
-
 def main() -> None:
-    store = ModelStore(BUNDLED_STORE)
-    [name] = store.models()
-    version = store.versions(name)[0]
-    servable = Servable(store.path(name, version), store.metadata(name, version))
-    servable.warm_up(BatchingConfig().allowed_batch_sizes)
-    progan = Path(sys.executable).with_name("progan")
-    command = [str(progan), "serve", "--port", "0", "--http-port", "0", "--lame-duck-s", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        listening = next(line for line in process.stdout if "listening: " in line)
-        target = listening.split("gRPC ")[1].split(",")[0]
-        asyncio.run(measure(target, servable))
-        process.terminate()
-        process.communicate()
+    servable = loaded(BUNDLED_STORE)
+    with progan() as server:
+        rows = [*throughput(servable, server), *lone_call(servable, server)]
+    publish("serving", rows)
+
+
+def throughput(servable: Servable, server: Server) -> list[Row]:
+    call, requests = bare_call(servable, BATCH), [request_for(servable, images) for images in IMAGES]
+    bare, *served = medians(
+        (bare_loop(call, SECONDS), *(client_loop(server, request, CLIENTS, SECONDS) for request in requests))
+        for _ in range(ROUNDS)
+    )
+    rows = [Row(f"bare loop, batch {BATCH}", bare.per_s * BATCH, "images/s")]
+    for images, loop in zip(IMAGES, served, strict=True):
+        rate = loop.per_s * images
+        share = f"{rate / (bare.per_s * BATCH):.2f} of the bare loop"
+        rows.append(Row(f"server, {CLIENTS} clients, calls of {images}", rate, "images/s", share))
+    return rows
+
+
+def lone_call(servable: Servable, server: Server) -> list[Row]:
+    call, request = bare_call(servable, 1), request_for(servable, 1)
+    with grpc.insecure_channel(server.target) as channel:
+        ask = channel.unary_unary(METHOD)
+        rounds = [(lone_call_s(call), lone_call_s(lambda: ask(request))) for _ in range(ROUNDS)]
+    bare_s, served_s = map(statistics.median, zip(*rounds, strict=True))
+    added = f"{(served_s - bare_s) * 1000:.2f} ms more"
+    return [Row("bare call", bare_s * 1000, "ms"), Row("lone call of the server", served_s * 1000, "ms", added)]
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """From `progan serve` to ready, beside a bare script that imports TensorFlow and loads and calls the same model.
 
-The two take turns; medians and their ratio are printed.
+The two take turns, and figures are medians.
 """
 
-import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from typing import NamedTuple
 
-from progan_client import Client
-from progan_service.cli import BUNDLED_STORE
-from progan_service.config import BatchingConfig
+from results import Row, medians, publish
+from servers import memory_mib, progan
+
+from progan_service.config import BUNDLED_STORE, BatchingConfig
 from progan_service.model_store import ModelStore
 
 ROUNDS = 3
@@ -22,41 +22,46 @@ path, latent_size, *batch_sizes = sys.argv[1:]
 generate = tf.saved_model.load(path).signatures["generate_uint8"]
 for size in batch_sizes:
     generate(latents=tf.zeros([int(size), int(latent_size)]))["images"].numpy()
+print("ready", flush=True)
+sys.stdin.read()
 """
 
 
-def bare_s(path: Path, latent_size: int) -> float:
-    started = time.monotonic()
-    sizes = map(str, BatchingConfig().allowed_batch_sizes)
-    command = [sys.executable, "-c", BARE, str(path), str(latent_size), *sizes]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    return time.monotonic() - started
+class Start(NamedTuple):
+    """Until ready, and the memory that is taken by then: resident and at its peak."""
 
-
-def served_s() -> float:
-    started = time.monotonic()
-    progan = Path(sys.executable).with_name("progan")
-    command = [str(progan), "serve", "--port", "0", "--http-port", "0", "--lame-duck-s", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        listening = next(line for line in process.stdout if "listening: " in line)
-        target = listening.split("gRPC ")[1].split(",")[0]
-        with Client(target) as client:
-            client.wait_until_ready(timeout_s=120)
-        elapsed = time.monotonic() - started
-        process.terminate()
-        process.communicate()
-    return elapsed
+    seconds: float
+    resident_mib: float
+    peak_mib: float
 
 
 def main() -> None:
+    bare_start, served_start = medians((bare(), served()) for _ in range(ROUNDS))
+    ratio = f"{served_start.seconds / bare_start.seconds:.2f} times the bare script"
+    rows = [Row("bare script", bare_start.seconds, "s"), Row("progan serve", served_start.seconds, "s", ratio)]
+    for what, start in (("bare script", bare_start), ("progan serve", served_start)):
+        rows += [Row(f"{what}, resident", start.resident_mib, "MiB"), Row(f"{what}, peak", start.peak_mib, "MiB")]
+    publish("startup", rows)
+
+
+def bare() -> Start:
     store = ModelStore(BUNDLED_STORE)
     [name] = store.models()
     version = store.versions(name)[0]
-    path, latent_size = store.path(name, version), store.metadata(name, version).latent_size
-    times = [(bare_s(path, latent_size), served_s()) for _ in range(ROUNDS)]
-    bare, served = (statistics.median(column) for column in zip(*times, strict=True))
-    print(f"start to ready: bare script {bare:.1f} s, progan serve {served:.1f} s, ratio {served / bare:.2f}")
+    sizes = (store.metadata(name, version).latent_size, *BatchingConfig().allowed_batch_sizes)
+    command = [sys.executable, "-c", BARE, str(store.path(name, version)), *map(str, sizes)]
+    started = time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        process.stdout.readline()
+        start = Start(time.monotonic() - started, *memory_mib(process.pid))
+        process.communicate()
+    return start
+
+
+def served() -> Start:
+    started = time.monotonic()
+    with progan() as server:
+        return Start(time.monotonic() - started, *memory_mib(server.pid))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""What a swap of versions costs those who call: batches of the bundled model, back to back, quiet and during swaps.
-
-python tests/bench/swaps.py
-"""
+"""What a swap of versions costs those who call: batches of the bundled model, back to back, quiet and during swaps."""
 
 import asyncio
 import shutil
@@ -10,8 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from progan_service.cli import BUNDLED_STORE
-from progan_service.config import BatchingConfig, ServerConfig
+from results import Row, publish
+
+from progan_service.config import BUNDLED_STORE, BatchingConfig, ServerConfig
 from progan_service.latents import latents_from_seeds, seed_range
 from progan_service.model_store import ModelStore
 from progan_service.serving.catalog import ModelCatalog
@@ -58,14 +56,18 @@ async def measure(catalog: ModelCatalog, model: Path, bundled: Path) -> None:
         await catalog.refresh()
         assert catalog.ready_models()[0].version == version
     loading.cancel()
-    print(f"a batch of {BATCH}, submitted alone and back to back, in ms; {SWAPS} swaps")
-    print(f"{'':16}{'batches':>8}{'median':>8}{'p99':>8}{'longest':>9}")
-    for what, values in (("quiet", quiet), ("during a swap", swapping)):
-        ordered = sorted(values)
-        p99 = ordered[int(len(ordered) * 0.99)]
-        row = "".join(f"{1000 * value:8.1f}" for value in (statistics.median(ordered), p99))
-        print(f"{what:16}{len(ordered):8}{row}{1000 * ordered[-1]:9.1f}")
-    print(f"longest wait beside the inference itself: {1000 * max(turns):.1f} ms")
+    rows = [*percentiles("quiet", quiet), *percentiles("during a swap", swapping)]
+    publish("swaps", [*rows, Row("longest wait beside the inference itself", 1000 * max(turns), "ms")])
+
+
+def percentiles(what: str, times: list[float]) -> list[Row]:
+    ordered = sorted(times)
+    p99 = ordered[int(len(ordered) * 0.99)]
+    return [
+        Row(f"{what}, median", 1000 * statistics.median(ordered), "ms", f"{len(ordered)} batches of {BATCH}"),
+        Row(f"{what}, p99", 1000 * p99, "ms"),
+        Row(f"{what}, longest", 1000 * ordered[-1], "ms"),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
 """Images/s of one training step (critic with penalty, generator, average), by resolution, precision and kernels.
 
-Beside it what a step computes, and which share of this machine's matrix-multiply peak that makes. Steps of all kinds
+Beside it what an image takes, and which share of this machine's matrix-multiply peak that makes. Steps of all kinds
 take turns; figures are medians.
 """
 
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
+
+from results import Row, digits, publish
 
 from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
 from progan_service.tensorflow_import import import_tensorflow
@@ -31,30 +34,33 @@ MATRIX_SIDE = 2048
 
 
 def main() -> None:
-    compare(NETWORK, (8, 16, 32, 64), BATCH)
-    compare(WIDE, (32,), 4)
+    compare("training", NETWORK, (8, 16, 32, 64), BATCH)
+    compare("training-full-size", WIDE, (32,), 4)
 
 
-def compare(network: NetworkConfig, resolutions: tuple[int, ...], batch_size: int) -> None:
-    print(f"training, {network.fmap_max} channels, batch {batch_size}, images/s (share of the matrix-multiply peak)")
-    print(f"{'':>7} {'GFLOP an image':>20}" + "".join(f"{name(kind):>18}" for kind in KINDS) + f"{'fused gains':>20}")
-    for resolution in resolutions:
-        runs = {kind: prepared(network, resolution, batch_size, *kind) for kind in KINDS}
-        peaks = {precision: matrix_multiply(precision) for precision in ACTIVATIONS}
-        for run, _ in runs.values():
-            run()
-        times = {kind: [] for kind in [*KINDS, *peaks]}
-        for _ in range(ROUNDS):
-            for kind, run in [*((kind, run) for kind, (run, _) in runs.items()), *peaks.items()]:
-                times[kind].append(seconds(run))
-        rates = {kind: batch_size / statistics.median(times[kind]) for kind in KINDS}
-        flops = {kind: flops / batch_size for kind, (_, flops) in runs.items()}
-        peak = {precision: 2 * MATRIX_SIDE**3 / statistics.median(times[precision]) for precision in peaks}
-        cells = (f"{rates[k]:>11.2f} ({rates[k] * flops[k] / peak[k[0]]:>3.0%})" for k in KINDS)
-        gains = (f"{precision} x{rates[precision, True] / rates[precision, False]:.2f}" for precision in ACTIVATIONS)
-        work = f"{flops['fp32', False] / 1e9:.2f}, fused {flops['fp32', True] / 1e9:.2f}"
-        size = f"{resolution}x{resolution}"
-        print(f"{size:>7} {work:>20}" + " ".join(cells) + f"  {', '.join(gains):>18}", flush=True)
+def compare(benchmark: str, network: NetworkConfig, resolutions: tuple[int, ...], batch_size: int) -> None:
+    rows = [row for resolution in resolutions for row in rates(network, resolution, batch_size)]
+    publish(benchmark, rows)
+
+
+def rates(network: NetworkConfig, resolution: int, batch_size: int) -> Iterator[Row]:
+    runs = {kind: prepared(network, resolution, batch_size, *kind) for kind in KINDS}
+    peaks = {precision: matrix_multiply(precision) for precision in ACTIVATIONS}
+    for run, _ in runs.values():
+        run()
+    times = {kind: [] for kind in [*KINDS, *peaks]}
+    for _ in range(ROUNDS):
+        for kind, run in [*((kind, run) for kind, (run, _) in runs.items()), *peaks.items()]:
+            times[kind].append(seconds(run))
+    medians = {kind: statistics.median(values) for kind, values in times.items()}
+    for kind, (_, flops) in runs.items():
+        precision, fused = kind
+        peak = 2 * MATRIX_SIDE**3 / medians[precision]
+        share = flops / medians[kind] / peak
+        note = f"{digits(flops / batch_size / 1e9)} GFLOP an image, {share:.0%} of the peak"
+        if fused:
+            note += f", {medians[precision, False] / medians[kind]:.2f} times plain"
+        yield Row(f"{resolution}x{resolution}, {name(kind)}", batch_size / medians[kind], "images/s", note)
 
 
 def name(kind: tuple[str, bool]) -> str:
@@ -90,6 +96,7 @@ def count_flops(graph: tf.Graph) -> float:
     return total
 
 
+@cache
 def matrix_multiply(precision: str) -> Callable[[], Any]:
     matrix = tf.cast(tf.random.normal([MATRIX_SIDE, MATRIX_SIDE]), ACTIVATIONS[precision])
     multiply = tf.function(lambda x: tf.reduce_sum(tf.matmul(x, x)[0]))

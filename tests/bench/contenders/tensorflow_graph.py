@@ -1,0 +1,55 @@
+"""TensorFlow; variants, each -fp32 or -bf16: plain: the network as the paper draws it; fused: its upscaling within its
+convolutions, as it is trained; xla: that, compiled; exported: as it is published and served."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from protocol import Generate, contend
+
+from progan_service.model_store import ModelStore
+from progan_service.tensorflow_import import import_tensorflow
+
+import_tensorflow()
+import tensorflow as tf  # noqa: E402
+
+from progan_service.export import Exportable, export_version  # noqa: E402
+from progan_service.model.networks import Generator  # noqa: E402
+from progan_service.model.pixels import to_uint8  # noqa: E402
+from progan_service.serving.servable import Servable  # noqa: E402
+from progan_service.weights import TrainedGenerator, load_weights  # noqa: E402
+
+
+def build(variant: str, weights: Path) -> Generate:
+    made, precision = variant.split("-")
+    trained = load_weights(weights)
+    return exported(trained, precision) if made == "exported" else trainable(trained, made, precision)
+
+
+def trainable(trained: TrainedGenerator, made: str, precision: str) -> Generate:
+    activations = {"fp32": "float32", "bf16": "bfloat16"}[precision]
+    generator = Generator(trained.generator.config, fused=made != "plain", activations=activations)
+    generator.set_weights(trained.generator.get_weights())
+
+    @tf.function(jit_compile=made == "xla")
+    def images(latents: tf.Tensor) -> tf.Tensor:
+        return to_uint8(generator(latents, resolution=trained.resolution))
+
+    def generate(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return images(tf.constant(latents)).numpy()
+
+    return generate
+
+
+def exported(trained: TrainedGenerator, precision: str) -> Generate:
+    with tempfile.TemporaryDirectory() as directory:
+        store = ModelStore(Path(directory))
+        version = export_version(Exportable.of(trained), store, "contender")
+        servable = Servable(store.path("contender", version), store.metadata("contender", version))
+    servable = servable.in_bfloat16() if precision == "bf16" else servable
+    return lambda latents: servable.generate((latents,))
+
+
+if __name__ == "__main__":
+    contend(tf.__version__, build)

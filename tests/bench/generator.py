@@ -1,0 +1,150 @@
+"""Images/s of the exported generator, beside TensorFlow's graphs of the network that is trained and other libraries'
+networks of the same weights; and how near their images are to those of the plain graph.
+
+Contenders are processes, contenders/*.py. They take turns, one computes at a time, and figures are medians.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from results import ROOT, Row, publish
+
+from progan_service.config import NetworkConfig
+from progan_service.tensorflow_import import import_tensorflow
+
+import_tensorflow()
+import keras  # noqa: E402
+
+from progan_service.export import psnr_db  # noqa: E402
+from progan_service.model.networks import Generator  # noqa: E402
+from progan_service.weights import TrainedGenerator, save_weights  # noqa: E402
+
+BATCH = 8
+OURS, PEERS = sys.executable, ".venv-peers/bin/python"
+WEIGHTS, LATENTS = "weights.safetensors", "latents.npy"
+
+
+class Entry(NamedTuple):
+    library: str
+    python: str
+    script: str
+    variant: str
+
+
+ENTRIES = [
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "plain-fp32"),  # what the others are compared with
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "fused-fp32"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "xla-fp32"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "exported-fp32"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "plain-bf16"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "fused-bf16"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "xla-bf16"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", "exported-bf16"),
+    Entry("ONNX Runtime", PEERS, "onnx_runtime.py", "fp32"),
+    Entry("OpenVINO", PEERS, "openvino_runtime.py", "fp32"),
+    Entry("OpenVINO", PEERS, "openvino_runtime.py", "bf16"),
+    Entry("PyTorch", PEERS, "pytorch.py", "eager-fp32"),
+    Entry("PyTorch", PEERS, "pytorch.py", "eager-bf16"),
+    Entry("PyTorch", PEERS, "pytorch.py", "compiled-fp32"),
+    Entry("PyTorch", PEERS, "pytorch.py", "compiled-bf16"),
+]
+
+
+class Contender:
+    """An entry's process, ready for its turns unless it has failed."""
+
+    def __init__(self, entry: Entry, directory: Path) -> None:
+        self.entry = entry
+        self.rates: list[float] = []
+        self.images, self._log = (directory / f"{entry.script}-{entry.variant}.{kind}" for kind in ("npy", "log"))
+        script = Path(__file__).parent / "contenders" / entry.script
+        # env says so when there is no such interpreter
+        command = ["env", entry.python, script, entry.variant, directory / WEIGHTS, directory / LATENTS, self.images]
+        with self._log.open("wb") as log:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+            self._process = subprocess.Popen(command, cwd=ROOT, bufsize=0, **pipes)
+        self.version = self._answer().removeprefix("ready ")
+
+    def take_turn(self, seconds: float) -> None:
+        self._ask(0.0)  # warms up
+        if answer := self._ask(seconds):
+            self.rates.append(float(answer))
+
+    @property
+    def failure(self) -> str:
+        """Why it has ended; empty while it runs."""
+        if self._process.poll() is None:
+            return ""
+        return self._log.read_text().strip().split("\n")[-1] or f"exit status {self._process.returncode}"
+
+    def end(self) -> None:
+        self._process.communicate()
+
+    def _ask(self, seconds: float) -> str:
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(f"{BATCH} {seconds}\n".encode())
+        return self._answer()
+
+    def _answer(self) -> str:
+        """Empty when there comes none any more."""
+        if not (line := self._process.stdout.readline()):
+            self._process.wait()
+        return line.decode().strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of a turn")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        write_inputs(Path(directory), options.resolution)
+        contenders = [Contender(entry, Path(directory)) for entry in ENTRIES]
+        for _ in range(options.rounds):
+            for contender in contenders:
+                contender.take_turn(options.seconds)
+        rows = [row(contender, contenders[0]) for contender in contenders]
+        for contender in contenders:
+            contender.end()
+    publish(f"generator-{options.resolution}x{options.resolution}-batch-{BATCH}", rows)
+
+
+def write_inputs(directory: Path, resolution: int) -> None:
+    """Weights of the paper's network, untrained, and latents: the same in every run."""
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    generator = Generator(NetworkConfig(resolution))
+    for weight in generator.weights:
+        if weight.name == "bias":
+            weight.assign(random.normal(0.0, 0.1, weight.shape))
+    kernel = generator.to_rgb[resolution].kernel
+    kernel.assign(kernel / 3)  # so pixels, of deviation 1/3, keep within -1..1
+    save_weights(TrainedGenerator(generator, resolution, 1.0, (), {"source": "benchmark"}), directory / WEIGHTS)
+    np.save(directory / LATENTS, random.standard_normal((BATCH, generator.config.latent_size), np.float32))
+
+
+def row(contender: Contender, reference: Contender) -> Row:
+    entry = contender.entry
+    what = f"{f'{entry.library} {contender.version}'.strip()}, {entry.variant.replace('-', ' ')}"
+    if contender.failure:
+        return Row(what, 0.0, "images/s", f"none: {contender.failure}")
+    rate = statistics.median(contender.rates)
+    if contender is reference:
+        return Row(what, rate, "images/s")
+    images, expected = np.load(contender.images), np.load(reference.images)
+    times = rate / statistics.median(reference.rates)
+    levels = np.abs(images.astype(int) - expected).max()
+    note = f"{times:.2f} times the plain one; off by at most {levels}, {psnr_db(images, expected):.1f} dB"
+    return Row(what, rate, "images/s", note)
+
+
+if __name__ == "__main__":
+    main()

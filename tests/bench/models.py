@@ -1,0 +1,61 @@
+"""Models to serve: the bundled one, and untrained ones of any size. What they cost does not depend on their weights."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_protos.v1 import image_generator_pb2 as pb
+from progan_service.config import BatchingConfig, NetworkConfig
+from progan_service.model_store import ModelStore
+from progan_service.tensorflow_import import import_tensorflow
+
+import_tensorflow()
+import keras  # noqa: E402
+
+from progan_service.export import Exportable, export_version  # noqa: E402
+from progan_service.model.networks import Generator  # noqa: E402
+from progan_service.serving.servable import Servable  # noqa: E402
+from progan_service.weights import TrainedGenerator  # noqa: E402
+
+SMALL = NetworkConfig(32, fmap_base=1024, fmap_max=64)
+FULL_SIZE = NetworkConfig(128)  # the paper's
+
+
+@contextmanager
+def untrained(network: NetworkConfig) -> Iterator[Path]:
+    """A store with one model, its weights random and the same in every run."""
+    with tempfile.TemporaryDirectory() as directory:
+        keras.utils.set_random_seed(0)
+        trained = TrainedGenerator(Generator(network), network.resolution, 1.0, (), {"source": "benchmark"})
+        export_version(Exportable.of(trained), ModelStore(Path(directory)), "untrained")
+        yield Path(directory)
+
+
+def loaded(directory: Path) -> Servable:
+    """The only model of a store, as a server has it: each batch size has run once."""
+    store = ModelStore(directory)
+    [name] = store.models()
+    version = store.versions(name)[0]
+    servable = Servable(store.path(name, version), store.metadata(name, version))
+    servable.warm_up(BatchingConfig().allowed_batch_sizes)
+    return servable
+
+
+def bare_call(servable: Servable, images: int) -> Callable[[], NDArray[np.uint8]]:
+    return partial(servable.generate, (latents(servable, images),))
+
+
+def request_for(servable: Servable, images: int) -> bytes:
+    """The same latents as they travel; serialized once, they cost a client nothing."""
+    vectors = latents(servable, images)
+    matrix = pb.FloatMatrix(rows=images, columns=vectors.shape[1], values=vectors.tobytes())
+    return pb.GenerateRequest(latents=pb.Latents(vectors=matrix)).SerializeToString()
+
+
+def latents(servable: Servable, images: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal((images, servable.metadata.latent_size), np.float32)

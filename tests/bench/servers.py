@@ -1,0 +1,74 @@
+"""Servers in processes of their own, and what these take of the machine."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from progan_client import Client
+from progan_service.config import BUNDLED_STORE
+
+PATIENCE_S = 120
+POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that listens at `target`."""
+
+    target: str
+    pid: int
+
+    def cpu_s(self) -> float:
+        """The processor's time since it started, all threads."""
+        after_name = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def progan(store: Path = BUNDLED_STORE) -> Iterator[Server]:
+    """`progan serve` as it comes, but for its ports, once its model is ready."""
+    command = Path(sys.executable).with_name("progan")
+    options = ("--store", store, "--port", "0", "--http-port", "0", "--lame-duck-s", "0")
+    with running(command, "serve", *options) as server:
+        with Client(server.target) as client:
+            client.wait_until_ready(PATIENCE_S)
+        yield server
+
+
+@contextmanager
+def echo(reply_bytes: int) -> Iterator[Server]:
+    """What gRPC itself takes: a server that answers every call with the same bytes."""
+    with running(sys.executable, Path(__file__).with_name("echo.py"), str(reply_bytes)) as server:
+        yield server
+
+
+@contextmanager
+def running(*command: str | Path) -> Iterator[Server]:
+    """A server that listens, and tells where; its log goes to a file."""
+    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, stdout=log) as process:
+        try:
+            yield Server(listening(process, Path(log.name)), process.pid)
+        finally:
+            process.terminate()
+
+
+def listening(process: subprocess.Popen[bytes], log: Path) -> str:
+    while process.poll() is None:
+        if found := re.search(r"listening: gRPC ([^,]+),", log.read_text()):
+            return found[1]
+        time.sleep(POLL_S)
+    raise RuntimeError(f"the server ended: {log.read_text()}")
+
+
+def memory_mib(pid: int) -> tuple[float, float]:
+    """Of a process: resident now, and at most so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    now, peak = (int(re.search(rf"{field}:\s+(\d+)", status)[1]) for field in ("VmRSS", "VmHWM"))
+    return now / 1024, peak / 1024
