@@ -26,7 +26,7 @@ from progan_service.export import psnr_db  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 from progan_service.weights import TrainedGenerator, save_weights  # noqa: E402
 
-BATCH = 8
+COMPARED = 8  # images of each contender
 OURS, PEERS = sys.executable, ".venv-peers/bin/python"
 WEIGHTS, LATENTS = "weights.safetensors", "latents.npy"
 
@@ -72,9 +72,9 @@ class Contender:
             self._process = subprocess.Popen(command, cwd=ROOT, bufsize=0, **pipes)
         self.version = self._answer().removeprefix("ready ")
 
-    def take_turn(self, seconds: float) -> None:
-        self._ask(0.0)  # warms up
-        if answer := self._ask(seconds):
+    def take_turn(self, batch: int, seconds: float) -> None:
+        self._ask(batch, 0.0)  # warms up
+        if answer := self._ask(batch, seconds):
             self.rates.append(float(answer))
 
     @property
@@ -87,9 +87,9 @@ class Contender:
     def end(self) -> None:
         self._process.communicate()
 
-    def _ask(self, seconds: float) -> str:
+    def _ask(self, batch: int, seconds: float) -> str:
         with suppress(BrokenPipeError):
-            self._process.stdin.write(f"{BATCH} {seconds}\n".encode())
+            self._process.stdin.write(f"{batch} {seconds}\n".encode())
         return self._answer()
 
     def _answer(self) -> str:
@@ -102,6 +102,7 @@ class Contender:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resolution", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of a turn")
     options = parser.parse_args()
@@ -110,11 +111,11 @@ def main() -> None:
         contenders = [Contender(entry, Path(directory)) for entry in ENTRIES]
         for _ in range(options.rounds):
             for contender in contenders:
-                contender.take_turn(options.seconds)
+                contender.take_turn(options.batch, options.seconds)
         rows = [row(contender, contenders[0]) for contender in contenders]
         for contender in contenders:
             contender.end()
-    publish(f"generator-{options.resolution}x{options.resolution}-batch-{BATCH}", rows)
+    publish(f"generator-{options.resolution}x{options.resolution}-batch-{options.batch}", rows)
 
 
 def write_inputs(directory: Path, resolution: int) -> None:
@@ -128,7 +129,7 @@ def write_inputs(directory: Path, resolution: int) -> None:
     kernel = generator.to_rgb[resolution].kernel
     kernel.assign(kernel / 3)  # so pixels, of deviation 1/3, keep within -1..1
     save_weights(TrainedGenerator(generator, resolution, 1.0, (), {"source": "benchmark"}), directory / WEIGHTS)
-    np.save(directory / LATENTS, random.standard_normal((BATCH, generator.config.latent_size), np.float32))
+    np.save(directory / LATENTS, random.standard_normal((COMPARED, generator.config.latent_size), np.float32))
 
 
 def row(contender: Contender, reference: Contender) -> Row:

@@ -46,7 +46,8 @@ def exported(trained: TrainedGenerator, precision: str) -> Generate:
     with tempfile.TemporaryDirectory() as directory:
         store = ModelStore(Path(directory))
         version = export_version(Exportable.of(trained), store, "contender")
-        servable = Servable(store.path("contender", version), store.metadata("contender", version))
+        device = "GPU:0" if tf.config.list_logical_devices("GPU") else ""
+        servable = Servable(store.path("contender", version), store.metadata("contender", version), device)
     servable = servable.in_bfloat16() if precision == "bf16" else servable
     return lambda latents: servable.generate((latents,))
 
