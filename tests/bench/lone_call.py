@@ -33,7 +33,7 @@ def measure(bare: Callable[[], object], served: Callable[[], object], echoed: Ca
     ]
     bare_ms, paused_ms, served_ms, echo_ms = (1000 * statistics.median(column) for column in zip(*rounds, strict=True))
     publish(
-        "lone-call",
+        "lone-call-small",
         [
             Row("bare call", bare_ms, "ms"),
             Row("bare call after a pause", paused_ms, "ms", f"{1000 * PAUSE_S:g} ms of it before each"),

@@ -7,8 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 from results import DIRECTORY, Row, digits
 
 WIDTH, TALLEST, MARGIN = 1600, 20_000, 60
-LABELS, BARS, NOTES = 540, (556, 880), 986  # where labels end, where bars begin and the longest ends, where notes begin
-LINE_HEIGHT, GAP = 32, 24
+LABELS, BARS, NOTES = 484, (500, 830), 940  # where labels end, where bars begin and the longest ends, where notes begin
+LINE_HEIGHT, GAP = 32, 20
 INK, GREY, RULE, PAPER, BLUE = "#1f2933", "#66727f", "#e3e8ed", "#ffffff", "#2b6cb0"
 
 Result = dict[str, Any]  # of one benchmark, as `publish` wrote it
@@ -53,6 +53,7 @@ def draw_benchmark(draw: ImageDraw.ImageDraw, y: int, result: Result) -> int:
     draw.line([(MARGIN, y), (WIDTH - MARGIN, y)], RULE, 2)
     y += 2 * GAP
     draw.text((MARGIN, y), title(result), INK, font(30), "lm")
+    y += LINE_HEIGHT
     for unit in dict.fromkeys(row.unit for row in rows(result)):
         draw.text((BARS[0], y), unit, GREY, font(22), "lm")
         y = draw_bars(draw, y + LINE_HEIGHT, [row for row in rows(result) if row.unit == unit]) + GAP // 2
@@ -67,23 +68,20 @@ def draw_bars(draw: ImageDraw.ImageDraw, y: int, compared: list[Row]) -> int:
         draw.text((LABELS, y), row.what, INK, font(22), "rm")
         draw.rectangle([BARS[0], y - 11, right, y + 11], BLUE)
         draw.text((right + 10, y), digits(row.value), INK, font(22), "lm")
-        draw.text((NOTES, y), row.note, GREY, font(20), "lm")
+        draw.text((NOTES, y), row.note, GREY, font(22), "lm")
         y += LINE_HEIGHT
     return y
 
 
 def origin(results: list[Result]) -> list[str]:
-    """Where, with what and when: a line each, and more of them where benchmarks differ."""
-    found = [(result["machine"], result["commit"], result["date"][:16].replace("T", " ")) for result in results]
-    where = [f"{m['processor']}, {m['cpus']} CPUs, {m['memory_gib']} GiB, {m['system']}" for m, _, _ in found]
-    what = [", ".join(f"{package} {version}" for package, version in m["versions"].items()) for m, _, _ in found]
-    commits = [f"commit {commit}" for _, commit, _ in found if commit]
-    return [
-        *dict.fromkeys(where),
-        *dict.fromkeys(what),
-        *dict.fromkeys(commits),
-        f"{found[0][2]} to {found[-1][2]} UTC",
-    ]
+    """Where, with what and when: a line each; where benchmarks differ, all of it."""
+    machines = [result["machine"] for result in results]
+    where = (f"{m['processor']}, {m['cpus']} CPUs, {m['memory_gib']} GiB, {m['system']}" for m in machines)
+    versions = (", ".join(f"{package} {version}" for package, version in m["versions"].items()) for m in machines)
+    commits = (f"commit {result['commit']}" for result in results if result["commit"])
+    first, last = (result["date"][:16].replace("T", " ") for result in (results[0], results[-1]))
+    lines = ("; ".join(dict.fromkeys(what)) for what in (where, versions, commits))
+    return [*filter(None, lines), f"{first} to {last} UTC"]
 
 
 def title(result: Result) -> str:

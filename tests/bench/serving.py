@@ -25,7 +25,7 @@ def main() -> None:
     servable = loaded(BUNDLED_STORE)
     with progan() as server:
         rows = [*throughput(servable, server), *lone_call(servable, server)]
-    publish("serving", rows)
+    publish("serving-bundled", rows)
 
 
 def throughput(servable: Servable, server: Server) -> list[Row]:
