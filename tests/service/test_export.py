@@ -18,6 +18,7 @@ from progan_service import export
 from progan_service.config import NetworkConfig
 from progan_service.export import Exportable, export_version, psnr_db
 from progan_service.latents import latents_from_seeds, seed_range
+from progan_service.model.inference import Arrangement
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8, to_unit_range
 from progan_service.model_store import ModelStore, ModelStoreError
@@ -254,7 +255,9 @@ def test_what_a_cpu_is_soonest_with_has_a_signature_of_its_own(
 ) -> None:
     names = {"8x8/conv0": "by phase", "8x8/conv1": "direct"}
     monkeypatch.setattr(
-        export, "tuned_for_cpu", lambda network, _: (network.with_one_by_one({8: network.blocks[8]}), names)
+        export,
+        "tuned_for_cpu",
+        lambda network, _: (network.with_last({8: network.blocks[8]}, Arrangement.ONE_BY_ONE), names),
     )
     number = exported(generator, store, "tuned")
     metadata = store.verify("tuned", number)

@@ -1,35 +1,70 @@
 """Which algorithm computes which layer soonest on this machine's CPU, found by trying."""
 
-import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from progan_service.model.inference import InferenceGenerator, Layer
+from progan_service.model.inference import (
+    Arrangement,
+    Block,
+    Convolution,
+    InferenceGenerator,
+    Layer,
+    LayeredBlock,
+    Upscaling,
+)
 from progan_service.model.layers import EqualizedConv2D
 from progan_service.model.minimal_filtering import Array, DifferenceUpscaling, Winograd
 from progan_service.model.networks import Generator, GeneratorBlock
+from progan_service.model.rows_first import RowsFirstBlock, RowUpscaling, RowWinograd
 
-WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: below, batches gain more
-_BATCH = 4
+WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: below, there is little to gain
 _TRIALS = 5
 _STRIP_ROWS = 16
-_TILES = {"float32": (2, 4), "bfloat16": (2,)}  # larger ones round too coarsely
+_TILES = {
+    "float32": (2, 4),
+    "bfloat16": (2,),
+}  # of Winograd's algorithm along both axes: larger ones round too coarsely
+_BATCHES = {  # of images: a call of one counts like many
+    Arrangement.BATCH: (1, 4),
+    Arrangement.ONE_BY_ONE: (1,),
+    Arrangement.ROWS_FIRST: (1, 4),
+}
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """The soonest of some layers that take one image at a time; and how long an image takes in a batch, without them.
+class _Algorithm(NamedTuple):
+    """A way to compute a layer of the features [H, W, C] of each image."""
 
-    Both in seconds an image.
-    """
-
-    algorithm: str
+    arrangement: Arrangement
+    name: str
     layer: Layer
-    one_by_one_s: float
-    batched_s: float
+    shape: list[int]
+
+
+class _Trial:
+    """An algorithm that is tried, turn by turn."""
+
+    def __init__(self, algorithm: _Algorithm, activations: str) -> None:
+        self.algorithm = algorithm
+        run = tf.function(algorithm.layer, reduce_retracing=True)
+        batches = _BATCHES[algorithm.arrangement]
+        self._runs = [(images, run, _features(algorithm, images, activations)) for images in batches]
+        self._turns: list[list[float]] = []
+
+    def take_turn(self) -> None:
+        self._turns.append([_seconds(run, features) / images for images, run, features in self._runs])
+
+    @property
+    def seconds(self) -> float:
+        """An image: alone and in a batch, on average."""
+        _, *turns = self._turns  # the first one is traced
+        return float(np.median(turns, axis=0).mean())
+
+
+_Soonest = Mapping[Arrangement, _Trial]  # of one layer
 
 
 def tuned_for_cpu(
@@ -37,21 +72,26 @@ def tuned_for_cpu(
 ) -> tuple[InferenceGenerator, dict[str, str]] | None:
     """The same function by the soonest algorithms, and their names by layer; None where `network` is soonest as it is.
 
-    The blocks from some resolution on take one image at a time, and each layer of theirs the algorithm that suits it.
+    The blocks from some resolution on take features so arranged as is soonest, and each layer of theirs the algorithm
+    that suits it.
     """
     if all(_multiplications(generator.blocks[r], r) < WORTH_TRYING for r in network.blocks):
         return None
     with tf.device("CPU:0"):
-        choices = {
-            r: _choices(layers, generator.blocks[r], r, network.activations) for r, layers in network.blocks.items()
-        }
-    first = min((*choices, None), key=lambda first: _seconds_an_image(choices, first))
-    if first is None:
+        soonest = {r: _soonest_of_block(generator.blocks[r], r, network.activations) for r in network.blocks}
+    plans = [(arrangement, first) for arrangement in Arrangement for first in soonest]
+    arrangement, first = min(plans, key=lambda plan: _seconds_an_image(soonest, *plan))
+    if arrangement is Arrangement.BATCH:
         return None
-    chosen = {r: block for r, block in choices.items() if r >= first}
-    names = {f"{r}x{r}/{name}": choice.algorithm for r, block in chosen.items() for name, choice in block.items()}
-    layers = {r: (block["conv0"].layer, block["conv1"].layer) for r, block in chosen.items()}
-    return network.with_one_by_one(layers), names
+    chosen = {r: [layer[arrangement].algorithm for layer in block] for r, block in soonest.items() if r >= first}
+    names = {
+        f"{r}x{r}/{layer}": algorithm.name
+        for r, algorithms in chosen.items()
+        for layer, algorithm in zip(("conv0", "conv1"), algorithms, strict=True)
+    }
+    block = RowsFirstBlock if arrangement is Arrangement.ROWS_FIRST else LayeredBlock
+    blocks: dict[int, Block] = {r: block(upscaling.layer, conv.layer) for r, (upscaling, conv) in chosen.items()}
+    return network.with_last(blocks, arrangement), names
 
 
 def _multiplications(block: GeneratorBlock, resolution: int) -> int:
@@ -60,56 +100,75 @@ def _multiplications(block: GeneratorBlock, resolution: int) -> int:
     return int(9 * resolution**2 * max(inputs, outputs) * outputs)
 
 
-def _seconds_an_image(choices: Mapping[int, Mapping[str, _Choice]], first: int | None) -> float:
-    """When the blocks from `first` on take one image at a time; None: no block does."""
+def _seconds_an_image(soonest: Mapping[int, tuple[_Soonest, _Soonest]], arrangement: Arrangement, first: int) -> float:
+    """When the blocks from `first` on are so arranged."""
     return sum(
-        choice.batched_s if first is None or r < first else choice.one_by_one_s
-        for r, block in choices.items()
-        for choice in block.values()
+        layer[arrangement if r >= first else Arrangement.BATCH].seconds
+        for r, block in soonest.items()
+        for layer in block
     )
 
 
-def _choices(
-    layers: tuple[Layer, Layer], block: GeneratorBlock, resolution: int, activations: str
-) -> dict[str, _Choice]:
-    upscaling, conv = layers
-    half = resolution // 2
-    kernel, bias = _scaled(block.conv0)
-    upscalings: dict[str, Layer] = {
-        "by phase": upscaling,
-        "by differences": DifferenceUpscaling(kernel, bias, activations),
-    }
-    kernel, bias = _scaled(block.conv1)
-    convs: dict[str, Layer] = {"direct": conv}
-    for tile in _TILES[activations]:
-        convs[f"Winograd {tile}x{tile}"] = Winograd(kernel, bias, tile, resolution, activations)
-        if resolution > _STRIP_ROWS:
-            strips = Winograd(kernel, bias, tile, _STRIP_ROWS, activations)
-            convs[f"Winograd {tile}x{tile}, {_STRIP_ROWS} rows"] = strips
-    return {
-        "conv0": _soonest(upscaling, upscalings, [half, half, block.conv0.kernel.shape[2]], activations),
-        "conv1": _soonest(conv, convs, [resolution, resolution, block.conv1.kernel.shape[2]], activations),
-    }
+def _soonest_of_block(block: GeneratorBlock, resolution: int, activations: str) -> tuple[_Soonest, _Soonest]:
+    """Of its two layers."""
+    upscalings = _upscalings(block.conv0, resolution // 2, activations)
+    return _soonest(upscalings, activations), _soonest(_convolutions(block.conv1, resolution, activations), activations)
+
+
+def _upscalings(layer: EqualizedConv2D, size: int, activations: str) -> list[_Algorithm]:
+    """Of [size, size] features."""
+    (kernel, bias), shape = _scaled(layer), [size, size, layer.kernel.shape[2]]
+    direct = Upscaling(layer, activations)
+    differences = DifferenceUpscaling(kernel, bias, activations)
+    row_differences = RowUpscaling(kernel, bias, activations)
+    return [
+        _Algorithm(Arrangement.BATCH, "by phase", direct, shape),
+        _Algorithm(Arrangement.ONE_BY_ONE, "by phase", direct, shape),
+        _Algorithm(Arrangement.ONE_BY_ONE, "by differences", differences, shape),
+        _Algorithm(Arrangement.ROWS_FIRST, "by differences of rows", row_differences, shape),
+    ]
+
+
+def _convolutions(layer: EqualizedConv2D, size: int, activations: str) -> list[_Algorithm]:
+    """Of [size, size] features."""
+    (kernel, bias), channels = _scaled(layer), layer.kernel.shape[2]
+    shape, bordered = [size, size, channels], [size, size + 2, channels]
+    direct = Convolution(layer, activations)
+    algorithms = [
+        _Algorithm(Arrangement.BATCH, "direct", direct, shape),
+        _Algorithm(Arrangement.ROWS_FIRST, "Winograd 4x1", RowWinograd(kernel, bias, activations), bordered),
+        _Algorithm(Arrangement.ONE_BY_ONE, "direct", direct, shape),
+    ]
+    for rows in sorted({size, min(size, _STRIP_ROWS)}):
+        strips = "" if rows == size else f", {rows} rows"
+        for tile in _TILES[activations]:
+            winograd = Winograd(kernel, bias, tile, rows, activations)
+            algorithms.append(_Algorithm(Arrangement.ONE_BY_ONE, f"Winograd {tile}x{tile}{strips}", winograd, shape))
+    return algorithms
 
 
 def _scaled(layer: EqualizedConv2D) -> tuple[Array, Array]:
     return (layer.kernel * layer.scale).numpy(), layer.bias.numpy()
 
 
-def _soonest(as_it_is: Layer, candidates: Mapping[str, Layer], shape: list[int], activations: str) -> _Choice:
-    """`shape` [H, W, C] and type of the features that the layers take."""
-    one, several = (tf.cast(tf.random.normal([n, *shape]), activations) for n in (1, _BATCH))
-    runs = {name: (tf.function(layer, reduce_retracing=True), one) for name, layer in candidates.items()}
-    batched = tf.function(as_it_is), several
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    batched_times = []
+def _soonest(algorithms: list[_Algorithm], activations: str) -> _Soonest:
+    """Of each arrangement."""
+    trials = [_Trial(algorithm, activations) for algorithm in algorithms]
     for _ in range(_TRIALS + 1):
-        for name, run in runs.items():
-            times[name].append(_seconds(*run))
-        batched_times.append(_seconds(*batched) / _BATCH)
-    medians = {name: statistics.median(values[1:]) for name, values in times.items()}  # the first time is traced
-    name = min(medians, key=medians.__getitem__)
-    return _Choice(name, candidates[name], medians[name], statistics.median(batched_times[1:]))
+        for trial in trials:
+            trial.take_turn()
+    return {
+        arrangement: min(
+            (trial for trial in trials if trial.algorithm.arrangement is arrangement), key=lambda trial: trial.seconds
+        )
+        for arrangement in Arrangement
+    }
+
+
+def _features(algorithm: _Algorithm, images: int, activations: str) -> tf.Tensor:
+    height, *others = algorithm.shape
+    shape = [height, images, *others] if algorithm.arrangement is Arrangement.ROWS_FIRST else [images, *algorithm.shape]
+    return tf.cast(tf.random.normal(shape), activations)
 
 
 def _seconds(layer: Layer, x: tf.Tensor) -> float:

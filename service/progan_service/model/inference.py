@@ -6,7 +6,8 @@ shares it.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from typing import Self
 
 import tensorflow as tf
@@ -15,7 +16,16 @@ from progan_service.config import resolutions_up_to
 from progan_service.model.layers import EqualizedConv2D, leaky_relu, lerp, upscale2
 from progan_service.model.networks import Generator
 
-Layer = Callable[[tf.Tensor], tf.Tensor]  # features [N, H, W, C] -> [N, H', W', C']; before the activation
+Layer = Callable[[tf.Tensor], tf.Tensor]  # features [N, H, W, C] -> [N, H', W', C'], activated
+Block = Callable[[tf.Tensor], tf.Tensor]  # features [N, H, W, C] -> [N, 2H, 2W, C']; before the pixel norm
+
+
+class Arrangement(Enum):
+    """How blocks take the features of a batch."""
+
+    BATCH = "images first"  # [N, H, W, C]
+    ONE_BY_ONE = "one image at a time"  # [1, H, W, C]
+    ROWS_FIRST = "rows first"  # [H, N, W, C]: some rows of all images are one piece of memory
 
 
 class InferenceGenerator(tf.Module):
@@ -33,11 +43,14 @@ class InferenceGenerator(tf.Module):
         self.dense = tf.Variable(block.dense.kernel * block.dense.scale, trainable=False)
         self.dense_bias = tf.Variable(block.bias, trainable=False)
         self.conv = Convolution(block.conv, activations)
-        self.blocks: dict[int, tuple[Layer, Layer]] = {
-            r: (Upscaling(generator.blocks[r].conv0, activations), Convolution(generator.blocks[r].conv1, activations))
+        self.blocks: dict[int, Block] = {
+            r: LayeredBlock(
+                Upscaling(generator.blocks[r].conv0, activations), Convolution(generator.blocks[r].conv1, activations)
+            )
             for r in resolutions_up_to(resolution)[1:]
         }
-        self.one_by_one: dict[int, tuple[Layer, Layer]] = {}
+        self.last: dict[int, Block] = {}
+        self.arrangement = Arrangement.BATCH
         self.to_rgb = ToRgb(generator.to_rgb[resolution], activations)
         self.alpha = alpha if self.blocks else 1.0  # at 4x4 there is nothing to fade from
         if self.alpha < 1.0:
@@ -46,26 +59,33 @@ class InferenceGenerator(tf.Module):
     def __call__(self, latents: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         if labels is not None:
             latents = tf.concat([latents, labels], axis=-1)
-        x = leaky_relu(self.conv(pixel_norm(leaky_relu(self._first_features(latents)))))
-        before, x = _grown(self.blocks, x)
-        if not self.one_by_one:
-            return self._images(before, x)
+        x = self.conv(pixel_norm(self._first_features(latents)))
+        before, x = _grown(self.blocks.values(), x)
+        if self.arrangement is Arrangement.ONE_BY_ONE:
+            return tf.map_fn(self._image, x, parallel_iterations=1, fn_output_signature=tf.float32)
+        if self.arrangement is Arrangement.ROWS_FIRST:
+            before, x = _grown(self.last.values(), batch_and_rows_swapped(x))
+            return self._images(before, x, batch_and_rows_swapped)
+        return self._images(before, x)
 
-        def one(features: tf.Tensor) -> tf.Tensor:
-            return self._images(*_grown(self.one_by_one, features[None]))[0]
-
-        return tf.map_fn(one, x, parallel_iterations=1, fn_output_signature=tf.float32)
-
-    def with_one_by_one(self, blocks: Mapping[int, tuple[Layer, Layer]]) -> Self:
-        """The same function, with other layers for its last blocks, which take one image at a time."""
+    def with_last(self, blocks: Mapping[int, Block], arrangement: Arrangement) -> Self:
+        """The same function, with other blocks for its last ones, which take their features so arranged."""
         changed = copy.copy(self)
-        changed.blocks = {r: layers for r, layers in self.blocks.items() if r not in blocks}
-        changed.one_by_one = dict(blocks)
+        changed.blocks = {r: block for r, block in self.blocks.items() if r not in blocks}
+        changed.last, changed.arrangement = dict(blocks), arrangement
         return changed
 
-    def _images(self, before: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        images = self.to_rgb(x)
-        return lerp(upscale2(self.previous_to_rgb(before)), images, self.alpha) if self.alpha < 1.0 else images
+    def _images(
+        self, before: tf.Tensor, x: tf.Tensor, as_batch: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    ) -> tf.Tensor:
+        """From features before and after the last block; `as_batch` makes [N, H, W, C] of their arrangement."""
+        images = as_batch(self.to_rgb(x))
+        if self.alpha == 1.0:
+            return images
+        return lerp(upscale2(as_batch(self.previous_to_rgb(before))), images, self.alpha)
+
+    def _image(self, features: tf.Tensor) -> tf.Tensor:
+        return self._images(*_grown(self.last.values(), features[None]))[0]
 
     def _first_features(self, latents: tf.Tensor) -> tf.Tensor:
         """[N, L] -> [N, 4, 4, C].
@@ -76,21 +96,35 @@ class InferenceGenerator(tf.Module):
         x = latents[:, None, :]
         x = x * norm_factor(tf.tile(x, [1, 8, 1]))[:, :1]
         x = tf.nn.bias_add(tf.reshape(tf.matmul(x, self.dense), [-1, 4, 4, self.features]), self.dense_bias)
-        return tf.cast(x, self.conv.kernel.dtype)
+        return leaky_relu(tf.cast(x, self.conv.kernel.dtype))
 
 
-def _grown(blocks: Mapping[int, tuple[Layer, Layer]], x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The features before and after the last of the blocks, which rise."""
+def _grown(blocks: Iterable[Block], x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The features before and after the last of the blocks."""
     before = x
-    for upscaling, conv in blocks.values():
-        before = x
-        x = leaky_relu(upscaling(pixel_norm(x)))
-        x = leaky_relu(conv(pixel_norm(x)))
+    for block in blocks:
+        before, x = x, block(x)
     return before, x
 
 
+def batch_and_rows_swapped(x: tf.Tensor) -> tf.Tensor:
+    """[N, H, W, C] <-> [H, N, W, C]."""
+    return tf.transpose(x, [1, 0, 2, 3])
+
+
+class LayeredBlock(tf.Module):
+    """A block of two layers, which are given."""
+
+    def __init__(self, upscaling: Layer, conv: Layer) -> None:
+        super().__init__()
+        self.upscaling, self.conv = upscaling, conv
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return self.conv(pixel_norm(self.upscaling(pixel_norm(x))))
+
+
 class Convolution(tf.Module):
-    """3x3, stride 1, SAME."""
+    """3x3, stride 1, SAME, and the activation."""
 
     def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
         super().__init__()
@@ -98,12 +132,13 @@ class Convolution(tf.Module):
         self.bias = tf.Variable(tf.cast(layer.bias, activations), trainable=False)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), self.bias)
+        x = tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME")
+        return leaky_relu(tf.nn.bias_add(x, self.bias))
 
 
 class Upscaling(tf.Module):
-    """Upscaling by two and a 3x3 convolution: one transposed convolution of stride 2, whose outputs of each phase are
-    sums of 2x2 inputs."""
+    """Upscaling by two, a 3x3 convolution and the activation: one transposed convolution of stride 2, whose outputs of
+    each phase are sums of 2x2 inputs."""
 
     def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
         super().__init__()
@@ -114,12 +149,14 @@ class Upscaling(tf.Module):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         n, h, w = tf.shape(x)[0], x.shape[1], x.shape[2]
         x = tf.nn.conv2d_transpose(x, self.kernel, [n, 2 * h, 2 * w, self.filters], strides=2, padding="SAME")
-        return tf.nn.bias_add(x, self.bias)
+        return leaky_relu(tf.nn.bias_add(x, self.bias))
 
 
 class ToRgb(tf.Module):
-    """Pixel norm and the 1x1 convolution to images, float32. The norm is one factor for each pixel: three channels are
-    sooner multiplied by it than all features."""
+    """Pixel norm and the 1x1 convolution to images, float32; of features in any arrangement.
+
+    The norm is one factor for each pixel: three channels are sooner multiplied by it than all features.
+    """
 
     def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
         super().__init__()
@@ -132,8 +169,8 @@ class ToRgb(tf.Module):
 
 
 def norm_factor(x: tf.Tensor) -> tf.Tensor:
-    """float32: what pixel norm multiplies each vector by. The length takes one pass over x."""
-    length = tf.math.reduce_euclidean_norm(tf.cast(x, tf.float32), axis=-1, keepdims=True)
+    """float32: what pixel norm multiplies each vector by. The length takes one pass over x, summing in float32."""
+    length = tf.cast(tf.math.reduce_euclidean_norm(x, axis=-1, keepdims=True), tf.float32)
     return tf.math.rsqrt(tf.square(length) / x.shape[-1] + 1e-8)
 
 

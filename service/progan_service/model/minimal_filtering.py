@@ -11,10 +11,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from progan_service.model.layers import leaky_relu
+
 Array = NDArray[np.floating]
 
 # By the size m of the output tile: inputs, kernel and products of one axis, for m outputs of a kernel of 3.
-_INPUTS = {
+INPUTS = {
     2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
     4: np.array(
         [
@@ -27,18 +29,18 @@ _INPUTS = {
         ]
     ),
 }
-_KERNEL = {
+KERNEL = {
     2: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
     4: np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
 }
-_OUTPUTS = {
+OUTPUTS = {
     2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
     4: np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
 }
 
 
 class Winograd(tf.Module):
-    """A 3x3 convolution, stride 1, SAME: [1, H, W, C] -> [1, H, W, C'].
+    """A 3x3 convolution, stride 1, SAME, and the activation: [1, H, W, C] -> [1, H, W, C'].
 
     tile   outputs of a tile along each axis: 2 takes 16 products for 4 outputs, 4 takes 36 for 16 (by definition they
            are 36 and 144) and rounds ten times as coarsely; H and W must be multiples
@@ -49,16 +51,16 @@ class Winograd(tf.Module):
         """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
         super().__init__()
         self.tile, self.rows = tile, rows
-        both = np.kron(_KERNEL[tile], _KERNEL[tile])
+        both = np.kron(KERNEL[tile], KERNEL[tile])
         shape = (len(both), *kernel.shape[2:])
-        self.kernel = _variable((both @ kernel.reshape(9, -1).astype(np.float64)).reshape(shape), activations)
-        self.bias = _variable(bias, activations)
-        self.inputs, self.outputs = np.kron(_INPUTS[tile], _INPUTS[tile]), np.kron(_OUTPUTS[tile], _OUTPUTS[tile])
+        self.kernel = variable((both @ kernel.reshape(9, -1).astype(np.float64)).reshape(shape), activations)
+        self.bias = variable(bias, activations)
+        self.inputs, self.outputs = np.kron(INPUTS[tile], INPUTS[tile]), np.kron(OUTPUTS[tile], OUTPUTS[tile])
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         padded = tf.pad(x[0], [[1, 1], [1, 1], [0, 0]])
         strips = [self._strip(padded[top : top + self.rows + 2]) for top in range(0, x.shape[1], self.rows)]
-        return tf.nn.bias_add(tf.concat(strips, axis=0), self.bias)[None]
+        return leaky_relu(tf.nn.bias_add(tf.concat(strips, axis=0), self.bias))[None]
 
     def _strip(self, padded: tf.Tensor) -> tf.Tensor:
         """[rows + 2, W + 2, C] -> [rows, W, C']."""
@@ -82,7 +84,7 @@ def _tile_pixels(down: int, across: int, m: int) -> NDArray[np.int32]:
 
 
 class DifferenceUpscaling(tf.Module):
-    """Nearest neighbour upscaling by two and a 3x3 convolution, SAME: [1, H, W, C] -> [1, 2H, 2W, C'].
+    """Nearest neighbour upscaling by two, a 3x3 convolution, SAME, and the activation: [1, H, W, C] -> [1, 2H, 2W, C'].
 
     Along one axis, with the kernel (a, b, c) and s = a + b + c, the two outputs at x[i] are
     s x[i] - a (x[i] - x[i-1]) and s x[i] + c (x[i+1] - x[i]): three products instead of the six of the definition, and
@@ -97,13 +99,13 @@ class DifferenceUpscaling(tf.Module):
 
         def products(*places: tuple[Array, Array]) -> tf.Variable:
             parts = [np.einsum("i,j,ijco->co", *place, kernel) for place in places]
-            return _variable(np.concatenate(parts, axis=-1), activations)
+            return variable(np.concatenate(parts, axis=-1), activations)
 
         self.level = products((total, total))
         self.down = products((first, total), (last, total))
         self.across = products((total, first), (total, last))
         self.diagonal = products((first, first), (first, last), (last, first), (last, last))
-        self.bias = _variable(bias, activations)
+        self.bias = variable(bias, activations)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         _, height, width, _ = x.shape
@@ -124,7 +126,7 @@ class DifferenceUpscaling(tf.Module):
                 phases.append(above - (beside - corner))
             rows.append(tf.stack(phases, axis=2))
         images = tf.reshape(tf.stack(rows, axis=1), [2 * height, 2 * width, level.shape[-1]])
-        return tf.nn.bias_add(images, self.bias)[None]
+        return leaky_relu(tf.nn.bias_add(images, self.bias))[None]
 
 
 def _product(x: tf.Tensor, kernel: tf.Variable) -> tf.Tensor:
@@ -139,5 +141,6 @@ def _part(x: tf.Tensor, index: int, parts: int) -> tf.Tensor:
     return x[..., index * size : (index + 1) * size]
 
 
-def _variable(values: Array, activations: str) -> tf.Variable:
+def variable(values: Array, activations: str) -> tf.Variable:
+    """Weights that are not trained, rounded to the type of the features."""
     return tf.Variable(tf.cast(values, activations), trainable=False)

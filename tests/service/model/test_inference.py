@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from progan_service.config import NetworkConfig
 from progan_service.export import psnr_db
-from progan_service.model.inference import InferenceGenerator
+from progan_service.model.inference import Arrangement, Block, InferenceGenerator, LayeredBlock
 from progan_service.model.minimal_filtering import DifferenceUpscaling, Winograd
-from progan_service.model.networks import Generator
+from progan_service.model.networks import Generator, GeneratorBlock
 from progan_service.model.pixels import to_uint8
+from progan_service.model.rows_first import RowsFirstBlock, RowUpscaling, RowWinograd
 
 SMALL = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16)
 GREY = NetworkConfig(resolution=8, channels=1, fmap_base=32, fmap_max=16)
@@ -78,20 +79,26 @@ def test_it_is_the_function_of_the_papers_generator(paper: Generator) -> None:
     np.testing.assert_allclose(InferenceGenerator(paper, 32)(z), paper(z, resolution=32), atol=1e-4)
 
 
-def other_layers(generator: Generator, resolution: int) -> tuple[DifferenceUpscaling, Winograd]:
-    """Of a block, for one image at a time."""
-    block = generator.blocks[resolution]
-    kernels = [((layer.kernel * layer.scale).numpy(), layer.bias.numpy()) for layer in (block.conv0, block.conv1)]
-    return DifferenceUpscaling(*kernels[0]), Winograd(*kernels[1], tile=4, rows=resolution)
+def last_block(block: GeneratorBlock, arrangement: Arrangement, resolution: int, activations: str = "float32") -> Block:
+    """One that takes features so arranged."""
+    conv0, conv1 = (((layer.kernel * layer.scale).numpy(), layer.bias.numpy()) for layer in (block.conv0, block.conv1))
+    if arrangement is Arrangement.ROWS_FIRST:
+        return RowsFirstBlock(RowUpscaling(*conv0, activations), RowWinograd(*conv1, activations))
+    tile = {"float32": 4, "bfloat16": 2}[activations]
+    return LayeredBlock(
+        DifferenceUpscaling(*conv0, activations), Winograd(*conv1, tile, rows=resolution, activations=activations)
+    )
 
 
+@pytest.mark.parametrize("arrangement", [Arrangement.ONE_BY_ONE, Arrangement.ROWS_FIRST], ids=lambda a: a.value)
 @pytest.mark.parametrize("first", [8, 16])
 @pytest.mark.parametrize("alpha", [0.25, 1.0])
-def test_it_is_the_same_function_with_other_layers_for_its_last_blocks(
-    small: Generator, first: int, alpha: float
+def test_it_is_the_same_function_with_other_blocks_at_its_end(
+    small: Generator, arrangement: Arrangement, first: int, alpha: float
 ) -> None:
     network = InferenceGenerator(small, 16, alpha)
-    changed = network.with_one_by_one({r: other_layers(small, r) for r in (8, 16) if r >= first})
+    last = {r: last_block(small.blocks[r], arrangement, r) for r in (8, 16) if r >= first}
+    changed = network.with_last(last, arrangement)
     np.testing.assert_allclose(changed(latents(5)), network(latents(5)), atol=1e-4)
 
 
@@ -131,6 +138,17 @@ def test_an_image_does_not_depend_on_its_batch(paper: Generator, activations: st
     assert_images_depend_on_their_latents_alone(tf.function(network, [tf.TensorSpec([None, 512])]))
 
 
-def test_an_image_does_not_depend_on_its_batch_where_the_last_blocks_take_one_at_a_time(paper: Generator) -> None:
-    network = InferenceGenerator(paper, 32).with_one_by_one({32: other_layers(paper, 32)})
+@pytest.mark.parametrize("activations", ["float32", "bfloat16"])
+@pytest.mark.parametrize("arrangement", [Arrangement.ONE_BY_ONE, Arrangement.ROWS_FIRST], ids=lambda a: a.value)
+def test_an_image_does_not_depend_on_its_batch_however_the_last_blocks_take_it(
+    paper: Generator, arrangement: Arrangement, activations: str
+) -> None:
+    last = {r: last_block(paper.blocks[r], arrangement, r, activations) for r in (8, 16, 32)}
+    network = InferenceGenerator(paper, 32, activations=activations).with_last(last, arrangement)
+    assert_images_depend_on_their_latents_alone(tf.function(network, [tf.TensorSpec([None, 512])]))
+
+
+@pytest.mark.parametrize("resolution", [4, 8])
+def test_a_small_image_does_not_depend_on_its_batch(paper: Generator, resolution: int) -> None:
+    network = InferenceGenerator(paper, resolution)
     assert_images_depend_on_their_latents_alone(tf.function(network, [tf.TensorSpec([None, 512])]))

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.model.layers import upscale2
+from progan_service.model.layers import leaky_relu, upscale2
 from progan_service.model.minimal_filtering import DifferenceUpscaling, Winograd
 
 Array = NDArray[np.float32]
@@ -30,7 +30,7 @@ def weights(inputs: int, outputs: int) -> tuple[Array, Array]:
 
 
 def convolution(x: tf.Tensor, kernel: Array, bias: Array) -> tf.Tensor:
-    return tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + bias
+    return leaky_relu(tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + bias)
 
 
 def image(*rows: list[float]) -> tf.Tensor:
