@@ -69,6 +69,9 @@ locks: $(UV)
 	$(COMPILE) --upgrade client/pyproject.toml -o locks/client.txt
 	$(COMPILE) --upgrade tests/bench/peers.in -o locks/peers.txt
 
+# Bytecode is compiled once, by all cores, and not by the first start of whatever imports TensorFlow, nor by every start
+# where Python may not keep it.
+.venv/ready: export UV_COMPILE_BYTECODE = 1
 .venv/ready: locks/dev.txt protos/pyproject.toml client/pyproject.toml service/pyproject.toml | $(UV)
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv
 	VIRTUAL_ENV=.venv $(UV) pip sync -q locks/dev.txt

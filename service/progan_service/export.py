@@ -1,6 +1,5 @@
 """A generator becomes a SavedModel version in a model store."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
+from progan_service.evaluation.psnr import psnr_db
 from progan_service.latents import latents_from_seeds, seed_range
 from progan_service.model.cpu_tuning import tuned_for_cpu
 from progan_service.model.inference import InferenceGenerator
@@ -135,12 +135,6 @@ def _run(signature: Signature, inputs: Mapping[str, NDArray[np.float32]]) -> NDA
     tensors = {name: tf.constant(values) for name, values in inputs.items()}
     images: NDArray[np.uint8] = signature(**tensors)["images"].numpy()
     return images
-
-
-def psnr_db(images: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of all images together, at most 99 dB."""
-    noise = float(np.mean(np.square(images.astype(np.float64) - reference)))
-    return round(10 * math.log10(255**2 / max(noise, 255**2 / 10**9.9)), 2)
 
 
 def _inputs(exportable: Exportable, count: int) -> dict[str, NDArray[np.float32]]:

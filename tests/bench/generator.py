@@ -17,12 +17,12 @@ import numpy as np
 from results import ROOT, Row, publish
 
 from progan_service.config import NetworkConfig
+from progan_service.evaluation.psnr import psnr_db
 from progan_service.tensorflow_import import import_tensorflow
 
 import_tensorflow()
 import keras  # noqa: E402
 
-from progan_service.export import psnr_db  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 from progan_service.weights import TrainedGenerator, save_weights  # noqa: E402
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from progan_service.config import NetworkConfig
-from progan_service.export import psnr_db
+from progan_service.evaluation.psnr import psnr_db
 from progan_service.model.inference import Arrangement, Block, InferenceGenerator, LayeredBlock
 from progan_service.model.minimal_filtering import DifferenceUpscaling, Winograd
 from progan_service.model.networks import Generator, GeneratorBlock

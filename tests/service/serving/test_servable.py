@@ -1,6 +1,7 @@
 """A loaded version on a device of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -154,3 +155,21 @@ def test_golden_pictures_are_checked_in_every_precision(
     timed(monkeypatch, 3.0)
     with pytest.raises(ModelStoreError, match="seed 0 differs from golden/seed-0.png by 3 levels; 2 are allowed$"):
         served(published(bfloat16=100, cpu=103), precision)
+
+
+def test_in_bfloat16_golden_seeds_must_come_as_near_as_where_the_version_was_exported(published: Published) -> None:
+    """Two levels of difference are 42.1 dB; 3 dB less would do."""
+    store = published(bfloat16=102)
+    metadata = store.metadata("grey", 1)
+
+    def check(exported_db: float) -> None:
+        path = store.path("grey", 1)
+        Servable(path, replace(metadata, bfloat16_psnr_db=exported_db)).in_bfloat16().check_golden(path)
+
+    check(45.1)
+    with pytest.raises(ModelStoreError) as refusal:
+        check(45.2)
+    assert str(refusal.value).endswith(
+        "grey/1: in bfloat16 the golden seeds come within 42.1 dB of their pictures; 42.2 dB are needed, 3 less than "
+        "where it was exported"
+    )
