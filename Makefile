@@ -40,6 +40,7 @@ bench: .venv/ready
 	-@$(MAKE) .venv-peers/ready
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/generator.py
+	$(BIN)/python tests/bench/layers.py
 	$(BIN)/python tests/bench/serving.py
 	$(BIN)/python tests/bench/serving_small.py
 	$(BIN)/python tests/bench/serving_full_size.py

@@ -1,22 +1,26 @@
 """Images/s of the exported generator, beside TensorFlow's graphs of the network that is trained and other libraries'
-networks of the same weights; and how near their images are to those of the plain graph.
+networks of the same weights; how near their images are to those of the plain graph; and how near all of them come to
+the peak of matrix products, if each multiplication of the definition counts, whether it is made or saved.
 
 Contenders are processes, contenders/*.py. They take turns, one computes at a time, and figures are medians.
 """
 
 import argparse
+import math
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from contenders.protocol import PRODUCT_SIDE
 from results import ROOT, Row, publish
 
-from progan_service.config import NetworkConfig
+from progan_service.config import NetworkConfig, resolutions_up_to
 from progan_service.evaluation.psnr import psnr_db
 from progan_service.tensorflow_import import import_tensorflow
 
@@ -27,6 +31,7 @@ from progan_service.model.networks import Generator  # noqa: E402
 from progan_service.weights import TrainedGenerator, save_weights  # noqa: E402
 
 COMPARED = 8  # images of each contender
+PRODUCT_FLOPS = 2.0 * PRODUCT_SIDE**3  # two a multiplication with addition
 OURS, PEERS = sys.executable, ".venv-peers/bin/python"
 WEIGHTS, LATENTS = "weights.safetensors", "latents.npy"
 
@@ -39,6 +44,8 @@ class Entry(NamedTuple):
 
 
 ENTRIES = [
+    Entry("TensorFlow", OURS, "matrix_products.py", "fp32"),
+    Entry("TensorFlow", OURS, "matrix_products.py", "bf16"),
     Entry("TensorFlow", OURS, "tensorflow_graph.py", "plain-fp32"),  # what the others are compared with
     Entry("TensorFlow", OURS, "tensorflow_graph.py", "fused-fp32"),
     Entry("TensorFlow", OURS, "tensorflow_graph.py", "xla-fp32"),
@@ -62,7 +69,7 @@ class Contender:
 
     def __init__(self, entry: Entry, directory: Path) -> None:
         self.entry = entry
-        self.rates: list[float] = []
+        self.rates: defaultdict[int, list[float]] = defaultdict(list)  # by the size of the batch
         self.images, self._log = (directory / f"{entry.script}-{entry.variant}.{kind}" for kind in ("npy", "log"))
         script = Path(__file__).parent / "contenders" / entry.script
         # env says so when there is no such interpreter
@@ -75,7 +82,11 @@ class Contender:
     def take_turn(self, batch: int, seconds: float) -> None:
         self._ask(batch, 0.0)  # warms up
         if answer := self._ask(batch, seconds):
-            self.rates.append(float(answer))
+            self.rates[batch].append(float(answer))
+
+    def rate(self, batch: int) -> float:
+        """Images, or matrix products, a second."""
+        return statistics.median(self.rates[batch])
 
     @property
     def failure(self) -> str:
@@ -102,24 +113,30 @@ class Contender:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resolution", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 1])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of a turn")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        write_inputs(Path(directory), options.resolution)
+        flops = write_inputs(Path(directory), options.resolution)
         contenders = [Contender(entry, Path(directory)) for entry in ENTRIES]
         for _ in range(options.rounds):
             for contender in contenders:
-                contender.take_turn(options.batch, options.seconds)
-        rows = [row(contender, contenders[0]) for contender in contenders]
+                for batch in options.batches:
+                    contender.take_turn(batch, options.seconds)
+        for batch in options.batches:
+            publish(
+                f"generator-{options.resolution}x{options.resolution}-batch-{batch}", table(contenders, batch, flops)
+            )
         for contender in contenders:
             contender.end()
-    publish(f"generator-{options.resolution}x{options.resolution}-batch-{options.batch}", rows)
 
 
-def write_inputs(directory: Path, resolution: int) -> None:
-    """Weights of the paper's network, untrained, and latents: the same in every run."""
+def write_inputs(directory: Path, resolution: int) -> float:
+    """Weights of the paper's network, untrained, and latents: the same in every run.
+
+    Floating-point operations of an image by definition: two a multiplication with addition.
+    """
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
     generator = Generator(NetworkConfig(resolution))
@@ -130,20 +147,40 @@ def write_inputs(directory: Path, resolution: int) -> None:
     kernel.assign(kernel / 3)  # so pixels, of deviation 1/3, keep within -1..1
     save_weights(TrainedGenerator(generator, resolution, 1.0, (), {"source": "benchmark"}), directory / WEIGHTS)
     np.save(directory / LATENTS, random.standard_normal((COMPARED, generator.config.latent_size), np.float32))
+    return flops_by_definition(generator, resolution)
 
 
-def row(contender: Contender, reference: Contender) -> Row:
+def flops_by_definition(generator: Generator, resolution: int) -> float:
+    """Of the convolutions."""
+    blocks = [(r, generator.blocks[r]) for r in resolutions_up_to(resolution)[1:]]
+    layers = [
+        (4, generator.input_block.conv),
+        *((r, layer) for r, block in blocks for layer in (block.conv0, block.conv1)),
+    ]
+    return sum(2.0 * math.prod(layer.kernel.shape) * r**2 for r, layer in layers)
+
+
+def table(contenders: list[Contender], batch: int, flops: float) -> list[Row]:
+    fp32, bf16, reference, *_ = contenders
+    peaks = {"fp32": PRODUCT_FLOPS * fp32.rate(batch), "bf16": PRODUCT_FLOPS * bf16.rate(batch)}
+    return [row(contender, batch, reference, flops, peaks) for contender in contenders]
+
+
+def row(contender: Contender, batch: int, reference: Contender, flops: float, peaks: dict[str, float]) -> Row:
+    """`flops` are those of an image, `peaks` those of a second."""
     entry = contender.entry
     what = f"{f'{entry.library} {contender.version}'.strip()}, {entry.variant.replace('-', ' ')}"
     if contender.failure:
         return Row(what, 0.0, "images/s", f"none: {contender.failure}")
-    rate = statistics.median(contender.rates)
-    if contender is reference:
-        return Row(what, rate, "images/s")
-    images, expected = np.load(contender.images), np.load(reference.images)
-    times = rate / statistics.median(reference.rates)
-    levels = np.abs(images.astype(int) - expected).max()
-    note = f"{times:.2f} times the plain one; off by at most {levels}, {psnr_db(images, expected):.1f} dB"
+    rate, precision = contender.rate(batch), entry.variant.split("-")[-1]
+    if entry.script == "matrix_products.py":
+        return Row(f"{what} matrix products", peaks[precision] / 1e9, "GFLOP/s")
+    note = f"{rate * flops / peaks[precision]:.0%} of the peak"
+    if contender is not reference:
+        images, expected = np.load(contender.images), np.load(reference.images)
+        levels = np.abs(images.astype(int) - expected).max()
+        times = f"{rate / reference.rate(batch):.2f} times the plain one"
+        note = f"{times}, {note}; off by at most {levels}, {psnr_db(images, expected):.1f} dB"
     return Row(what, rate, "images/s", note)
 
 

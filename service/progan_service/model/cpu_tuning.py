@@ -1,7 +1,7 @@
 """Which algorithm computes which layer soonest on this machine's CPU, found by trying."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +22,9 @@ from progan_service.model.networks import Generator, GeneratorBlock
 from progan_service.model.rows_first import RowsFirstBlock, RowUpscaling, RowWinograd
 
 WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: below, there is little to gain
-_TRIALS = 5
+_TURNS = 8  # the first one is traced, and does not count
 _STRIP_ROWS = 16
-_TILES = {
-    "float32": (2, 4),
-    "bfloat16": (2,),
-}  # of Winograd's algorithm along both axes: larger ones round too coarsely
+_TILES = {"float32": (2, 4), "bfloat16": (2,)}  # along both axes; larger ones round too coarsely
 _BATCHES = {  # of images: a call of one counts like many
     Arrangement.BATCH: (1, 4),
     Arrangement.ONE_BY_ONE: (1,),
@@ -35,8 +32,8 @@ _BATCHES = {  # of images: a call of one counts like many
 }
 
 
-class _Algorithm(NamedTuple):
-    """A way to compute a layer of the features [H, W, C] of each image."""
+class Algorithm(NamedTuple):
+    """A way to compute a layer; `shape` [H, W, C] is that of the features that it takes of each image."""
 
     arrangement: Arrangement
     name: str
@@ -44,27 +41,33 @@ class _Algorithm(NamedTuple):
     shape: list[int]
 
 
-class _Trial:
+class Trial:
     """An algorithm that is tried, turn by turn."""
 
-    def __init__(self, algorithm: _Algorithm, activations: str) -> None:
+    def __init__(self, algorithm: Algorithm, activations: str) -> None:
         self.algorithm = algorithm
-        run = tf.function(algorithm.layer, reduce_retracing=True)
-        batches = _BATCHES[algorithm.arrangement]
-        self._runs = [(images, run, _features(algorithm, images, activations)) for images in batches]
+        self._run = tf.function(algorithm.layer, reduce_retracing=True)
+        self._activations = activations
         self._turns: list[list[float]] = []
 
     def take_turn(self) -> None:
-        self._turns.append([_seconds(run, features) / images for images, run, features in self._runs])
+        batches = _BATCHES[self.algorithm.arrangement]
+        self._turns.append([_seconds(self._run, self._inputs(images)) / images for images in batches])
+
+    def _inputs(self, images: int) -> tf.Tensor:
+        """Made for one turn: at 1024x1024 there is no room for those of all algorithms."""
+        height, *others = self.algorithm.shape
+        rows_first = self.algorithm.arrangement is Arrangement.ROWS_FIRST
+        return tf.ones([height, images, *others] if rows_first else [images, height, *others], self._activations)
 
     @property
     def seconds(self) -> float:
         """An image: alone and in a batch, on average."""
-        _, *turns = self._turns  # the first one is traced
+        _, *turns = self._turns
         return float(np.median(turns, axis=0).mean())
 
 
-_Soonest = Mapping[Arrangement, _Trial]  # of one layer
+_Soonest = Mapping[Arrangement, Trial]  # of the algorithms of one layer
 
 
 def tuned_for_cpu(
@@ -78,7 +81,10 @@ def tuned_for_cpu(
     if all(_multiplications(generator.blocks[r], r) < WORTH_TRYING for r in network.blocks):
         return None
     with tf.device("CPU:0"):
-        soonest = {r: _soonest_of_block(generator.blocks[r], r, network.activations) for r in network.blocks}
+        soonest = {
+            r: [_soonest(trials) for trials in tried(generator.blocks[r], r, network.activations).values()]
+            for r in network.blocks
+        }
     plans = [(arrangement, first) for arrangement in Arrangement for first in soonest]
     arrangement, first = min(plans, key=lambda plan: _seconds_an_image(soonest, *plan))
     if arrangement is Arrangement.BATCH:
@@ -100,7 +106,7 @@ def _multiplications(block: GeneratorBlock, resolution: int) -> int:
     return int(9 * resolution**2 * max(inputs, outputs) * outputs)
 
 
-def _seconds_an_image(soonest: Mapping[int, tuple[_Soonest, _Soonest]], arrangement: Arrangement, first: int) -> float:
+def _seconds_an_image(soonest: Mapping[int, Sequence[_Soonest]], arrangement: Arrangement, first: int) -> float:
     """When the blocks from `first` on are so arranged."""
     return sum(
         layer[arrangement if r >= first else Arrangement.BATCH].seconds
@@ -109,54 +115,22 @@ def _seconds_an_image(soonest: Mapping[int, tuple[_Soonest, _Soonest]], arrangem
     )
 
 
-def _soonest_of_block(block: GeneratorBlock, resolution: int, activations: str) -> tuple[_Soonest, _Soonest]:
-    """Of its two layers."""
-    upscalings = _upscalings(block.conv0, resolution // 2, activations)
-    return _soonest(upscalings, activations), _soonest(_convolutions(block.conv1, resolution, activations), activations)
+def tried(block: GeneratorBlock, resolution: int, activations: str) -> dict[str, list[Trial]]:
+    """All algorithms of the layers of a block, by the names of these. Algorithms of a layer take turns."""
+    layers = {
+        "conv0": _upscalings(block.conv0, resolution // 2, activations),
+        "conv1": _convolutions(block.conv1, resolution, activations),
+    }
+    trials = {name: [Trial(one, activations) for one in algorithms] for name, algorithms in layers.items()}
+    for of_layer in trials.values():
+        for _ in range(_TURNS):
+            for trial in of_layer:
+                trial.take_turn()
+    return trials
 
 
-def _upscalings(layer: EqualizedConv2D, size: int, activations: str) -> list[_Algorithm]:
-    """Of [size, size] features."""
-    (kernel, bias), shape = _scaled(layer), [size, size, layer.kernel.shape[2]]
-    direct = Upscaling(layer, activations)
-    differences = DifferenceUpscaling(kernel, bias, activations)
-    row_differences = RowUpscaling(kernel, bias, activations)
-    return [
-        _Algorithm(Arrangement.BATCH, "by phase", direct, shape),
-        _Algorithm(Arrangement.ONE_BY_ONE, "by phase", direct, shape),
-        _Algorithm(Arrangement.ONE_BY_ONE, "by differences", differences, shape),
-        _Algorithm(Arrangement.ROWS_FIRST, "by differences of rows", row_differences, shape),
-    ]
-
-
-def _convolutions(layer: EqualizedConv2D, size: int, activations: str) -> list[_Algorithm]:
-    """Of [size, size] features."""
-    (kernel, bias), channels = _scaled(layer), layer.kernel.shape[2]
-    shape, bordered = [size, size, channels], [size, size + 2, channels]
-    direct = Convolution(layer, activations)
-    algorithms = [
-        _Algorithm(Arrangement.BATCH, "direct", direct, shape),
-        _Algorithm(Arrangement.ROWS_FIRST, "Winograd 4x1", RowWinograd(kernel, bias, activations), bordered),
-        _Algorithm(Arrangement.ONE_BY_ONE, "direct", direct, shape),
-    ]
-    for rows in sorted({size, min(size, _STRIP_ROWS)}):
-        strips = "" if rows == size else f", {rows} rows"
-        for tile in _TILES[activations]:
-            winograd = Winograd(kernel, bias, tile, rows, activations)
-            algorithms.append(_Algorithm(Arrangement.ONE_BY_ONE, f"Winograd {tile}x{tile}{strips}", winograd, shape))
-    return algorithms
-
-
-def _scaled(layer: EqualizedConv2D) -> tuple[Array, Array]:
-    return (layer.kernel * layer.scale).numpy(), layer.bias.numpy()
-
-
-def _soonest(algorithms: list[_Algorithm], activations: str) -> _Soonest:
-    """Of each arrangement."""
-    trials = [_Trial(algorithm, activations) for algorithm in algorithms]
-    for _ in range(_TRIALS + 1):
-        for trial in trials:
-            trial.take_turn()
+def _soonest(trials: Sequence[Trial]) -> _Soonest:
+    """By arrangement."""
     return {
         arrangement: min(
             (trial for trial in trials if trial.algorithm.arrangement is arrangement), key=lambda trial: trial.seconds
@@ -165,10 +139,40 @@ def _soonest(algorithms: list[_Algorithm], activations: str) -> _Soonest:
     }
 
 
-def _features(algorithm: _Algorithm, images: int, activations: str) -> tf.Tensor:
-    height, *others = algorithm.shape
-    shape = [height, images, *others] if algorithm.arrangement is Arrangement.ROWS_FIRST else [images, *algorithm.shape]
-    return tf.cast(tf.random.normal(shape), activations)
+def _upscalings(layer: EqualizedConv2D, size: int, activations: str) -> list[Algorithm]:
+    """Of [size, size] features."""
+    (kernel, bias), shape = _scaled(layer), [size, size, layer.kernel.shape[2]]
+    direct = Upscaling(layer, activations)
+    differences = DifferenceUpscaling(kernel, bias, activations)
+    row_differences = RowUpscaling(kernel, bias, activations)
+    return [
+        Algorithm(Arrangement.BATCH, "by phase", direct, shape),
+        Algorithm(Arrangement.ONE_BY_ONE, "by phase", direct, shape),
+        Algorithm(Arrangement.ONE_BY_ONE, "by differences", differences, shape),
+        Algorithm(Arrangement.ROWS_FIRST, "by differences of rows", row_differences, shape),
+    ]
+
+
+def _convolutions(layer: EqualizedConv2D, size: int, activations: str) -> list[Algorithm]:
+    """Of [size, size] features."""
+    (kernel, bias), channels = _scaled(layer), layer.kernel.shape[2]
+    shape, bordered = [size, size, channels], [size, size + 2, channels]
+    direct = Convolution(layer, activations)
+    algorithms = [
+        Algorithm(Arrangement.BATCH, "direct", direct, shape),
+        Algorithm(Arrangement.ROWS_FIRST, "Winograd 4x1", RowWinograd(kernel, bias, activations), bordered),
+        Algorithm(Arrangement.ONE_BY_ONE, "direct", direct, shape),
+    ]
+    for rows in sorted({size, min(size, _STRIP_ROWS)}):
+        strips = "" if rows == size else f", {rows} rows"
+        for tile in _TILES[activations]:
+            winograd = Winograd(kernel, bias, tile, rows, activations)
+            algorithms.append(Algorithm(Arrangement.ONE_BY_ONE, f"Winograd {tile}x{tile}{strips}", winograd, shape))
+    return algorithms
+
+
+def _scaled(layer: EqualizedConv2D) -> tuple[Array, Array]:
+    return (layer.kernel * layer.scale).numpy(), layer.bias.numpy()
 
 
 def _seconds(layer: Layer, x: tf.Tensor) -> float:

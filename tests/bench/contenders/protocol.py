@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 Generate = Callable[[NDArray[np.float32]], NDArray[np.uint8]]  # latents [N, L] -> images [N, R, R, C]
 
 CPUS = len(os.sched_getaffinity(0))
+PRODUCT_SIDE = 4096  # of the matrices of matrix_products.py
 
 
 def contend(version: str, build: Callable[[str, Path], Generate]) -> None:

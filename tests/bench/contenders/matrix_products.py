@@ -1,0 +1,29 @@
+"""The peak: products of two matrices, counted like images; variants fp32 and bf16."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from protocol import PRODUCT_SIDE, Generate, contend
+
+from progan_service.tensorflow_import import import_tensorflow
+
+import_tensorflow()
+import tensorflow as tf  # noqa: E402
+
+
+def build(variant: str, weights: Path) -> Generate:
+    matrix = tf.cast(tf.random.normal([PRODUCT_SIDE, PRODUCT_SIDE]), {"fp32": tf.float32, "bf16": tf.bfloat16}[variant])
+
+    @tf.function
+    def corner() -> tf.Tensor:
+        return tf.cast(tf.matmul(matrix, matrix)[:1, :1], tf.uint8)
+
+    def generate(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return corner().numpy()
+
+    return generate
+
+
+if __name__ == "__main__":
+    contend(tf.__version__, build)
