@@ -179,8 +179,8 @@ def row(contender: Contender, batch: int, reference: Contender, flops: float, pe
     if contender is not reference:
         images, expected = np.load(contender.images), np.load(reference.images)
         levels = np.abs(images.astype(int) - expected).max()
-        times = f"{rate / reference.rate(batch):.2f} times the plain one"
-        note = f"{times}, {note}; off by at most {levels}, {psnr_db(images, expected):.1f} dB"
+        times = f"{rate / reference.rate(batch):.2f} times plain"
+        note = f"{times}, {note}; up to {levels} off, {psnr_db(images, expected):.1f} dB"
     return Row(what, rate, "images/s", note)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.model.inference import Layer, norm_factor, pixel_norm
+from progan_service.model.inference import Convolution, Layer, batch_and_rows_swapped, norm_factor, pixel_norm
 from progan_service.model.layers import leaky_relu
 from progan_service.model.minimal_filtering import INPUTS, KERNEL, OUTPUTS, Array, variable
 
@@ -20,7 +20,7 @@ _BIASED = 1  # the product that is part of each output once
 
 
 class RowsFirstBlock(tf.Module):
-    """A block of a RowUpscaling and a RowWinograd, [H, N, W, C] -> [2H, N, 2W, C']; before the pixel norm."""
+    """RowUpscaling, and RowWinograd or RowsRegrouped: [H, N, W, C] -> [2H, N, 2W, C']; before the pixel norm."""
 
     def __init__(self, upscaling: Layer, conv: Layer) -> None:
         super().__init__()
@@ -106,6 +106,22 @@ class RowWinograd(tf.Module):
         together = tf.reshape(tf.concat(products, axis=0), [(TILE + 2) * tiles, -1])
         outputs = tf.matmul(tf.constant(_outputs(tiles), x.dtype), together)
         return leaky_relu(tf.reshape(outputs, [rows, -1, width - 2, self.bias.shape[0]]))
+
+
+class RowsRegrouped(tf.Module):
+    """A 3x3 convolution, stride 1, and its activation: [H, N, W + 2, C] -> [H, N, W, C'], as of RowWinograd.
+
+    By definition, of images first and regrouped again: sooner where features are few.
+    """
+
+    def __init__(self, conv: Convolution) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        images = batch_and_rows_swapped(x)
+        images = tf.nn.conv2d(images, self.conv.kernel, strides=1, padding=[[0, 0], [1, 1], [0, 0], [0, 0]])
+        return batch_and_rows_swapped(leaky_relu(tf.nn.bias_add(images, self.conv.bias)))
 
 
 def _inputs(tiles: int) -> NDArray[np.floating]:

@@ -14,7 +14,7 @@ from progan_service.model.cpu_tuning import tuned_for_cpu
 from progan_service.model.inference import Arrangement, Convolution, InferenceGenerator, Layer, Upscaling
 from progan_service.model.minimal_filtering import DifferenceUpscaling, Winograd
 from progan_service.model.networks import Generator
-from progan_service.model.rows_first import RowUpscaling, RowWinograd
+from progan_service.model.rows_first import RowsRegrouped, RowUpscaling, RowWinograd
 
 SMALL = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16)
 LARGE = NetworkConfig(resolution=32, fmap_base=4096, fmap_max=128)  # 150 million multiplications at 32x32
@@ -23,7 +23,7 @@ Pace = Callable[[Layer, int], float]
 SetPace = Callable[[Pace], None]
 
 ALONE = (DifferenceUpscaling, Winograd)  # layers that take one image at a time
-ROWS_FIRST = (RowUpscaling, RowWinograd)  # layers that take features [H, N, W, C]
+ROWS_FIRST = (RowUpscaling, RowWinograd, RowsRegrouped)  # layers that take features [H, N, W, C]
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +120,19 @@ def test_a_layer_may_keep_its_algorithm_where_its_block_takes_one_image_at_a_tim
     assert_same_function(tuned, network)
 
 
+@pytest.mark.parametrize(("winograd", "name"), [(0.5, "Winograd 4x1"), (0.7, "direct")])
 def test_rows_come_first_where_that_is_soonest(
-    network: InferenceGenerator, generator: Generator, set_pace: SetPace
+    network: InferenceGenerator, generator: Generator, set_pace: SetPace, winograd: float, name: str
 ) -> None:
     """At 32x32 alone, where features of 4x4 and 8x8 gain nothing."""
-    set_pace(lambda layer, height: (0.5 if height > 8 else 2.0) if isinstance(layer, ROWS_FIRST) else 1.1)
+
+    def pace(layer: Layer, height: int) -> float:
+        gaining, other = {RowWinograd: winograd, RowsRegrouped: 0.6}.get(type(layer), 0.5), 2.0
+        return (gaining if height > 8 else other) if isinstance(layer, ROWS_FIRST) else 1.1
+
+    set_pace(pace)
     tuned, names = tuned_for_cpu(network, generator) or pytest.fail("left alone")
-    assert names == {"32x32/conv0": "by differences of rows", "32x32/conv1": "Winograd 4x1"}
+    assert names == {"32x32/conv0": "by differences of rows", "32x32/conv1": name}
     assert tuned.arrangement is Arrangement.ROWS_FIRST
     assert_same_function(tuned, network)
 

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.model.inference import batch_and_rows_swapped, pixel_norm
-from progan_service.model.layers import leaky_relu, upscale2
-from progan_service.model.rows_first import RowsFirstBlock, RowUpscaling, RowWinograd
+from progan_service.model.inference import Convolution, batch_and_rows_swapped, pixel_norm
+from progan_service.model.layers import EqualizedConv2D, leaky_relu, upscale2
+from progan_service.model.rows_first import RowsFirstBlock, RowsRegrouped, RowUpscaling, RowWinograd
 
 Array = NDArray[np.float32]
 
@@ -26,6 +26,13 @@ def weights(inputs: int, outputs: int) -> tuple[Array, Array]:
     random = np.random.default_rng(6)
     kernel = random.normal(size=(3, 3, inputs, outputs)) / math.sqrt(9 * inputs)
     return kernel.astype(np.float32), random.normal(size=outputs).astype(np.float32)
+
+
+def equalized(inputs: int, outputs: int) -> EqualizedConv2D:
+    convolution = EqualizedConv2D(outputs)
+    convolution.build((None, None, None, inputs))
+    convolution.bias.assign(weights(inputs, outputs)[1])
+    return convolution
 
 
 def layer(x: tf.Tensor, kernel: Array, bias: Array) -> tf.Tensor:
@@ -104,6 +111,12 @@ def test_a_point_becomes_the_kernel() -> None:
 def test_four_rows_take_eighteen_products() -> None:
     convolution = RowWinograd(*weights(5, 7))
     assert sum(math.prod(kernel.shape) for kernel in convolution.kernels) == 18 * 5 * 7  # by definition 36
+
+
+def test_where_features_are_few_a_convolution_stays_direct() -> None:
+    x, convolution = features(3, 8, 12, 5), equalized(5, 7)
+    found = RowsRegrouped(Convolution(convolution, "float32"))(bordered(batch_and_rows_swapped(x)))
+    np.testing.assert_allclose(found, batch_and_rows_swapped(leaky_relu(convolution(x))), atol=1e-5)
 
 
 # A block
