@@ -1,7 +1,7 @@
 """Milliseconds that each of the last layers of the paper's network of 128x128 pixels takes an image, by every algorithm
 that `progan export` tries: alone and in a batch, on average.
 
-Algorithms of a layer take turns, and figures are medians.
+Algorithms of a layer take turns; figures are the least, as in the choice of `progan export`.
 """
 
 from models import FULL_SIZE
