@@ -173,3 +173,17 @@ def test_in_bfloat16_golden_seeds_must_come_as_near_as_where_the_version_was_exp
         "grey/1: in bfloat16 the golden seeds come within 42.1 dB of their pictures; 42.2 dB are needed, 3 less than "
         "where it was exported"
     )
+
+
+def test_auto_stays_with_float32_where_bfloat16_does_not_come_as_near(
+    published: Published, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a processor that rounds otherwise: the exporter found 45.2 dB, here two levels of difference are 42.1."""
+    untimed(monkeypatch)
+    store = published(bfloat16=102)
+    metadata = replace(store.metadata("grey", 1), bfloat16_psnr_db=45.2)
+    monkeypatch.setattr(store, "verify", lambda name, version: metadata)
+    assert served(store, "auto") == ("float32", 100)
+    assert "42.2 dB are needed, 3 less than where it was exported; so it serves in float32" in caplog.text
+    with pytest.raises(ModelStoreError, match="42.2 dB are needed"):
+        served(store, "bfloat16")
