@@ -93,7 +93,11 @@ SETTINGS: dict[str, list[Setting]] = {
     ],
     "devices": [
         Setting("replicas", "N", "batches computed at a time without GPUs; with GPUs it is one for each"),
-        Setting("precision", "{float32,bfloat16,auto}", "of the arithmetic; auto: bfloat16 where it pays and is good"),
+        Setting(
+            "precision",
+            "{float32,bfloat16,auto}",
+            "of the arithmetic; auto: bfloat16 within 40 dB and 1.1 times as fast",
+        ),
         Setting("hang_s", "S", "seconds after which a batch counts as hanging: its model is not ready until it ends"),
     ],
     "batching": [

@@ -1,8 +1,10 @@
 """Images/s of the exported generator, beside TensorFlow's graphs of the network that is trained and other libraries'
 networks of the same weights; how near their images are to those of the plain graph; and how near all of them come to
-the peak of matrix products, if each multiplication of the definition counts, whether it is made or saved.
+the peak of matrix products in the same precision, if each multiplication of the definition counts, whether it is made
+or saved.
 
-Contenders are processes, contenders/*.py. They take turns, one computes at a time, and figures are medians.
+Contenders are processes, contenders/*.py, which tell what their variants are. They take turns, one computes at a time,
+and figures are medians. They are printed and written to build/bench/generator-*.json.
 """
 
 import argparse
@@ -72,12 +74,12 @@ class Contender:
         self.rates: defaultdict[int, list[float]] = defaultdict(list)  # by the size of the batch
         self.images, self._log = (directory / f"{entry.script}-{entry.variant}.{kind}" for kind in ("npy", "log"))
         script = Path(__file__).parent / "contenders" / entry.script
-        # env says so when there is no such interpreter
-        command = ["env", entry.python, script, entry.variant, directory / WEIGHTS, directory / LATENTS, self.images]
+        command = [entry.python, script, entry.variant, directory / WEIGHTS, directory / LATENTS, self.images]
         with self._log.open("wb") as log:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
             self._process = subprocess.Popen(command, cwd=ROOT, bufsize=0, **pipes)
         self.version = self._answer().removeprefix("ready ")
+        print(f"{entry.library} {entry.variant}: {self.failure or 'ready'}", file=sys.stderr)
 
     def take_turn(self, batch: int, seconds: float) -> None:
         self._ask(batch, 0.0)  # warms up
@@ -111,15 +113,19 @@ class Contender:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--resolution", type=int, default=128)
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 1])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    resolutions = resolutions_up_to(1024)
+    parser.add_argument("--resolution", type=int, default=128, choices=resolutions, help="of the network")
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 1], help="their sizes, a table each")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each contender")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
     options = parser.parse_args()
+    entries = [entry for entry in ENTRIES if (ROOT / entry.python).exists()]
+    if len(entries) < len(ENTRIES):
+        print("other libraries are left out: `make .venv-peers/ready` installs them", file=sys.stderr)
     with tempfile.TemporaryDirectory() as directory:
         flops = write_inputs(Path(directory), options.resolution)
-        contenders = [Contender(entry, Path(directory)) for entry in ENTRIES]
+        contenders = [Contender(entry, Path(directory)) for entry in entries]
         for _ in range(options.rounds):
             for contender in contenders:
                 for batch in options.batches:
@@ -179,7 +185,7 @@ def row(contender: Contender, batch: int, reference: Contender, flops: float, pe
     if contender is not reference:
         images, expected = np.load(contender.images), np.load(reference.images)
         levels = np.abs(images.astype(int) - expected).max()
-        times = f"{rate / reference.rate(batch):.2f} times plain"
+        times = f"{rate / reference.rate(batch):.2f} times plain fp32"
         note = f"{times}, {note}; up to {levels} off, {psnr_db(images, expected):.1f} dB"
     return Row(what, rate, "images/s", note)
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,20 @@ def test_verify_makes_the_golden_pictures_again(progan: Progan, store: Path, tin
     assert "seed 0 differs from golden/seed-0.png by " in fourth
     assert "tiny version 3: broken: " in third
     assert [second, first] == ["tiny version 2: good", "tiny version 1: good"]
+
+
+def test_verify_tells_what_is_lacking_in_bfloat16(progan: Progan, store: Path, tiny_store: Path) -> None:
+    """Here the exporter is said to have come nearer than is possible."""
+
+    def write(directory: Path) -> ModelMetadata:
+        shutil.copytree(tiny_store / "tiny" / "1", directory, dirs_exist_ok=True)
+        return replace(ModelStore(tiny_store).metadata("tiny", 1), bfloat16_psnr_db=99.0)
+
+    version = ModelStore(store).publish("other", write)
+    ended = progan("models", "verify", "other", "--store", store)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith(f"other version {version}: good in float32 alone: ")
+    assert "96.0 dB are needed, 3 less than where it was exported" in ended.out
 
 
 def test_verify_of_good_versions_ends_well(progan: Progan, tiny_store: Path) -> None:

@@ -171,7 +171,10 @@ def load_servable(
     servable = Servable(path, metadata, device)
     servable.warm_up(batch_sizes)
     servable.check_golden(path)
-    if precision == "float32" or (precision == "auto" and (metadata.bfloat16_psnr_db or 0) < _GOOD_PSNR_DB):
+    if precision == "float32":
+        return servable
+    if precision == "auto" and (metadata.bfloat16_psnr_db or 0) < _GOOD_PSNR_DB:
+        log.info("%s: serves in float32, for bfloat16 is not within %g dB", path, _GOOD_PSNR_DB)
         return servable
     half = servable.in_bfloat16()
     half.warm_up(batch_sizes)
