@@ -19,7 +19,7 @@ from progan_service.model.inference import (
 from progan_service.model.layers import EqualizedConv2D
 from progan_service.model.minimal_filtering import Array, DifferenceUpscaling, Winograd
 from progan_service.model.networks import Generator, GeneratorBlock
-from progan_service.model.rows_first import RowsFirstBlock, RowsRegrouped, RowUpscaling, RowWinograd
+from progan_service.model.rows_first import RowConvolution, RowsFirstBlock, RowUpscaling, RowWinograd
 
 WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: below, there is little to gain
 _TURNS = 8  # the first one is traced, and does not count
@@ -160,7 +160,7 @@ def _convolutions(layer: EqualizedConv2D, size: int, activations: str) -> list[A
     direct = Convolution(layer, activations)
     algorithms = [
         Algorithm(Arrangement.BATCH, "direct", direct, shape),
-        Algorithm(Arrangement.ROWS_FIRST, "direct", RowsRegrouped(direct), bordered),
+        Algorithm(Arrangement.ROWS_FIRST, "direct", RowConvolution(direct), bordered),
         Algorithm(Arrangement.ROWS_FIRST, "Winograd 4x1", RowWinograd(kernel, bias, activations), bordered),
         Algorithm(Arrangement.ONE_BY_ONE, "direct", direct, shape),
     ]

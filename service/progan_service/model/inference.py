@@ -69,7 +69,7 @@ class InferenceGenerator(tf.Module):
         return self._images(before, x)
 
     def with_last(self, blocks: Mapping[int, Block], arrangement: Arrangement) -> Self:
-        """The same function, with other blocks for its last ones, which take their features so arranged."""
+        """The same function, with other blocks for its last ones, which take their features so arranged; not BATCH."""
         changed = copy.copy(self)
         changed.blocks = {r: block for r, block in self.blocks.items() if r not in blocks}
         changed.last, changed.arrangement = dict(blocks), arrangement

@@ -16,7 +16,7 @@ from progan_service.model.layers import leaky_relu
 Array = NDArray[np.floating]
 
 # By the size m of the output tile: inputs, kernel and products of one axis, for m outputs of a kernel of 3.
-INPUTS = {
+WINOGRAD_INPUTS = {
     2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
     4: np.array(
         [
@@ -29,11 +29,11 @@ INPUTS = {
         ]
     ),
 }
-KERNEL = {
+WINOGRAD_KERNEL = {
     2: np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]]) / 2,
     4: np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24,
 }
-OUTPUTS = {
+WINOGRAD_OUTPUTS = {
     2: np.array([[1, 1, 1, 0], [0, 1, -1, -1]]),
     4: np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]),
 }
@@ -51,11 +51,14 @@ class Winograd(tf.Module):
         """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
         super().__init__()
         self.tile, self.rows = tile, rows
-        both = np.kron(KERNEL[tile], KERNEL[tile])
+        both = np.kron(WINOGRAD_KERNEL[tile], WINOGRAD_KERNEL[tile])
         shape = (len(both), *kernel.shape[2:])
         self.kernel = variable((both @ kernel.reshape(9, -1).astype(np.float64)).reshape(shape), activations)
         self.bias = variable(bias, activations)
-        self.inputs, self.outputs = np.kron(INPUTS[tile], INPUTS[tile]), np.kron(OUTPUTS[tile], OUTPUTS[tile])
+        self.inputs, self.outputs = (
+            np.kron(WINOGRAD_INPUTS[tile], WINOGRAD_INPUTS[tile]),
+            np.kron(WINOGRAD_OUTPUTS[tile], WINOGRAD_OUTPUTS[tile]),
+        )
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         padded = tf.pad(x[0], [[1, 1], [1, 1], [0, 0]])

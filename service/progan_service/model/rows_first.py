@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from progan_service.model.inference import Convolution, Layer, batch_and_rows_swapped, norm_factor, pixel_norm
 from progan_service.model.layers import leaky_relu
-from progan_service.model.minimal_filtering import INPUTS, KERNEL, OUTPUTS, Array, variable
+from progan_service.model.minimal_filtering import WINOGRAD_INPUTS, WINOGRAD_KERNEL, WINOGRAD_OUTPUTS, Array, variable
 
 TILE = 4
 STRIP = 32  # rows computed at once: what makes sums of rows is a square of their number
@@ -20,7 +20,7 @@ _BIASED = 1  # the product that is part of each output once
 
 
 class RowsFirstBlock(tf.Module):
-    """RowUpscaling, and RowWinograd or RowsRegrouped: [H, N, W, C] -> [2H, N, 2W, C']; before the pixel norm."""
+    """RowUpscaling, and RowWinograd or RowConvolution: [H, N, W, C] -> [2H, N, 2W, C']; before the pixel norm."""
 
     def __init__(self, upscaling: Layer, conv: Layer) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class RowWinograd(tf.Module):
     def __init__(self, kernel: Array, bias: Array, activations: str = "float32") -> None:
         """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
         super().__init__()
-        kernels = np.einsum("py,yxio->pxio", KERNEL[TILE], kernel.astype(np.float64))
+        kernels = np.einsum("py,yxio->pxio", WINOGRAD_KERNEL[TILE], kernel.astype(np.float64))
         self.kernels = [variable(kernel[None], activations) for kernel in kernels]
         self.bias = variable(bias, activations)
 
@@ -108,10 +108,10 @@ class RowWinograd(tf.Module):
         return leaky_relu(tf.reshape(outputs, [rows, -1, width - 2, self.bias.shape[0]]))
 
 
-class RowsRegrouped(tf.Module):
+class RowConvolution(tf.Module):
     """A 3x3 convolution, stride 1, and its activation: [H, N, W + 2, C] -> [H, N, W, C'], as of RowWinograd.
 
-    By definition, of images first and regrouped again: sooner where features are few.
+    By definition, of features with images first: sooner where they are few, though they are regrouped twice.
     """
 
     def __init__(self, conv: Convolution) -> None:
@@ -127,9 +127,9 @@ class RowsRegrouped(tf.Module):
 def _inputs(tiles: int) -> NDArray[np.floating]:
     """What makes inputs of products, product by product, of the rows of some tiles and one more at both ends."""
     shifts = [np.eye(TILE + 2, tiles * TILE + 2, k=tile * TILE) for tile in range(tiles)]
-    return np.concatenate([row @ np.stack(shifts) for row in INPUTS[TILE]])
+    return np.concatenate([row @ np.stack(shifts) for row in WINOGRAD_INPUTS[TILE]])
 
 
 def _outputs(tiles: int) -> NDArray[np.floating]:
     """What makes the rows of some tiles of their products, which come product by product."""
-    return np.concatenate([np.kron(OUTPUTS[TILE], unit) for unit in np.eye(tiles)])
+    return np.concatenate([np.kron(WINOGRAD_OUTPUTS[TILE], unit) for unit in np.eye(tiles)])

@@ -169,7 +169,7 @@ def load_servable(
     """
     metadata, path = store.verify(name, version), store.path(name, version)
     servable = Servable(path, metadata, device)
-    servable.warm_up(batch_sizes)
+    servable.warm_up(batch_sizes[:1] if precision == "bfloat16" else batch_sizes)
     servable.check_golden(path)
     if precision == "float32":
         return servable
@@ -177,16 +177,18 @@ def load_servable(
         log.info("%s: serves in float32, for bfloat16 is not within %g dB", path, _GOOD_PSNR_DB)
         return servable
     half = servable.in_bfloat16()
-    half.warm_up(batch_sizes)
     try:
+        half.warm_up(batch_sizes)
         half.check_golden(path)
     except ModelStoreError as error:
         if precision == "bfloat16":
             raise
         log.warning("%s; so it serves in float32", error)
         return servable
+    if precision == "bfloat16":
+        return half
     size = min(half.batch_sizes[-1], servable.batch_sizes[-1])
-    return half if precision == "bfloat16" or _times_as_fast(half, servable, size) >= _WORTHWHILE else servable
+    return half if _times_as_fast(half, servable, size) >= _WORTHWHILE else servable
 
 
 def _worthwhile(images_per_s: Mapping[int, float]) -> tuple[int, ...]:

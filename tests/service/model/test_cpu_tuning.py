@@ -14,7 +14,7 @@ from progan_service.model.cpu_tuning import tuned_for_cpu
 from progan_service.model.inference import Arrangement, Convolution, InferenceGenerator, Layer, Upscaling
 from progan_service.model.minimal_filtering import DifferenceUpscaling, Winograd
 from progan_service.model.networks import Generator
-from progan_service.model.rows_first import RowsRegrouped, RowUpscaling, RowWinograd
+from progan_service.model.rows_first import RowConvolution, RowUpscaling, RowWinograd
 
 SMALL = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16)
 LARGE = NetworkConfig(resolution=32, fmap_base=4096, fmap_max=128)  # 150 million multiplications at 32x32
@@ -23,7 +23,7 @@ Pace = Callable[[Layer, int], float]
 SetPace = Callable[[Pace], None]
 
 ALONE = (DifferenceUpscaling, Winograd)  # layers that take one image at a time
-ROWS_FIRST = (RowUpscaling, RowWinograd, RowsRegrouped)  # layers that take features [H, N, W, C]
+ROWS_FIRST = (RowUpscaling, RowWinograd, RowConvolution)  # layers that take features [H, N, W, C]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_rows_come_first_where_that_is_soonest(
     """At 32x32 alone, where features of 4x4 and 8x8 gain nothing."""
 
     def pace(layer: Layer, height: int) -> float:
-        gaining, other = {RowWinograd: winograd, RowsRegrouped: 0.6}.get(type(layer), 0.5), 2.0
+        gaining, other = {RowWinograd: winograd, RowConvolution: 0.6}.get(type(layer), 0.5), 2.0
         return (gaining if height > 8 else other) if isinstance(layer, ROWS_FIRST) else 1.1
 
     set_pace(pace)

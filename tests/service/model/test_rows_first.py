@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from progan_service.model.inference import Convolution, batch_and_rows_swapped, pixel_norm
 from progan_service.model.layers import EqualizedConv2D, leaky_relu, upscale2
-from progan_service.model.rows_first import RowsFirstBlock, RowsRegrouped, RowUpscaling, RowWinograd
+from progan_service.model.rows_first import RowConvolution, RowsFirstBlock, RowUpscaling, RowWinograd
 
 Array = NDArray[np.float32]
 
@@ -115,7 +115,7 @@ def test_four_rows_take_eighteen_products() -> None:
 
 def test_where_features_are_few_a_convolution_stays_direct() -> None:
     x, convolution = features(3, 8, 12, 5), equalized(5, 7)
-    found = RowsRegrouped(Convolution(convolution, "float32"))(bordered(batch_and_rows_swapped(x)))
+    found = RowConvolution(Convolution(convolution, "float32"))(bordered(batch_and_rows_swapped(x)))
     np.testing.assert_allclose(found, batch_and_rows_swapped(leaky_relu(convolution(x))), atol=1e-5)
 
 
