@@ -11,9 +11,10 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from progan_service.config import NetworkConfig, ServerConfig
-from progan_service.model_store import ModelStore
+from progan_service.model.config import NetworkConfig
+from progan_service.serving.config import ServerConfig
 from progan_service.serving.server import Server
+from progan_service.store.store import ModelStore
 
 TINY = NetworkConfig(resolution=8, fmap_base=64, fmap_max=16)
 
@@ -25,9 +26,10 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one model, `tiny`, version 1: untrained, latent size 16, 8x8 RGB."""
     import keras
 
-    from progan_service.export import Exportable, export_version
+    from progan_service.export.exportable import Exportable
+    from progan_service.export.trained import TrainedGenerator
+    from progan_service.export.version import export_version
     from progan_service.model.networks import Generator
-    from progan_service.weights import TrainedGenerator
 
     store = ModelStore(tmp_path_factory.mktemp("store"))
     keras.utils.set_random_seed(0)

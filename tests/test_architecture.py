@@ -27,7 +27,17 @@ def test_the_client_depends_on_neither_tensorflow_nor_the_service() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli", "config", "latents", "model_store", "data.build", "serving.batching", "serving.server", "data.dataset"],
+    [
+        "commands.parser",
+        "data.dataset",
+        "data.making.build",
+        "latents.walks",
+        "model.config",
+        "serving.batching.batcher",
+        "serving.server",
+        "store.store",
+        "training.config",
+    ],
 )
 def test_tensorflow_is_imported_only_where_it_is_used(module: str) -> None:
     code = f"{WITHOUT_TENSORFLOW}import progan_service.{module}"

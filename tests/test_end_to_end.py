@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from progan_client import Client
-from progan_service import cli
+from progan_service.commands import parser as cli
 
 BIN = Path(sys.executable).parent
 SCHEDULE = [

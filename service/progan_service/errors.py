@@ -16,3 +16,15 @@ BadInputError
 
 class BadInputError(ValueError):
     """Something the user gave cannot be used; the message names the place, the value and the rule."""
+
+
+class ConfigError(BadInputError):
+    """A configuration value breaks its rule; the message names the field, the value and the rule.
+
+    field, rule   empty where it is not about one field
+    """
+
+    def __init__(self, message: str, field: str = "", rule: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        self.rule = rule

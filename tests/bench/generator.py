@@ -22,15 +22,17 @@ import numpy as np
 from contenders.protocol import PRODUCT_SIDE
 from results import ROOT, Row, publish
 
-from progan_service.config import NetworkConfig, resolutions_up_to
+from progan_service.checks import resolutions_up_to
 from progan_service.evaluation.psnr import psnr_db
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.host.tensorflow import import_tensorflow
+from progan_service.model.config import NetworkConfig
 
 import_tensorflow()
 import keras  # noqa: E402
 
+from progan_service.export.trained import TrainedGenerator  # noqa: E402
+from progan_service.export.weights_file import save_weights  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
-from progan_service.weights import TrainedGenerator, save_weights  # noqa: E402
 
 COMPARED = 8  # images of each contender
 PRODUCT_FLOPS = 2.0 * PRODUCT_SIDE**3  # two a multiplication with addition

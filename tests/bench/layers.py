@@ -7,12 +7,12 @@ Algorithms of a layer take turns; figures are the least, as in the choice of `pr
 from models import FULL_SIZE
 from results import Row, publish
 
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.host.tensorflow import import_tensorflow
 
 import_tensorflow()
 import keras  # noqa: E402
 
-from progan_service.model.cpu_tuning import tried  # noqa: E402
+from progan_service.model.inference.cpu_tuning import tried  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 
 

@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.config import BatchingConfig, NetworkConfig
-from progan_service.model_store import ModelStore
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.host.tensorflow import import_tensorflow
+from progan_service.model.config import NetworkConfig
+from progan_service.serving.config import BatchingConfig
+from progan_service.store.store import ModelStore
 
 import_tensorflow()
 import keras  # noqa: E402
 
-from progan_service.export import Exportable, export_version  # noqa: E402
+from progan_service.export.exportable import Exportable  # noqa: E402
+from progan_service.export.trained import TrainedGenerator  # noqa: E402
+from progan_service.export.version import export_version  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
-from progan_service.serving.servable import Servable  # noqa: E402
-from progan_service.weights import TrainedGenerator  # noqa: E402
+from progan_service.serving.models.servable import Servable  # noqa: E402
 
 SMALL = NetworkConfig(32, fmap_base=1024, fmap_max=64)
 FULL_SIZE = NetworkConfig(128)  # the paper's

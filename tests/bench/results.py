@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-from progan_service.cpus import available_cpus
+from progan_service.host.cpus import available_cpus
 
 ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "build" / "bench"

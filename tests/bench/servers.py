@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from progan_client import Client
-from progan_service.config import BUNDLED_STORE
+from progan_service.store.bundled import BUNDLED_STORE
 
 PATIENCE_S = 120
 POLL_S = 0.01

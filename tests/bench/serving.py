@@ -11,8 +11,9 @@ from models import bare_call, loaded, request_for
 from results import Row, medians, publish
 from servers import Server, progan
 
-from progan_service.config import BUNDLED_STORE, BatchingConfig
-from progan_service.serving.servable import Servable
+from progan_service.serving.config import BatchingConfig
+from progan_service.serving.models.servable import Servable
+from progan_service.store.bundled import BUNDLED_STORE
 
 ROUNDS = 9
 SECONDS = 2.0

@@ -9,7 +9,7 @@ from models import SMALL, bare_call, loaded, request_for, untrained
 from results import Row, medians, publish
 from servers import Server, echo, progan
 
-from progan_service.serving.servable import Servable
+from progan_service.serving.models.servable import Servable
 
 ROUNDS = 9
 SECONDS = 1.5

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from results import Row, medians, publish
 from servers import memory_mib, progan
 
-from progan_service.config import BUNDLED_STORE, BatchingConfig
-from progan_service.model_store import ModelStore
+from progan_service.serving.config import BatchingConfig
+from progan_service.store.bundled import BUNDLED_STORE
+from progan_service.store.store import ModelStore
 
 ROUNDS = 3
 BARE = """

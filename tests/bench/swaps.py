@@ -9,11 +9,12 @@ from pathlib import Path
 
 from results import Row, publish
 
-from progan_service.config import BUNDLED_STORE, BatchingConfig, ServerConfig
-from progan_service.latents import latents_from_seeds, seed_range
-from progan_service.model_store import ModelStore
-from progan_service.serving.catalog import ModelCatalog
-from progan_service.serving.metrics import Metrics
+from progan_service.latents.seeds import latents_from_seeds, seed_range
+from progan_service.serving.config import BatchingConfig, ServerConfig
+from progan_service.serving.models.catalog import ModelCatalog
+from progan_service.serving.watching.metrics import Metrics
+from progan_service.store.bundled import BUNDLED_STORE
+from progan_service.store.store import ModelStore
 
 BATCH, SWAPS, QUIET_S = 16, 20, 1.0
 

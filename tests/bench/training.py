@@ -14,8 +14,9 @@ from typing import Any
 
 from results import Row, digits, publish
 
-from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.host.tensorflow import import_tensorflow
+from progan_service.model.config import NetworkConfig
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from progan_client import Client, cli
-from progan_service.config import ServerConfig
+from progan_service.serving.config import ServerConfig
 
 NOBODY = "127.0.0.1:1"
 

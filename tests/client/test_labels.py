@@ -11,12 +11,14 @@ from PIL import Image
 
 from progan_client import ArgumentError, Client
 from progan_client.cli import main
-from progan_service.config import NetworkConfig, ServerConfig
-from progan_service.export import Exportable, export_version
+from progan_service.export.exportable import Exportable
+from progan_service.export.trained import TrainedGenerator
+from progan_service.export.version import export_version
+from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
-from progan_service.model_store import ModelStore
+from progan_service.serving.config import ServerConfig
 from progan_service.serving.server import Server
-from progan_service.weights import TrainedGenerator
+from progan_service.store.store import ModelStore
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 

@@ -23,7 +23,7 @@ from progan_client.load_plan import Load
 from progan_client.load_report import Answer, Report
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
-from progan_service.config import BatchingConfig, ServerConfig
+from progan_service.serving.config import BatchingConfig, ServerConfig
 
 ANSWER = Answer(1, (8, 8, 3), "tiny version 1", StageTimes(0.0, 0.001, 0.0))
 

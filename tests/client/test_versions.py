@@ -11,9 +11,10 @@ from PIL import Image
 
 from progan_client import ArgumentError, AsyncClient, Client, NotFoundError, UnavailableError
 from progan_client.cli import main
-from progan_service.config import ServerConfig
-from progan_service.model_store import ModelStore, Rollout
+from progan_service.serving.config import ServerConfig
 from progan_service.serving.server import Server
+from progan_service.store.rollout import Rollout
+from progan_service.store.store import ModelStore
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 

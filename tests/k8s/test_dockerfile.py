@@ -12,8 +12,8 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from progan_service.cli import parser
-from progan_service.serve_options import configuration
+from progan_service.commands.parser import parser
+from progan_service.settings.serve import configuration
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

@@ -17,9 +17,9 @@ import yaml
 
 from progan_protos.v1 import image_generator_pb2
 from progan_service import exit_codes
-from progan_service.cli import parser
-from progan_service.config import ServerConfig
-from progan_service.serve_options import configuration
+from progan_service.commands.parser import parser
+from progan_service.serving.config import ServerConfig
+from progan_service.settings.serve import configuration
 
 Resource = dict[str, Any]
 

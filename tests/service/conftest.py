@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import pytest
 
-from progan_service import cli
-from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
+from progan_service.commands import parser as cli
 from progan_service.data.dataset import Dataset
-from progan_service.data.demo import build_demo
+from progan_service.data.making.demo import build_demo
+from progan_service.model.config import NetworkConfig
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 FACES = 48
 
@@ -69,7 +70,7 @@ def finished_run(
     run_progress: list[int],
 ) -> Path:
     """The directory of `run_config` trained to its end. To be read only: a test that changes it takes a copy."""
-    from progan_service.training.run_directory import claim_run_directory
+    from progan_service.training.run.directory import claim_run_directory
     from progan_service.training.trainer import train
 
     run = tmp_path_factory.mktemp("runs") / "faces"

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from progan_service.cli import BUNDLED_STORE
-from progan_service.model_store import ModelMetadata, ModelStore
-from progan_service.serving.servable import Servable
+from progan_service.serving.models.servable import Servable
+from progan_service.store.bundled import BUNDLED_STORE
+from progan_service.store.metadata import ModelMetadata
+from progan_service.store.store import ModelStore
 
 MODEL = BUNDLED_STORE / "fruits"
 

@@ -7,19 +7,11 @@ from typing import Any
 
 import pytest
 
-from progan_service.config import (
-    MAY_CHANGE,
-    BatchingConfig,
-    ConfigError,
-    DatasetConfig,
-    NetworkConfig,
-    RunConfig,
-    ServerConfig,
-    TrainingConfig,
-    is_power_of_two,
-    resolutions_up_to,
-    training_values,
-)
+from progan_service.checks import is_power_of_two, resolutions_up_to
+from progan_service.errors import ConfigError
+from progan_service.model.config import NetworkConfig
+from progan_service.serving.config import BatchingConfig, ServerConfig
+from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, TrainingConfig, training_values
 
 RUN = RunConfig(
     DatasetConfig("faces", 1000, "0f1e", licence="CC0"),

@@ -15,7 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from progan_client import Client
-from progan_service.model_store import ModelMetadata, ModelStore
+from progan_service.store.metadata import ModelMetadata
+from progan_service.store.store import ModelStore
 
 PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 120

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from progan_service.config import NetworkConfig, resolutions_up_to
+from progan_service.checks import resolutions_up_to
+from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import (
     SQRT2,
     EqualizedConv2D,

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import time
 from functools import partial
 
@@ -13,22 +12,27 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from progan_service.config import ServerConfig
-from progan_service.cpus import available_cpus
-from progan_service.serving.batching import Priority
-from progan_service.serving.catalog import ModelCatalog
-from progan_service.serving.encoders import Encoders
-from progan_service.serving.gate import Gate
-from progan_service.serving.generation import ImageMaker
-from progan_service.serving.health import SERVICE, Health
-from progan_service.serving.http import HttpServer
-from progan_service.serving.loading import ReadyModel
-from progan_service.serving.logs import announce
-from progan_service.serving.metrics import Metrics
-from progan_service.serving.rpc import Authentication, rpc_handlers
-from progan_service.serving.security import Kept, read_certificates, read_tokens, warnings
-from progan_service.serving.servicer import ImageGeneratorServicer
-from progan_service.serving.transport import credentials, options
+from progan_service.host.cpus import available_cpus
+from progan_service.serving.access.certificates import read_certificates
+from progan_service.serving.access.exposure import warnings
+from progan_service.serving.access.reloadable import Kept
+from progan_service.serving.access.tokens import read_tokens
+from progan_service.serving.batching.queue import Priority
+from progan_service.serving.config import ServerConfig
+from progan_service.serving.files.encoders import Encoders
+from progan_service.serving.grpc.auth import Authentication
+from progan_service.serving.grpc.border import rpc_handlers
+from progan_service.serving.grpc.health import SERVICE, Health
+from progan_service.serving.grpc.progan_v1.servicer import ImageGeneratorServicer
+from progan_service.serving.grpc.transport import credentials, options
+from progan_service.serving.http.server import HttpServer
+from progan_service.serving.jobs.maker import ImageMaker
+from progan_service.serving.listen import bind_error, refusal
+from progan_service.serving.models.catalog import ModelCatalog
+from progan_service.serving.models.gate import Gate
+from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.watching.logs import announce
+from progan_service.serving.watching.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +40,6 @@ _RELOAD_S = 5  # between two looks at certificates and tokens; Kubernetes takes 
 _DEVICES_S = 1  # between two looks at whether a device hangs
 _LAST_BYTES_S = 1  # what finished replies get to reach their callers
 _FORCED_EXIT_CODE = 1
-
-
-class ListenError(Exception):
-    """An address that cannot be taken; the message names it."""
 
 
 class Server:
@@ -80,7 +80,7 @@ class Server:
         try:
             self._http = HttpServer(config.host, config.http_port, self._metrics.registry, lambda: self._health.ready)
         except OSError as error:
-            raise _refusal("HTTP", config.host, config.http_port, "--http-port", error) from error
+            raise refusal("HTTP", config.host, config.http_port, "--http-port", error) from error
         self.http_port = self._http.port
 
     def _listen(self) -> int:
@@ -91,8 +91,8 @@ class Server:
                 return self._grpc.add_secure_port(address, credentials(self._tls))
             return self._grpc.add_insecure_port(address)
         except RuntimeError:  # which does not say why; the system does
-            reason = _bind_error(self._config.host, self._config.port)
-            raise _refusal("gRPC", self._config.host, self._config.port, "--port", reason) from reason
+            reason = bind_error(self._config.host, self._config.port)
+            raise refusal("gRPC", self._config.host, self._config.port, "--port", reason) from reason
 
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
@@ -158,20 +158,6 @@ class Server:
         await self._grpc.stop(grace=_LAST_BYTES_S)
         self._encoders.close()
         self._http.stop()
-
-
-def _refusal(what: str, host: str, port: int, option: str, reason: OSError | None) -> ListenError:
-    why = reason.strerror if reason else "the system does not say why"
-    return ListenError(f"the {what} port cannot be opened on {host}:{port}: {why}; try another {option} or --host")
-
-
-def _bind_error(host: str, port: int) -> OSError | None:
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, port))
-    except OSError as error:
-        return error
-    return None
 
 
 async def _watch(server: Server, config: ServerConfig) -> None:

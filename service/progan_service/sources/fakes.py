@@ -10,12 +10,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
-from progan_service.model.inference import InferenceGenerator
+from progan_service.model.inference.generator import InferenceGenerator
 from progan_service.model.pixels import to_uint8
-from progan_service.model_store import METADATA_FILE, ModelStore
-from progan_service.serving.servable import Servable
-from progan_service.sources.checkpoint import load_run
-from progan_service.training.run_directory import CONFIG_FILE
+from progan_service.serving.models.servable import Servable
+from progan_service.sources.run import load_run
+from progan_service.store.metadata import METADATA_FILE
+from progan_service.store.store import ModelStore
+from progan_service.training.run.directory import CONFIG_FILE
 
 BATCH = 16
 

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from progan_service.errors import BadInputError
-from progan_service.export import Exportable
-from progan_service.model_store import METADATA_FILE, sha256_of
-from progan_service.sources import hub_download, nvidia, tfhub
-from progan_service.sources.checkpoint import load_run
-from progan_service.training.run_directory import CONFIG_FILE
-from progan_service.weights import SUFFIXES, TrainedGenerator, load_weights
+from progan_service.export.exportable import Exportable
+from progan_service.export.trained import TrainedGenerator
+from progan_service.export.weights_file import SUFFIXES, load_weights
+from progan_service.sources.nvidia import network as nvidia
+from progan_service.sources.run import load_run
+from progan_service.sources.tfhub import fetch as hub_download
+from progan_service.sources.tfhub import module as tfhub
+from progan_service.store.digests import sha256_of
+from progan_service.store.metadata import METADATA_FILE
+from progan_service.training.run.directory import CONFIG_FILE
 
 ARCHIVES = (".tar", ".tgz", ".tar.gz")
 

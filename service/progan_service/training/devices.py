@@ -9,7 +9,7 @@ from typing import Self
 
 import tensorflow as tf
 
-from progan_service.config import ConfigError
+from progan_service.errors import ConfigError
 
 JOIN_TIMEOUT_S = 600  # for all workers to come up
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from progan_service.config import ConfigError, RunConfig
-from progan_service.errors import BadInputError
+from progan_service.errors import BadInputError, ConfigError
+from progan_service.training.config import RunConfig
 from progan_service.training.feed import Feed
 from progan_service.training.schedule import Phase
 from progan_service.training.state import TrainingState

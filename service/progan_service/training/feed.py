@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
 from progan_service.data.order import drawn, image_indices
 from progan_service.data.shown import images_shown_at, labels_of
+from progan_service.training.config import RunConfig
 from progan_service.training.schedule import GrowthSchedule, Phase
 from progan_service.training.step import Batch
 

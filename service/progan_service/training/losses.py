@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from progan_service.config import TrainingConfig
+from progan_service.training.config import TrainingConfig
 
 Critic = Callable[[tf.Tensor], tf.Tensor]  # images [N, R, R, C] -> scores [N]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from progan_service.config import TrainingConfig
+from progan_service.training.config import TrainingConfig
 
 Value = TypeVar("Value", int, float)
 

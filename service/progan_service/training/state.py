@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.config import RunConfig
 from progan_service.model.networks import Discriminator, Generator
 from progan_service.training.adam import Adam
-from progan_service.training.checkpoint import CheckpointError, assign_variables, read_checkpoint, save_checkpoint
+from progan_service.training.config import RunConfig
+from progan_service.training.run.checkpoint import CheckpointError, assign_variables, read_checkpoint, save_checkpoint
 from progan_service.training.schedule import Phase
 
 ACTIVATIONS = {"fp32": "float32", "bf16": "bfloat16"}

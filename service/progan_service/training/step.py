@@ -11,9 +11,9 @@ from functools import partial
 
 import tensorflow as tf
 
-from progan_service.config import RunConfig
 from progan_service.model.layers import downscale2, lerp, upscale2
 from progan_service.model.pixels import from_uint8
+from progan_service.training.config import RunConfig
 from progan_service.training.losses import critic_loss, generator_loss, gradient_penalty, label_loss
 from progan_service.training.schedule import Phase
 from progan_service.training.state import TrainingState

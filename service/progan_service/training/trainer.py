@@ -14,15 +14,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
-from progan_service.training.checkpoint import latest_checkpoint
+from progan_service.training.config import RunConfig
 from progan_service.training.devices import WorkerLostError, agreed
 from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
-from progan_service.training.run_log import RunLog
+from progan_service.training.run.checkpoint import latest_checkpoint
+from progan_service.training.run.log import RunLog
+from progan_service.training.run.snapshot import save_snapshot
 from progan_service.training.schedule import GrowthSchedule, of_resolution
-from progan_service.training.snapshot import save_snapshot
 from progan_service.training.state import TrainingState
 
 

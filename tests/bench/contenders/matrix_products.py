@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from protocol import PRODUCT_SIDE, Generate, contend
 
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.host.tensorflow import import_tensorflow
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402

@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from protocol import Generate, contend
 
-from progan_service.model_store import ModelStore
-from progan_service.tensorflow_import import import_tensorflow
+from progan_service.host.tensorflow import import_tensorflow
+from progan_service.store.store import ModelStore
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
-from progan_service.export import Exportable, export_version  # noqa: E402
+from progan_service.export.exportable import Exportable  # noqa: E402
+from progan_service.export.trained import TrainedGenerator  # noqa: E402
+from progan_service.export.version import export_version  # noqa: E402
+from progan_service.export.weights_file import load_weights  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 from progan_service.model.pixels import to_uint8  # noqa: E402
-from progan_service.serving.servable import Servable  # noqa: E402
-from progan_service.weights import TrainedGenerator, load_weights  # noqa: E402
+from progan_service.serving.models.servable import Servable  # noqa: E402
 
 
 def build(variant: str, weights: Path) -> Generate:

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from progan_service.data.making.records import write_dataset
 from progan_service.data.manifest import Manifest
-from progan_service.data.records import write_dataset
 
 Pixels = NDArray[np.uint8]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from progan_service.config import NetworkConfig
+from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import downscale2, upscale2
 from progan_service.model.networks import Discriminator, Generator
 

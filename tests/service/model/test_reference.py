@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.config import NetworkConfig
+from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Discriminator, Generator
 
 Array = NDArray[np.float32]

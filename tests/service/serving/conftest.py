@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from progan_service.model_store import ModelMetadata, ModelStore
+from progan_service.store.metadata import ModelMetadata
+from progan_service.store.store import ModelStore
 
 Publish = Callable[..., int]
 

@@ -26,12 +26,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
-from progan_service.config import BatchingConfig, ServerConfig
-from progan_service.serving import generation, server
-from progan_service.serving.batching import Batch, DynamicBatcher, Priority
+from progan_service.serving import server
+from progan_service.serving.batching.batcher import Batch, DynamicBatcher
+from progan_service.serving.batching.queue import Priority
+from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import DeadlineExceeded
-from progan_service.serving.metrics import Metrics
+from progan_service.serving.jobs import job
 from progan_service.serving.server import Server
+from progan_service.serving.watching.metrics import Metrics
 
 SERVICE = "progan.v1.ImageGeneratorService"
 REASONS = ("cancelled", "expired", "rejected")
@@ -159,7 +161,7 @@ def test_of_two_hundred_calls_at_a_held_device_sixteen_wait_and_the_others_come_
 @pytest.fixture
 def slow_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch takes 20 ms more, in which the processors are free."""
-    from progan_service.serving.servable import Servable
+    from progan_service.serving.models.servable import Servable
 
     generate = Servable.generate
 
@@ -216,13 +218,13 @@ async def test_sixty_four_callers_without_a_pause_at_a_server_with_room_for_twen
 def held_encoder(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """The server has one encoder, which stops at every image until this is set."""
     may_go_on = threading.Event()
-    encode = generation.encode
+    encode = job.encode
 
     def held(*arguments: Any) -> bytes:
         assert may_go_on.wait(PATIENCE_S)
         return encode(*arguments)
 
-    monkeypatch.setattr(generation, "encode", held)
+    monkeypatch.setattr(job, "encode", held)
     monkeypatch.setattr(server, "available_cpus", lambda: 1)
     yield may_go_on
     may_go_on.set()

@@ -27,9 +27,10 @@ from PIL import Image
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
-from progan_service.config import BatchingConfig, ServerConfig
-from progan_service.latents import latents_from_seeds
-from progan_service.serving.server import ListenError, Server
+from progan_service.latents.seeds import latents_from_seeds
+from progan_service.serving.config import BatchingConfig, ServerConfig
+from progan_service.serving.listen import ListenError
+from progan_service.serving.server import Server
 
 Publish = Callable[..., int]
 SERVICE = "progan.v1.ImageGeneratorService"

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from progan_service.config import ConfigError, RunConfig
-from progan_service.export import Exportable, export_version
-from progan_service.latents import latents_from_seeds, seed_range
-from progan_service.model_store import ModelStore, ModelStoreError
-from progan_service.sources.checkpoint import load_run
+from progan_service.errors import ConfigError
+from progan_service.export.exportable import Exportable
+from progan_service.export.version import export_version
+from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.sources.fakes import Fakes, FakesError
-from progan_service.training.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
-from progan_service.training.run_directory import claim_run_directory
+from progan_service.sources.run import load_run
+from progan_service.store.errors import ModelStoreError
+from progan_service.store.store import ModelStore
+from progan_service.training.config import RunConfig
+from progan_service.training.run.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
+from progan_service.training.run.directory import claim_run_directory
 from progan_service.training.state import TrainingState
 
 WITHOUT_LABELS = np.zeros((20, 0), np.float32)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from progan_service.errors import BadInputError
-from progan_service.sources.checkpoint import load_run
+from progan_service.export.trained import TrainedGenerator
+from progan_service.export.weights_file import save_weights
+from progan_service.sources.run import load_run
 from progan_service.sources.source import open_source
-from progan_service.weights import TrainedGenerator, save_weights
 
 
 def opened(source: object, staging: Path, sha256: str = "") -> TrainedGenerator:

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from progan_service import cli, commands
-from progan_service.config import ConfigError, RunConfig
+from progan_service.commands import parser as cli
+from progan_service.commands import train as train_command
 from progan_service.data.dataset import Dataset
-from progan_service.training.checkpoint import read_checkpoint
+from progan_service.errors import ConfigError
+from progan_service.training.config import RunConfig
 from progan_service.training.devices import WorkerLostError, Workers, agreed, choose_strategy, lost_workers
-from progan_service.training.run_directory import read_run_config
+from progan_service.training.run.checkpoint import read_checkpoint
+from progan_service.training.run.directory import read_run_config
 from progan_service.training.trainer import train
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
@@ -95,7 +97,7 @@ def test_the_command_refuses_it_before_anything_is_made(
     command = ["train", "--data", faces.directory, "--run", tmp_path / "run", "--auto-batch"]
     arguments = cli.parser().parse_args(list(map(str, command)))
     with pytest.raises(ConfigError) as refused:
-        commands.train(arguments)
+        train_command.train(arguments)
     assert str(refused.value).startswith(problem)
     assert not (tmp_path / "run").exists()
 

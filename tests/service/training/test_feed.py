@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
 from progan_service.data.dataset import Dataset
 from progan_service.data.errors import DatasetError
 from progan_service.data.order import image_indices
+from progan_service.model.config import NetworkConfig
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.feed import Arrays, Feed, load_batch
 from progan_service.training.schedule import GrowthSchedule, Phase
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from progan_service.config import TrainingConfig
+from progan_service.training.config import TrainingConfig
 from progan_service.training.losses import critic_loss, generator_loss, gradient_penalty, label_loss
 
 

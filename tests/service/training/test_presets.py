@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from progan_service.config import ConfigError, NetworkConfig, TrainingConfig, resolutions_up_to
+from progan_service.checks import resolutions_up_to
+from progan_service.errors import ConfigError
+from progan_service.model.config import NetworkConfig
 from progan_service.training import presets
+from progan_service.training.config import TrainingConfig
 from progan_service.training.presets import Preset, load_preset, preset_names
 from progan_service.training.schedule import GrowthSchedule, of_resolution
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from progan_service.config import TrainingConfig
+from progan_service.training.config import TrainingConfig
 from progan_service.training.schedule import GrowthSchedule, Phase, of_resolution
 
 PAPER = GrowthSchedule(

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
+from progan_service.model.config import NetworkConfig
 from progan_service.training.adam import Adam
-from progan_service.training.checkpoint import CheckpointError, latest_checkpoint
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.run.checkpoint import CheckpointError, latest_checkpoint
 from progan_service.training.schedule import GrowthSchedule, Phase
 from progan_service.training.state import TrainingState
 

@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.config import DatasetConfig, NetworkConfig, RunConfig, TrainingConfig
 from progan_service.data.dataset import Dataset
+from progan_service.model.config import NetworkConfig
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.schedule import Phase
 from progan_service.training.state import TrainingState
 from progan_service.training.step import Batch, Step

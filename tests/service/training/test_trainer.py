@@ -13,14 +13,14 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
-from progan_service.latents import latents_from_seeds, seed_range
+from progan_service.export.weights_file import load_weights
+from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.pixels import to_uint8
-from progan_service.sources.checkpoint import load_run
-from progan_service.training.checkpoint import CheckpointError, read_checkpoint
+from progan_service.sources.run import load_run
+from progan_service.training.config import RunConfig
+from progan_service.training.run.checkpoint import CheckpointError, read_checkpoint
 from progan_service.training.trainer import train
-from progan_service.weights import load_weights
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
@@ -196,10 +196,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from progan_service.config import RunConfig
+from progan_service.training.config import RunConfig
 from progan_service.data.dataset import Dataset
 from progan_service.training.devices import make_deterministic
-from progan_service.training.run_directory import claim_run_directory
+from progan_service.training.run.directory import claim_run_directory
 from progan_service.training.trainer import train
 
 root, config, dataset = Path(sys.argv[1]), RunConfig.from_json(sys.argv[2]), Dataset.open(Path(sys.argv[3]))

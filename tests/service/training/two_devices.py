@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from progan_service.config import RunConfig
 from progan_service.data.dataset import Dataset
+from progan_service.training.config import RunConfig
 from progan_service.training.feed import Arrays, Feed, load_batch
 from progan_service.training.schedule import GrowthSchedule
 from progan_service.training.state import TrainingState

@@ -14,7 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from progan_service.config import ConfigError, NetworkConfig, TrainingConfig, is_power_of_two
+from progan_service.checks import is_power_of_two
+from progan_service.errors import ConfigError
+from progan_service.model.config import NetworkConfig
+from progan_service.training.config import TrainingConfig
 
 FROM_DATASET = ("channels", "label_size")  # settings of NetworkConfig that no preset has
 

@@ -1,0 +1,108 @@
+"""`progan dataset build`: pictures of any size -> a dataset directory.
+
+Two passes, one picture in memory at a time: every picture is decoded and judged before the first byte is written.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.data.errors import DatasetError
+from progan_service.data.making.archives import SourceFile, UnreadableFileError, open_source
+from progan_service.data.making.picture import Fit, PictureError, check_size, decode_rgb, is_picture_name, to_square
+from progan_service.data.making.publish import new_directory
+from progan_service.data.making.records import check_resolution, write_dataset
+from progan_service.data.manifest import Manifest
+from progan_service.data.progress import Progress
+
+_SHUFFLE_SEED = 123  # of NVIDIA's dataset tool: the same files in the same order give the same dataset
+_SHOWN_PROBLEMS = 20
+_LICENSE_STEMS = frozenset({"LICENSE", "LICENCE", "COPYING"})
+
+
+@dataclass(frozen=True)
+class BuildSummary:
+    """What a build did."""
+
+    directory: Path
+    resolution: int
+    image_count: int
+    ignored_count: int  # files that are no pictures by their name
+    license_found: bool
+
+
+def build_dataset(source: Path, out: Path, resolution: int, fit: Fit, progress: Progress) -> BuildSummary:
+    """Make the dataset directory `out` of all pictures in `source`; `out` appears whole or not at all.
+
+    Args:
+        source: a folder (searched to any depth), zip or tar (also compressed) of pictures; folder names mean nothing.
+        out: the new directory; its name becomes the dataset's.
+        resolution: height and width of the full images: a power of two from 4 to 1024.
+        fit: "crop" takes the centre square, "pad" keeps all and fills up with white.
+        progress: called with ("Checking" | "Writing", done, total) after each picture.
+
+    Raises:
+        DatasetError: an argument out of range, an unreadable or empty source, or pictures that are broken or too small:
+            the message names up to 20 of them and how many there are.
+    """
+    check_resolution(resolution)
+    if fit not in get_args(Fit):
+        raise DatasetError(f"fit is {fit!r}: it must be one of {', '.join(get_args(Fit))}")
+    with new_directory(out) as directory, open_source(source, scratch=directory) as files:
+        pictures = [file for file in files if is_picture_name(file.name)]
+        if not pictures:
+            raise DatasetError(
+                f"{source}: holds no pictures ({len(files)} other files): looked for .jpg, .png, .webp, …"
+            )
+        _check_pictures(source, pictures, resolution, fit, progress)
+        license_text = _license_text(files)
+        manifest = Manifest(source.resolve().name, len(pictures), resolution, fit=fit, license_text=license_text)
+        images = _shuffled_images(source, pictures, resolution, fit, progress)
+        write_dataset(directory, out.resolve().name, images, manifest)
+    ignored_count = len(files) - len(pictures)
+    return BuildSummary(out, resolution, len(pictures), ignored_count, license_text is not None)
+
+
+def _check_pictures(source: Path, pictures: list[SourceFile], resolution: int, fit: Fit, progress: Progress) -> None:
+    problems: list[str] = []
+    for done, picture in enumerate(pictures, start=1):
+        try:
+            check_size(decode_rgb(picture.read()), resolution, fit)
+        except (UnreadableFileError, PictureError) as error:
+            problems.append(f"{picture.name}: {error}")
+        progress("Checking", done, len(pictures))
+    if problems:
+        shown = problems[:_SHOWN_PROBLEMS]
+        if len(problems) > len(shown):
+            shown.append(f"… and {len(problems) - len(shown)} more")
+        count = f"{len(problems)} of {len(pictures)} pictures cannot be used: mend or remove them"
+        raise DatasetError("\n  ".join([f"{source}: {count}", *shown]))
+
+
+def _shuffled_images(
+    source: Path, pictures: list[SourceFile], resolution: int, fit: Fit, progress: Progress
+) -> Iterator[NDArray[np.uint8]]:
+    order = np.arange(len(pictures))
+    np.random.RandomState(_SHUFFLE_SEED).shuffle(order)
+    for done, index in enumerate(order, start=1):
+        try:
+            image = decode_rgb(pictures[index].read())
+        except (UnreadableFileError, PictureError) as error:
+            raise DatasetError(f"{source}: {pictures[index].name} changed while it was read: {error}") from None
+        yield to_square(image, resolution, fit)
+        progress("Writing", done, len(pictures))
+
+
+def _license_text(files: list[SourceFile]) -> str | None:
+    """The text of the licence file nearest to the source's root."""
+    found = [file for file in files if PurePosixPath(file.name).stem.upper() in _LICENSE_STEMS]
+    for file in sorted(found, key=lambda file: file.name.count("/")):
+        try:
+            return file.read().decode("utf-8", errors="replace")
+        except UnreadableFileError:
+            continue
+    return None

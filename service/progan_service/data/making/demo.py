@@ -1,0 +1,88 @@
+"""`progan dataset demo`: a dataset of drawn faces, labelled, without any download."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.data.errors import DatasetError
+from progan_service.data.making.faces import ATTRIBUTE_VALUES, FaceAttributes, draw_face
+from progan_service.data.making.publish import new_directory
+from progan_service.data.making.records import check_resolution, write_dataset
+from progan_service.data.manifest import Manifest
+from progan_service.data.progress import Progress
+
+ATTRIBUTES_FILE_NAME = "attributes.csv"
+
+_FACE = 3 << 62  # second word of the Philox key: keeps faces apart from orders and latents of the same seed
+
+
+def face_attributes(seed: int, index: int) -> FaceAttributes:
+    """The attributes of image `index` of the demo set of this seed: a pure function of both."""
+    key = np.array([seed, _FACE + index], np.uint64)
+    return FaceAttributes.random(np.random.Generator(np.random.Philox(key=key)))
+
+
+def build_demo(
+    out: Path, resolution: int, count: int, seed: int, progress: Progress, label: str = "glasses"
+) -> Manifest:
+    """Make the dataset directory `out` of drawn faces; `out` appears whole or not at all.
+
+    Beside the dataset stands `attributes.csv`: every attribute of every face, a row per image in dataset order.
+
+    Args:
+        out: the new directory; its name becomes the dataset's.
+        resolution: height and width of the full images: a power of two from 4 to 1024.
+        count: number of images, at least 1.
+        seed: in [0, 2^64); image i is a pure function of the seed and i.
+        progress: called with ("Drawing", done, count) after each image.
+        label: the attribute that becomes the one-hot label, a key of `faces.ATTRIBUTE_VALUES`.
+
+    Raises:
+        DatasetError: an argument out of range, or `out` exists or cannot be written.
+    """
+    _check_arguments(resolution, count, seed, label)
+    names = ATTRIBUTE_VALUES[label]
+    manifest = Manifest(f"drawn faces, seed {seed}", count, resolution, label=label, label_names=names)
+    faces = [face_attributes(seed, index) for index in range(count)]
+    with new_directory(out) as directory:
+        images = _drawn(faces, resolution, progress)
+        write_dataset(directory, out.resolve().name, images, manifest, one_hot(faces, label))
+        _write_attributes(directory / ATTRIBUTES_FILE_NAME, faces)
+    return manifest
+
+
+def one_hot(faces: list[FaceAttributes], attribute: str) -> NDArray[np.float32]:
+    """Labels [N, L] of N faces by one attribute, its L values in the order of `faces.ATTRIBUTE_VALUES`."""
+    values = ATTRIBUTE_VALUES[attribute]
+    given = [getattr(face, attribute) for face in faces]
+    columns = [int(value) if isinstance(value, bool) else values.index(value) for value in given]
+    return np.eye(len(values), dtype=np.float32)[columns]
+
+
+def _check_arguments(resolution: int, count: int, seed: int, label: str) -> None:
+    check_resolution(resolution)
+    if count < 1:
+        raise DatasetError(f"count is {count}: a dataset holds at least one image")
+    if not 0 <= seed < 2**64:
+        raise DatasetError(f"seed is {seed}: it must lie in [0, 2^64)")
+    if label not in ATTRIBUTE_VALUES:
+        raise DatasetError(f"label is {label!r}: it must be one of {', '.join(ATTRIBUTE_VALUES)}")
+
+
+def _drawn(faces: list[FaceAttributes], resolution: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    for done, face in enumerate(faces, start=1):
+        yield np.asarray(draw_face(face, resolution))
+        progress("Drawing", done, len(faces))
+
+
+def _write_attributes(path: Path, faces: list[FaceAttributes]) -> None:
+    """Truth values as 0 and 1, numbers so that they read back exactly."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(field.name for field in fields(FaceAttributes))
+        for face in faces:
+            table.writerow(int(value) if isinstance(value, bool) else value for value in asdict(face).values())

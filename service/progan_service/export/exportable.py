@@ -1,0 +1,64 @@
+"""TODO"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from progan_service.export.trained import TrainedGenerator
+from progan_service.model.inference.cpu_tuning import tuned_for_cpu
+from progan_service.model.inference.generator import InferenceGenerator
+from progan_service.store.metadata import (
+    BFLOAT16_SIGNATURE,
+    ON_CPU,
+    UINT8_SIGNATURE,
+)
+
+Images = Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A generator that can be served, whatever it is made of.
+
+    images        latents float32 [N, latent_size] and labels [N, label_size] (None without labels) -> [N, R, R, C],
+                  linear, nominally -1..1; differentiable
+    others        other ways to the same images, by the signatures that give them as uint8
+    algorithms    of those for CPUs, by signature and layer
+    label_names   one a column, or none when they are unknown
+    provenance    plain JSON values: where the generator comes from; at least "source", and "license" where one is known
+    """
+
+    images: Images
+    latent_size: int
+    resolution: int
+    channels: int
+    label_size: int = 0
+    label_names: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Images] = field(default_factory=dict)
+    algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, trained: TrainedGenerator) -> "Exportable":
+        config, network = trained.generator.config, (trained.generator, trained.resolution, trained.alpha)
+        others: dict[str, Images] = {}
+        algorithms = {}
+        with tf.device("CPU:0"):
+            images = InferenceGenerator(*network)
+            half = others[BFLOAT16_SIGNATURE] = InferenceGenerator(*network, activations="bfloat16")
+            for signature, direct in ((UINT8_SIGNATURE, images), (BFLOAT16_SIGNATURE, half)):
+                if tuned := tuned_for_cpu(direct, trained.generator):
+                    others[signature + ON_CPU], algorithms[signature + ON_CPU] = tuned
+        return cls(
+            images,
+            config.latent_size,
+            trained.resolution,
+            config.channels,
+            config.label_size,
+            trained.label_names,
+            trained.provenance,
+            others,
+            algorithms,
+        )

@@ -1,0 +1,22 @@
+"""TODO"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from progan_service.model.networks import Generator
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """A generator at one point of its growth.
+
+    alpha         how far `resolution` has been blended in; 1 for a finished one
+    label_names   one a label, or none when they are unknown
+    provenance    plain JSON values: where it comes from; at least "source", and "license" where one is known
+    """
+
+    generator: Generator
+    resolution: int
+    alpha: float
+    label_names: tuple[str, ...]
+    provenance: dict[str, Any]

@@ -1,0 +1,182 @@
+"""Which algorithm computes which layer soonest on this machine's CPU, found by trying."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from progan_service.model.inference.generator import (
+    Arrangement,
+    Block,
+    Convolution,
+    InferenceGenerator,
+    Layer,
+    LayeredBlock,
+    Upscaling,
+)
+from progan_service.model.inference.minimal_filtering import Array, DifferenceUpscaling, Winograd
+from progan_service.model.inference.rows_first import RowConvolution, RowsFirstBlock, RowUpscaling, RowWinograd
+from progan_service.model.layers import EqualizedConv2D
+from progan_service.model.networks import Generator, GeneratorBlock
+
+WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: below, there is little to gain
+_TURNS = 8  # the first one is traced, and does not count
+_STRIP_ROWS = 16
+_TILES = {"float32": (2, 4), "bfloat16": (2,)}  # along both axes; larger ones round too coarsely
+_BATCHES = {  # of images: a call of one counts like many
+    Arrangement.BATCH: (1, 4),
+    Arrangement.ONE_BY_ONE: (1,),
+    Arrangement.ROWS_FIRST: (1, 4),
+}
+
+
+class Algorithm(NamedTuple):
+    """A way to compute a layer; `shape` [H, W, C] is that of the features that it takes of each image."""
+
+    arrangement: Arrangement
+    name: str
+    layer: Layer
+    shape: list[int]
+
+
+class Trial:
+    """An algorithm that is tried, turn by turn."""
+
+    def __init__(self, algorithm: Algorithm, activations: str) -> None:
+        self.algorithm = algorithm
+        self._run = tf.function(algorithm.layer, reduce_retracing=True)
+        self._activations = activations
+        self._turns: list[list[float]] = []
+
+    def take_turn(self) -> None:
+        batches = _BATCHES[self.algorithm.arrangement]
+        self._turns.append([_seconds(self._run, self._inputs(images)) / images for images in batches])
+
+    def _inputs(self, images: int) -> tf.Tensor:
+        """Made for one turn: at 1024x1024 there is no room for those of all algorithms."""
+        height, *others = self.algorithm.shape
+        rows_first = self.algorithm.arrangement is Arrangement.ROWS_FIRST
+        return tf.ones([height, images, *others] if rows_first else [images, height, *others], self._activations)
+
+    @property
+    def seconds(self) -> float:
+        """An image: alone and in a batch, on average; each at its soonest, for other work can only add to it."""
+        _, *turns = self._turns
+        return float(np.min(turns, axis=0).mean())
+
+
+_Soonest = Mapping[Arrangement, Trial]  # of the algorithms of one layer
+
+
+def tuned_for_cpu(
+    network: InferenceGenerator, generator: Generator
+) -> tuple[InferenceGenerator, dict[str, str]] | None:
+    """The same function by the soonest algorithms, and their names by layer; None where `network` is soonest as it is.
+
+    The blocks from some resolution on take features so arranged as is soonest, and each layer of theirs the algorithm
+    that suits it.
+    """
+    if all(_multiplications(generator.blocks[r], r) < WORTH_TRYING for r in network.blocks):
+        return None
+    with tf.device("CPU:0"):
+        soonest = {
+            r: [_soonest(trials) for trials in tried(generator.blocks[r], r, network.activations).values()]
+            for r in network.blocks
+        }
+    plans = [(arrangement, first) for arrangement in Arrangement for first in soonest]
+    arrangement, first = min(plans, key=lambda plan: _seconds_an_image(soonest, *plan))
+    if arrangement is Arrangement.BATCH:
+        return None
+    chosen = {r: [layer[arrangement].algorithm for layer in block] for r, block in soonest.items() if r >= first}
+    names = {
+        f"{r}x{r}/{layer}": algorithm.name
+        for r, algorithms in chosen.items()
+        for layer, algorithm in zip(("conv0", "conv1"), algorithms, strict=True)
+    }
+    block = RowsFirstBlock if arrangement is Arrangement.ROWS_FIRST else LayeredBlock
+    blocks: dict[int, Block] = {r: block(upscaling.layer, conv.layer) for r, (upscaling, conv) in chosen.items()}
+    return network.with_last(blocks, arrangement), names
+
+
+def _multiplications(block: GeneratorBlock, resolution: int) -> int:
+    """By definition, of the larger layer."""
+    *_, inputs, outputs = block.conv0.kernel.shape
+    return int(9 * resolution**2 * max(inputs, outputs) * outputs)
+
+
+def _seconds_an_image(soonest: Mapping[int, Sequence[_Soonest]], arrangement: Arrangement, first: int) -> float:
+    """When the blocks from `first` on are so arranged."""
+    return sum(
+        layer[arrangement if r >= first else Arrangement.BATCH].seconds
+        for r, block in soonest.items()
+        for layer in block
+    )
+
+
+def tried(block: GeneratorBlock, resolution: int, activations: str) -> dict[str, list[Trial]]:
+    """All algorithms of the layers of a block, by the names of these. Algorithms of a layer take turns."""
+    layers = {
+        "conv0": _upscalings(block.conv0, resolution // 2, activations),
+        "conv1": _convolutions(block.conv1, resolution, activations),
+    }
+    trials = {name: [Trial(one, activations) for one in algorithms] for name, algorithms in layers.items()}
+    for of_layer in trials.values():
+        for _ in range(_TURNS):
+            for trial in of_layer:
+                trial.take_turn()
+    return trials
+
+
+def _soonest(trials: Sequence[Trial]) -> _Soonest:
+    """By arrangement."""
+    return {
+        arrangement: min(
+            (trial for trial in trials if trial.algorithm.arrangement is arrangement), key=lambda trial: trial.seconds
+        )
+        for arrangement in Arrangement
+    }
+
+
+def _upscalings(layer: EqualizedConv2D, size: int, activations: str) -> list[Algorithm]:
+    """Of [size, size] features."""
+    (kernel, bias), shape = _scaled(layer), [size, size, layer.kernel.shape[2]]
+    direct = Upscaling(layer, activations)
+    differences = DifferenceUpscaling(kernel, bias, activations)
+    row_differences = RowUpscaling(kernel, bias, activations)
+    return [
+        Algorithm(Arrangement.BATCH, "by phase", direct, shape),
+        Algorithm(Arrangement.ONE_BY_ONE, "by phase", direct, shape),
+        Algorithm(Arrangement.ONE_BY_ONE, "by differences", differences, shape),
+        Algorithm(Arrangement.ROWS_FIRST, "by differences of rows", row_differences, shape),
+    ]
+
+
+def _convolutions(layer: EqualizedConv2D, size: int, activations: str) -> list[Algorithm]:
+    """Of [size, size] features."""
+    (kernel, bias), channels = _scaled(layer), layer.kernel.shape[2]
+    shape, bordered = [size, size, channels], [size, size + 2, channels]
+    direct = Convolution(layer, activations)
+    algorithms = [
+        Algorithm(Arrangement.BATCH, "direct", direct, shape),
+        Algorithm(Arrangement.ROWS_FIRST, "direct", RowConvolution(direct), bordered),
+        Algorithm(Arrangement.ROWS_FIRST, "Winograd 4x1", RowWinograd(kernel, bias, activations), bordered),
+        Algorithm(Arrangement.ONE_BY_ONE, "direct", direct, shape),
+    ]
+    for rows in sorted({size, min(size, _STRIP_ROWS)}):
+        strips = "" if rows == size else f", {rows} rows"
+        for tile in _TILES[activations]:
+            winograd = Winograd(kernel, bias, tile, rows, activations)
+            algorithms.append(Algorithm(Arrangement.ONE_BY_ONE, f"Winograd {tile}x{tile}{strips}", winograd, shape))
+    return algorithms
+
+
+def _scaled(layer: EqualizedConv2D) -> tuple[Array, Array]:
+    return (layer.kernel * layer.scale).numpy(), layer.bias.numpy()
+
+
+def _seconds(layer: Layer, x: tf.Tensor) -> float:
+    started = time.perf_counter()
+    layer(x)[0, 0, 0, 0].numpy()
+    return time.perf_counter() - started

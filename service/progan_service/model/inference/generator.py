@@ -1,0 +1,178 @@
+"""The generator as it is served: the function of `networks.Generator` at one resolution, made for speed.
+
+All that does not depend on the latents is done beforehand: equalized scales are folded into the kernels, upscaling into
+the convolution that follows it. On CPUs an image is the same to the bit whatever the size of its batch and whoever
+shares it.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from typing import Self
+
+import tensorflow as tf
+
+from progan_service.checks import resolutions_up_to
+from progan_service.model.layers import EqualizedConv2D, leaky_relu, lerp, upscale2
+from progan_service.model.networks import Generator
+
+Layer = Callable[[tf.Tensor], tf.Tensor]  # features [N, H, W, C] -> [N, H', W', C'], activated
+Block = Callable[[tf.Tensor], tf.Tensor]  # features [N, H, W, C] -> [N, 2H, 2W, C']; before the pixel norm
+
+
+class Arrangement(Enum):
+    """How blocks take the features of a batch."""
+
+    BATCH = "images first"  # [N, H, W, C]
+    ONE_BY_ONE = "one image at a time"  # [1, H, W, C]
+    ROWS_FIRST = "rows first"  # [H, N, W, C]: some rows of all images are one piece of memory
+
+
+class InferenceGenerator(tf.Module):
+    """Latents [N, latent_size] (and labels [N, label_size]) -> images [N, R, R, channels], linear, nominally -1..1.
+
+    alpha         how far `resolution` has been blended in; 1 for a finished generator
+    activations   type of features and kernels, "float32" or "bfloat16"; norms and images are float32
+    """
+
+    def __init__(self, generator: Generator, resolution: int, alpha: float = 1.0, activations: str = "float32") -> None:
+        super().__init__()
+        self.activations = activations
+        block = generator.input_block
+        self.features = block.features
+        self.dense = tf.Variable(block.dense.kernel * block.dense.scale, trainable=False)
+        self.dense_bias = tf.Variable(block.bias, trainable=False)
+        self.conv = Convolution(block.conv, activations)
+        self.blocks: dict[int, Block] = {
+            r: LayeredBlock(
+                Upscaling(generator.blocks[r].conv0, activations), Convolution(generator.blocks[r].conv1, activations)
+            )
+            for r in resolutions_up_to(resolution)[1:]
+        }
+        self.last: dict[int, Block] = {}
+        self.arrangement = Arrangement.BATCH
+        self.to_rgb = ToRgb(generator.to_rgb[resolution], activations)
+        self.alpha = alpha if self.blocks else 1.0  # at 4x4 there is nothing to fade from
+        if self.alpha < 1.0:
+            self.previous_to_rgb = ToRgb(generator.to_rgb[resolution // 2], activations)
+
+    def __call__(self, latents: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        if labels is not None:
+            latents = tf.concat([latents, labels], axis=-1)
+        x = self.conv(pixel_norm(self._first_features(latents)))
+        before, x = _grown(self.blocks.values(), x)
+        if self.arrangement is Arrangement.ONE_BY_ONE:
+            return tf.map_fn(self._image, x, parallel_iterations=1, fn_output_signature=tf.float32)
+        if self.arrangement is Arrangement.ROWS_FIRST:
+            before, x = _grown(self.last.values(), batch_and_rows_swapped(x))
+            return self._images(before, x, batch_and_rows_swapped)
+        return self._images(before, x)
+
+    def with_last(self, blocks: Mapping[int, Block], arrangement: Arrangement) -> Self:
+        """The same function, with other blocks for its last ones, which take their features so arranged; not BATCH."""
+        changed = copy.copy(self)
+        changed.blocks = {r: block for r, block in self.blocks.items() if r not in blocks}
+        changed.last, changed.arrangement = dict(blocks), arrangement
+        return changed
+
+    def _images(
+        self, before: tf.Tensor, x: tf.Tensor, as_batch: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    ) -> tf.Tensor:
+        """From features before and after the last block; `as_batch` makes [N, H, W, C] of their arrangement."""
+        images = as_batch(self.to_rgb(x))
+        if self.alpha == 1.0:
+            return images
+        return lerp(upscale2(as_batch(self.previous_to_rgb(before))), images, self.alpha)
+
+    def _image(self, features: tf.Tensor) -> tf.Tensor:
+        return self._images(*_grown(self.last.values(), features[None]))[0]
+
+    def _first_features(self, latents: tf.Tensor) -> tf.Tensor:
+        """[N, L] -> [N, 4, 4, C].
+
+        TensorFlow sums in an order that depends on the number of rows: it has fewer than eight of them to reduce, or a
+        product of several. So each latent is eight rows for its norm, and has a product of its own.
+        """
+        x = latents[:, None, :]
+        x = x * norm_factor(tf.tile(x, [1, 8, 1]))[:, :1]
+        x = tf.nn.bias_add(tf.reshape(tf.matmul(x, self.dense), [-1, 4, 4, self.features]), self.dense_bias)
+        return leaky_relu(tf.cast(x, self.conv.kernel.dtype))
+
+
+def _grown(blocks: Iterable[Block], x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The features before and after the last of the blocks."""
+    before = x
+    for block in blocks:
+        before, x = x, block(x)
+    return before, x
+
+
+def batch_and_rows_swapped(x: tf.Tensor) -> tf.Tensor:
+    """[N, H, W, C] <-> [H, N, W, C]."""
+    return tf.transpose(x, [1, 0, 2, 3])
+
+
+class LayeredBlock(tf.Module):
+    """A block of two layers, which are given."""
+
+    def __init__(self, upscaling: Layer, conv: Layer) -> None:
+        super().__init__()
+        self.upscaling, self.conv = upscaling, conv
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return self.conv(pixel_norm(self.upscaling(pixel_norm(x))))
+
+
+class Convolution(tf.Module):
+    """3x3, stride 1, SAME, and the activation."""
+
+    def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.cast(layer.kernel * layer.scale, activations), trainable=False)
+        self.bias = tf.Variable(tf.cast(layer.bias, activations), trainable=False)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME")
+        return leaky_relu(tf.nn.bias_add(x, self.bias))
+
+
+class Upscaling(tf.Module):
+    """Upscaling by two, a 3x3 convolution and the activation: one transposed convolution of stride 2, whose outputs of
+    each phase are sums of 2x2 inputs."""
+
+    def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
+        super().__init__()
+        self.filters = layer.filters
+        self.kernel = tf.Variable(tf.cast(layer.transposed_kernel(), activations), trainable=False)
+        self.bias = tf.Variable(tf.cast(layer.bias, activations), trainable=False)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        n, h, w = tf.shape(x)[0], x.shape[1], x.shape[2]
+        x = tf.nn.conv2d_transpose(x, self.kernel, [n, 2 * h, 2 * w, self.filters], strides=2, padding="SAME")
+        return leaky_relu(tf.nn.bias_add(x, self.bias))
+
+
+class ToRgb(tf.Module):
+    """Pixel norm and the 1x1 convolution to images, float32; of features in any arrangement.
+
+    The norm is one factor for each pixel: three channels are sooner multiplied by it than all features.
+    """
+
+    def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(tf.cast(layer.kernel * layer.scale, activations), trainable=False)
+        self.bias = tf.Variable(layer.bias, trainable=False)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        images = tf.cast(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), tf.float32)
+        return tf.nn.bias_add(images * norm_factor(x), self.bias)
+
+
+def norm_factor(x: tf.Tensor) -> tf.Tensor:
+    """float32: what pixel norm multiplies each vector by. The length takes one pass over x, summing in float32."""
+    length = tf.cast(tf.math.reduce_euclidean_norm(x, axis=-1, keepdims=True), tf.float32)
+    return tf.math.rsqrt(tf.square(length) / x.shape[-1] + 1e-8)
+
+
+def pixel_norm(x: tf.Tensor) -> tf.Tensor:
+    return x * tf.cast(norm_factor(x), x.dtype)

@@ -1,0 +1,35 @@
+"""TODO"""
+
+import ipaddress
+import stat
+
+from progan_service.serving.config import ServerConfig
+
+
+def warnings(config: ServerConfig) -> list[str]:
+    """What an operator should know at start, a line each: a server open to strangers, secrets open to other users."""
+    lines = []
+    if exposed := _exposure(config):
+        lines.append(f"listening on {config.host} {exposed}")
+    for path in (config.tls_key, config.tokens):
+        if path and path.stat().st_mode & stat.S_IROTH:
+            lines.append(f"{path} can be read by every user of this machine; chmod o= {path}")
+    return lines
+
+
+def _exposure(config: ServerConfig) -> str:
+    known = config.tokens or config.client_ca
+    if _is_loopback(config.host) or (config.tls_cert and known):
+        return ""
+    if config.tls_cert:
+        return "without tokens: whoever reaches it may call; set --tokens or --client-ca"
+    if known:
+        return "without TLS: tokens and images can be read on the way; set --tls-cert and --tls-key"
+    return "without TLS and tokens: whoever reaches it may call and read; set --tls-cert, --tls-key and --tokens"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

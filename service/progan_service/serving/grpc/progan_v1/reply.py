@@ -1,0 +1,75 @@
+"""TODO"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from google.protobuf import duration_pb2, struct_pb2
+from numpy.typing import NDArray
+
+from progan_protos.v1 import image_generator_pb2 as pb
+from progan_service.serving.jobs.job import Job, Piece
+from progan_service.serving.models.model import VersionStatus
+from progan_service.serving.models.version import ReadyModel
+
+
+def images_message(piece: Piece, job: Job) -> pb.Images:
+    pixels = piece.generated.pixels
+    count, height, width, channels = pixels.shape
+    return pb.Images(
+        encoding=f"IMAGE_ENCODING_{job.format.encoding}",
+        count=count,
+        height=height,
+        width=width,
+        channels=channels,
+        pixels=b"" if piece.files else pixels.tobytes(),
+        files=piece.files,
+    )
+
+
+def matrix_message(rows: NDArray[np.float32]) -> pb.FloatMatrix:
+    return pb.FloatMatrix(rows=rows.shape[0], columns=rows.shape[1], values=rows.astype("<f4", copy=False).tobytes())
+
+
+def served_model(model: ReadyModel) -> pb.ServedModel:
+    return pb.ServedModel(name=model.name, version=model.version, digest=model.metadata.digest)
+
+
+def stage_times(piece: Piece) -> pb.StageTimes:
+    return pb.StageTimes(
+        queue=_duration(piece.generated.queue_s),
+        inference=_duration(piece.generated.inference_s),
+        encode=_duration(piece.encode_s),
+    )
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
+
+
+def version_message(status: VersionStatus) -> pb.ModelVersion:
+    message = pb.ModelVersion(version=status.version, state=f"MODEL_STATE_{status.state.name}", error=status.error)
+    if metadata := status.metadata:
+        message.digest = metadata.digest
+        message.latent_size = metadata.latent_size
+        message.resolution = metadata.resolution
+        message.channels = metadata.channels
+        message.label_count = metadata.label_count
+        message.label_names.extend(metadata.label_names)
+        message.provenance.CopyFrom(_struct(metadata.provenance))
+    return message
+
+
+def _struct(provenance: Mapping[str, Any]) -> struct_pb2.Struct:
+    """What a foreign progan.json holds and the wire cannot carry (a number too large, broken text) is left out."""
+    struct = struct_pb2.Struct()
+    for name, value in provenance.items():
+        entry = struct_pb2.Struct()
+        try:
+            entry.update({name: value})
+        except (ValueError, OverflowError):
+            continue
+        struct.MergeFrom(entry)
+    return struct

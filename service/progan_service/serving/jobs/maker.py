@@ -1,0 +1,84 @@
+"""A validated request becomes images: whole, or piece by piece for a stream."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.serving.files.encoders import Encoders
+from progan_service.serving.files.encoding import Encoding
+from progan_service.serving.jobs.job import Job, Piece
+from progan_service.serving.watching.metrics import Metrics
+
+STREAM_MESSAGE_BYTES = 2 * 2**20  # stays below the 4 MiB that gRPC clients accept by default
+
+
+class ImageMaker:
+    """Runs jobs through the batches of their model and encodes what comes out."""
+
+    def __init__(self, max_batch_size: int, encoders: Encoders, metrics: Metrics) -> None:
+        self._max_batch_size = max_batch_size
+        self._encoders = encoders
+        self._metrics = metrics
+
+    async def make(self, job: Job, start: int, stop: int) -> Piece:
+        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit and Encoders raise.
+
+        A job is refused at its first piece or not at all: later ones wait for room.
+        """
+        if job.format.encoding is Encoding.RAW:
+            piece = await self._generated(job, start, stop)
+        else:
+            async with self._encoders.room(job.model, job.work(stop - start), patient=start > 0):
+                piece = await self._encoded(job, await self._generated(job, start, stop))
+        self._metrics.images.labels(job.model.name, str(job.model.version)).inc(stop - start)
+        return piece
+
+    async def _generated(self, job: Job, start: int, stop: int) -> Piece:
+        latents = await self._latents(job, start, stop)
+        asked_at = time.monotonic()
+        generated = await job.model.batcher.submit(
+            (latents, *job.labels.rows(start, stop)),
+            job.deadline,
+            caller=job.caller,
+            priority=job.priority,
+            patient=start > 0,
+        )
+        return Piece(start, latents, generated, [], 0.0, asked_at, made_at=time.monotonic())
+
+    async def _encoded(self, job: Job, piece: Piece) -> Piece:
+        pixels = piece.generated.pixels
+        files = await self._encoders.encode(
+            job.work(len(pixels)), lambda place: job.file(piece.first + place, pixels[place])
+        )
+        encode_s = time.monotonic() - piece.made_at
+        self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
+        return replace(piece, files=files, encode_s=encode_s)
+
+    async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
+        """A batch of them is made sooner than handed to a thread; many would hold up the event loop."""
+        if stop - start <= self._max_batch_size:
+            return job.latents.rows(start, stop)
+        return await asyncio.to_thread(job.latents.rows, start, stop)
+
+    async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
+        """All images of a job, a few at a time; no more than two batches ahead of the reader."""
+        step = min(self._max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
+        ahead = max(2, 2 * self._max_batch_size // step)
+        window: deque[asyncio.Task[Piece]] = deque()
+        try:
+            for start in range(0, job.latents.count, step):
+                stop = min(start + step, job.latents.count)
+                window.append(asyncio.create_task(self.make(job, start, stop)))
+                if len(window) == ahead:
+                    yield await window.popleft()
+            while window:
+                yield await window.popleft()
+        finally:
+            for task in window:
+                task.cancel()
+            await asyncio.gather(*window, return_exceptions=True)

@@ -1,0 +1,250 @@
+"""NVIDIA's pickled networks as a source: the averaged generator of a (G, D, Gs), or a generator of its own.
+
+Their TensorFlow code stores weights before scaling, as ours does, under names such as `8x8/Conv0/weight`. Its graphs
+are channels first: the columns of the dense layer count channel, y, x. `Conv0_up` is the kernel of a transposed
+convolution, [height, width, out, in] and flipped. `lod` says how many doublings were still missing on saving.
+"""
+
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.checks import resolutions_up_to
+from progan_service.errors import BadInputError, ConfigError
+from progan_service.export.trained import TrainedGenerator
+from progan_service.model.config import NetworkConfig
+from progan_service.model.networks import Generator
+from progan_service.sources.nvidia import restricted_pickle
+from progan_service.sources.nvidia.restricted_pickle import Plain, RefusedPickleError, StoredGenerator
+
+WALL_CLOCK_SECONDS = 300
+CPU_SECONDS = restricted_pickle.CPU_SECONDS
+
+LICENSE = "The file states none; the networks that NVIDIA released are under CC BY-NC 4.0 (non-commercial)."
+
+Variables = Mapping[str, NDArray[np.float32]]
+Table = dict[str, tuple[str, tuple[int, ...]]]
+
+# Arguments of their generator: those that must have a value, and those that do not change what it computes.
+_REQUIRED = {
+    "use_wscale": True,
+    "use_pixelnorm": True,
+    "use_leakyrelu": True,
+    "normalize_latents": True,
+    "pixelnorm_epsilon": 1e-8,
+}
+_FREE = ("structure", "dtype")
+_FEATURES = {"fmap_base": 8192, "fmap_decay": 1.0, "fmap_max": 512}  # and their defaults
+
+
+class NvidiaPickleError(BadInputError):
+    """A pickle that cannot be read or is not a generator that we have; the message names the file and the reason."""
+
+
+def load_nvidia_pickle(path: Path) -> TrainedGenerator:
+    """The generator of a pickle, where its growth had come to. Another process reads it, and runs nothing of it.
+
+    Raises NvidiaPickleError for a file that is missing, damaged, hostile, too large or of another network.
+    """
+    try:
+        stored = _read_apart(path)
+        if stored.build_func_name != "G_paper":
+            raise RefusedPickleError(f"build_func_name is {stored.build_func_name!r}: must be 'G_paper', a generator")
+        config = _network_config(stored)
+        _check_arguments(stored, config)
+        table = _table(config, _is_fused(stored.variables))
+        _check_variables(stored.variables, table, config)
+        resolution, alpha = _growth(float(stored.variables["lod"]), config.resolution)
+    except (RefusedPickleError, ConfigError) as error:
+        raise NvidiaPickleError(f"{path}: {error}") from error
+    return TrainedGenerator(
+        _generator(config, stored.variables, table), resolution, alpha, (), _provenance(path, stored)
+    )
+
+
+def _read_apart(path: Path) -> StoredGenerator:
+    with tempfile.TemporaryDirectory(prefix="progan-") as directory:
+        result = Path(directory) / "generator.npz"
+        command = [sys.executable, "-I", "-m", restricted_pickle.__name__, str(path.absolute()), str(result)]
+        try:
+            reader = subprocess.run(
+                [*command, str(CPU_SECONDS)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=WALL_CLOCK_SECONDS,
+                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # each thread takes memory
+            )
+        except subprocess.TimeoutExpired:
+            raise RefusedPickleError(f"takes longer than {WALL_CLOCK_SECONDS} seconds to read") from None
+        if reader.returncode != 0:
+            raise RefusedPickleError(_why(reader))
+        return StoredGenerator.load(result)
+
+
+def _why(reader: "subprocess.CompletedProcess[bytes]") -> str:
+    if reader.returncode == restricted_pickle.REFUSED:
+        return reader.stdout.decode(errors="replace").strip()
+    if reader.returncode == -signal.SIGXCPU:
+        return f"takes more than {CPU_SECONDS} seconds of computing to read"
+    if reader.returncode < 0:
+        return f"broke the process that read it ({signal.strsignal(-reader.returncode)})"
+    last = reader.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"broke the process that read it ({last})"
+
+
+def _network_config(stored: StoredGenerator) -> NetworkConfig:
+    """The networks that these variables belong to, as their sizes have it."""
+    variables = stored.variables
+    sides = [int(match[1]) for name in variables if (match := re.match(r"(\d{1,4})x\1/", name))]
+    resolution = max(sides, default=4)
+    widths = {
+        r: _size(variables, f"{r}x{r}/{'Conv' if r == 4 else 'Conv1'}/bias") for r in resolutions_up_to(resolution)
+    }
+    inputs = _size(variables, "4x4/Dense/weight")
+    labels = stored.static_kwargs.get("label_size", 0)
+    if type(labels) is not int or not 0 <= labels < inputs:
+        raise RefusedPickleError(f"label_size is {labels!r}: latents and labels together are {inputs}")
+    latents = inputs - labels
+    config = NetworkConfig(
+        resolution=resolution,
+        channels=_size(variables, "ToRGB_lod0/bias"),
+        label_size=labels,
+        fmap_base=max(latents, *(width * r // 2 for r, width in widths.items())),
+        fmap_max=latents,
+        d_pool="pre_act" if _is_fused(stored.discriminator or variables) else "post_act",
+    )
+    if any(config.features(r) != width for r, width in widths.items()):
+        shown = ", ".join(f"{width} at {r}x{r}" for r, width in widths.items())
+        raise RefusedPickleError(f"{latents} latents and feature maps {shown} follow from no fmap_base and fmap_max")
+    return config
+
+
+def _size(variables: Variables, name: str) -> int:
+    """The first side of an array."""
+    if name not in variables:
+        raise RefusedPickleError(f"holds no variable {name}")
+    if variables[name].ndim == 0:
+        raise RefusedPickleError(f"{name} is a single number")
+    return len(variables[name])
+
+
+def _is_fused(names: Mapping[str, object] | tuple[str, ...]) -> bool:
+    return any("/Conv0_up/" in name or "/Conv1_down/" in name for name in names)
+
+
+def _check_arguments(stored: StoredGenerator, config: NetworkConfig) -> None:
+    """Raises RefusedPickleError for arguments that our generator does not follow, or that its variables contradict."""
+    found: dict[str, Plain] = {
+        "resolution": config.resolution,
+        "num_channels": config.channels,
+        "label_size": config.label_size,
+        "latent_size": config.latent_size,
+        "fused_scale": _is_fused(stored.variables),
+    }
+    for name, value in stored.static_kwargs.items():
+        if name in _FREE or name in _FEATURES or (name == "latent_size" and value is None):
+            continue
+        if name in _REQUIRED and value != _REQUIRED[name]:
+            raise RefusedPickleError(f"static_kwargs {name} is {value!r}: must be {_REQUIRED[name]!r}")
+        if name in found and value != found[name]:
+            raise RefusedPickleError(f"static_kwargs {name} is {value!r}: the variables are those of {found[name]!r}")
+        if name not in _REQUIRED and name not in found and value is not None and value is not False:
+            raise RefusedPickleError(f"static_kwargs {name} is {value!r}: an argument that is not known here")
+    _check_feature_arguments(stored.static_kwargs, config)
+
+
+def _check_feature_arguments(kwargs: Mapping[str, Plain], config: NetworkConfig) -> None:
+    """Feature maps of the block at 2^(s + 1): min(fmap_base / 2^(s fmap_decay), fmap_max)."""
+    if not _FEATURES.keys() & kwargs.keys():
+        return
+    numbers = [kwargs.get(name, default) for name, default in _FEATURES.items()]
+    base, decay, most = [n if isinstance(n, int | float) and 0 <= n <= 2**30 else math.nan for n in numbers]
+    for r in resolutions_up_to(config.resolution):
+        features = min(base * 2.0 ** (-decay * (r.bit_length() - 2)), most)
+        if math.isnan(features) or int(features) != config.features(r):
+            given = ", ".join(f"{name} {number!r}" for name, number in zip(_FEATURES, numbers, strict=True))
+            raise RefusedPickleError(f"static_kwargs say {given}: not the {config.features(r)} feature maps at {r}x{r}")
+
+
+def _table(config: NetworkConfig, fused: bool) -> Table:
+    """Stored names, with the paths in our generator and the shapes that they have there in the file."""
+    width, inputs = config.features(4), config.latent_size + config.label_size
+    table: Table = {
+        "4x4/Dense/weight": ("4x4/dense/kernel", (inputs, 16 * width)),
+        "4x4/Dense/bias": ("4x4/bias", (width,)),
+    }
+
+    def convolution(name: str, path: str, shape: tuple[int, ...], outputs: int) -> None:
+        table[f"{name}/weight"] = (f"{path}/kernel", shape)
+        table[f"{name}/bias"] = (f"{path}/bias", (outputs,))
+
+    convolution("4x4/Conv", "4x4/conv", (3, 3, width, width), width)
+    for r in resolutions_up_to(config.resolution)[1:]:
+        before, width = width, config.features(r)
+        up = ("Conv0_up", (3, 3, width, before)) if fused else ("Conv0", (3, 3, before, width))
+        convolution(f"{r}x{r}/{up[0]}", f"{r}x{r}/conv0", up[1], width)
+        convolution(f"{r}x{r}/Conv1", f"{r}x{r}/conv1", (3, 3, width, width), width)
+    for lod, r in enumerate(reversed(resolutions_up_to(config.resolution))):
+        shape = (1, 1, config.features(r), config.channels)
+        convolution(f"ToRGB_lod{lod}", f"to_rgb_{r}x{r}", shape, config.channels)
+    return table
+
+
+def _check_variables(variables: Variables, table: Table, config: NetworkConfig) -> None:
+    shapes = {"lod": (), **{name: shape for name, (_, shape) in table.items()}}
+    network = f"a generator of {config.resolution}x{config.resolution} images"
+    if missing := shapes.keys() - variables.keys():
+        raise RefusedPickleError(f"holds no variable {min(missing)}, which {network} has")
+    if surplus := variables.keys() - shapes.keys():
+        raise RefusedPickleError(f"holds the variable {min(surplus)}, which {network} does not have")
+    for name, shape in shapes.items():
+        if variables[name].shape != shape:
+            raise RefusedPickleError(f"{name} has shape {variables[name].shape}, not {shape}")
+        if not np.isfinite(variables[name]).all():
+            raise RefusedPickleError(f"{name} holds numbers that are not finite")
+
+
+def _growth(lod: float, final_resolution: int) -> tuple[int, float]:
+    """The resolution it had grown to, and how far that was blended in."""
+    last = final_resolution.bit_length() - 3
+    if not 0 <= lod <= last:
+        raise RefusedPickleError(f"lod is {lod:g}: must lie between 0 and {last}")
+    return final_resolution >> math.floor(lod), 1.0 - (lod - math.floor(lod))
+
+
+def _generator(config: NetworkConfig, variables: Variables, table: Table) -> Generator:
+    generator = Generator(config, name="generator_ema")
+    weights = {weight.path.split("/", 1)[1]: weight for weight in generator.weights}
+    for name, (path, _) in table.items():
+        weights[path].assign(_our_layout(name, variables[name]))
+    return generator
+
+
+def _our_layout(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Columns y, x, channel; kernels [height, width, in, out] of a convolution of upscaled features."""
+    if name == "4x4/Dense/weight":
+        inputs = len(array)
+        return array.reshape(inputs, -1, 4, 4).transpose(0, 2, 3, 1).reshape(inputs, -1)
+    if name.endswith("/Conv0_up/weight"):
+        return array[::-1, ::-1].transpose(0, 1, 3, 2)
+    return array
+
+
+def _provenance(path: Path, stored: StoredGenerator) -> dict[str, object]:
+    return {
+        "source": "nvidia pickle",
+        "origin": path.name,
+        "sha256": stored.sha256,
+        "license": LICENSE,
+        "network_name": stored.name,
+        "static_kwargs": dict(stored.static_kwargs),
+    }

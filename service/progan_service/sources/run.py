@@ -1,0 +1,25 @@
+"""A training run as a source: its averaged generator, as it is at its newest checkpoint."""
+
+from pathlib import Path
+
+from progan_service.export.trained import TrainedGenerator
+from progan_service.model.networks import Generator
+from progan_service.training.run.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
+from progan_service.training.run.directory import CONFIG_FILE, read_run_config
+from progan_service.training.run.snapshot import trained_generator
+
+
+def load_run(run: Path) -> TrainedGenerator:
+    """Raises CheckpointError or ConfigError when the directory holds no run, no checkpoint, or damaged ones."""
+    if not (run / CONFIG_FILE).is_file():
+        raise CheckpointError(
+            f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`"
+        )
+    config = read_run_config(run)
+    checkpoint = latest_checkpoint(run / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"{run}: no checkpoint yet; the first one comes with the first tick")
+    arrays = read_checkpoint(checkpoint)
+    generator = Generator(config.network, name="generator_ema")
+    assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})
+    return trained_generator(config, generator, int(arrays["images_shown"]))

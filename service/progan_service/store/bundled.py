@@ -1,0 +1,5 @@
+"""TODO"""
+
+from pathlib import Path
+
+BUNDLED_STORE = Path(__file__).parents[1] / "bundled"

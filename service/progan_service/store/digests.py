@@ -1,0 +1,17 @@
+"""TODO"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """Names the content of files: SHA-256, in hexadecimal, over the lines "name hash", sorted by name."""
+    lines = "".join(f"{name} {hashes[name]}\n" for name in sorted(hashes))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    """In hexadecimal. Raises OSError."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,188 @@
+"""A model store behind a URL, copied into a local directory: which versions there are at once, their files on demand.
+
+The remote store is anything that `tf.io.gfile` reads. A rename is not atomic on object stores, so a version may be met
+half uploaded; nothing is decided about that here: the digests of a version decide, when its copy is verified. A copied
+file carries the modification time of the remote one, and is copied again when that or the size is another. Needs no
+TensorFlow until it copies.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import time
+import weakref
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from progan_service.host import files as durable
+from progan_service.host.tensorflow import import_tensorflow
+from progan_service.store.errors import DamagedVersionError, ModelStoreError
+from progan_service.store.metadata import METADATA_FILE
+from progan_service.store.rollout import ROLLOUT_FILE
+from progan_service.store.store import MODEL_NAME, VERSION, ModelStore
+
+Stamp = tuple[int, int]  # size in bytes, modification time in ns (0 where the file system gives none)
+
+_MARK = ".copy-of"
+_COARSEST_NS = 2 * 10**9  # of the modification times that file systems give
+
+
+class Mirror:
+    """The copy of one remote store, for one server: `store` is what has been copied."""
+
+    def __init__(self, url: str, cache: Path) -> None:
+        """`cache` is made if it is missing; it keeps what was copied.
+
+        Raises ModelStoreError when it holds other models, which would be removed; OSError when it cannot be written.
+        """
+        self._url = url.rstrip("/")
+        cache.mkdir(parents=True, exist_ok=True)
+        self.store = ModelStore(cache)
+        self._claim(cache / _MARK)
+
+    def close(self) -> None:
+        """Leave the directory to another server."""
+        self._release()
+
+    def sync(self) -> None:
+        """Bring models, rollouts, and versions with no more than their progan.json in line with the remote store.
+
+        What is gone there goes here. Raises OSError; after a listing that failed nothing has changed.
+        """
+        outline = self._outline()
+        for path, stamp in outline.items():
+            self._copy_small(path, stamp)
+        for name in self.store.models():
+            self._remove_gone(name, outline)
+
+    def fetch(self, name: str, version: int) -> None:
+        """Bring the files of a version here that its progan.json lists; those that are not listed are removed.
+
+        One that is not in the remote store (yet) is left out. Raises OSError.
+        """
+        try:
+            listed = self.store.metadata(name, version).files
+        except DamagedVersionError:
+            return  # whoever verifies the version says so
+        path = self.store.path(name, version)
+        for file in sorted(path.rglob("*")):
+            if file.is_file() and file.relative_to(path).as_posix() not in (METADATA_FILE, *listed):
+                file.unlink()
+        for listed_file in sorted(listed):
+            stamp = self._stamp(f"{name}/{version}/{listed_file}")
+            if stamp and stamp != _stamp_of(path / listed_file):
+                self._copy(f"{name}/{version}/{listed_file}", stamp)
+
+    def _claim(self, mark: Path) -> None:
+        lock = os.open(mark, os.O_RDWR | os.O_CREAT, 0o644)
+        self._release = weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelStoreError(f"{mark.parent}: another server uses it; each needs a directory of its own") from None
+        of = mark.read_text().strip() if mark.exists() else ""
+        if of == self._url:
+            return
+        if of:
+            raise ModelStoreError(f"{mark.parent}: is the copy of {of}, not of {self._url}; give another directory")
+        if self.store.models():
+            raise ModelStoreError(f"{mark.parent}: has models that are no copy of {self._url}; give another directory")
+        mark.write_text(f"{self._url}\n")
+
+    def _outline(self) -> dict[str, Stamp | None]:
+        """The small files of the remote store: progan.json of each version, None where it is missing, and rollouts."""
+        outline: dict[str, Stamp | None] = {}
+        for name in self._directories("", self._entries(""), MODEL_NAME):
+            entries = self._entries(name)
+            paths = [f"{name}/{version}/{METADATA_FILE}" for version in self._directories(name, entries, VERSION)]
+            if ROLLOUT_FILE in entries:
+                paths.append(f"{name}/{ROLLOUT_FILE}")
+            outline |= {path: self._stamp(path) for path in paths}
+        return outline
+
+    def _remove_gone(self, name: str, outline: Container[str]) -> None:
+        if f"{name}/{ROLLOUT_FILE}" not in outline:
+            (self.store.root / name / ROLLOUT_FILE).unlink(missing_ok=True)
+        for version in self.store.versions(name):
+            if f"{name}/{version}/{METADATA_FILE}" not in outline:
+                shutil.rmtree(self.store.path(name, version))
+        if not self.store.versions(name):
+            shutil.rmtree(self.store.root / name)
+
+    def _copy_small(self, path: str, stamp: Stamp | None) -> None:
+        """Copy a file that may have changed. Where its stamp cannot tell, reading it costs little."""
+        local = self.store.root / path
+        local.parent.mkdir(parents=True, exist_ok=True)
+        if stamp is None:
+            local.unlink(missing_ok=True)
+            return
+        size, mtime_ns = stamp
+        if time.time_ns() - mtime_ns < _COARSEST_NS:
+            mtime_ns = 0  # it may change once more and show the same time
+        if not mtime_ns or (size, mtime_ns) != _stamp_of(local):
+            self._copy(path, (size, mtime_ns))
+
+    def _copy(self, path: str, stamp: Stamp) -> None:
+        local = self.store.root / path
+        local.parent.mkdir(parents=True, exist_ok=True)
+        partial = local.with_name(f".{local.name}-{os.getpid()}")
+        try:
+            with self._remote(path) as (gfile, url):
+                gfile.copy(url, str(partial), overwrite=True)
+            os.utime(partial, ns=(stamp[1], stamp[1]))
+            durable.sync(partial)
+            partial.replace(local)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _entries(self, path: str) -> list[str]:
+        """What is in a remote directory; object stores end the names of directories with a slash."""
+        with self._remote(path) as (gfile, url):
+            gfile.stat(url)  # tells what is wrong, where listdir says "not found" whatever it is
+            entries: list[str] = gfile.listdir(url)
+            return entries
+
+    def _directories(self, path: str, entries: list[str], name: re.Pattern[str]) -> list[str]:
+        """Those of the entries that are directories with such a name."""
+        named = [entry for entry in entries if name.fullmatch(entry.rstrip("/"))]
+        return [entry.rstrip("/") for entry in named if entry.endswith("/") or self._is_directory(f"{path}/{entry}")]
+
+    def _is_directory(self, path: str) -> bool:
+        with self._remote(path) as (gfile, url):
+            return bool(gfile.stat(url).is_directory)
+
+    def _stamp(self, path: str) -> Stamp | None:
+        """None when there is no such remote file."""
+        try:
+            with self._remote(path) as (gfile, url):
+                found = gfile.stat(url)
+        except FileNotFoundError:
+            return None
+        return found.length, found.mtime_nsec
+
+    @contextmanager
+    def _remote(self, path: str) -> Iterator[tuple[Any, str]]:
+        """tf.io.gfile, and the URL for it; what it raises within the block becomes an OSError that names the URL."""
+        import_tensorflow()
+        import tensorflow as tf
+
+        url = f"{self._url}/{path.strip('/')}".rstrip("/")
+        try:
+            yield tf.io.gfile, url
+        except tf.errors.NotFoundError as error:
+            raise FileNotFoundError(f"{url}: not found") from error
+        except tf.errors.OpError as error:
+            raise OSError(f"{url}: {' '.join(error.message.split()) or type(error).__name__}") from error
+        except UnicodeDecodeError as error:
+            raise OSError(f"{url}: a name in it is not UTF-8 ({error})") from error
+
+
+def _stamp_of(file: Path) -> Stamp | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,199 @@
+"""The model store: <root>/<model>/<version>/, each version a SavedModel with a `progan.json` inside it.
+
+The layout is TensorFlow Serving's. Versions are whole numbers, rising; a version appears by one rename, so a reader
+never meets half of one. What an operator decided about the versions of a model is in <root>/<model>/rollout.json.
+Needs no TensorFlow.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from progan_service.host.files import sync
+from progan_service.store.digests import sha256_of
+from progan_service.store.errors import DamagedVersionError, ModelStoreError
+from progan_service.store.metadata import METADATA_FILE, ModelMetadata
+from progan_service.store.rollout import ROLLOUT_FILE, Rollout
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
+_INCOMING, _REMOVED = ".incoming-", ".removed-"
+_ABANDONED_S = 24 * 3600
+
+Fingerprint = tuple[tuple[str, int, int], ...]  # name, size and change time of every file: another one, another try
+
+
+class ModelStore:
+    """A model store in a local directory."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises ModelStoreError when the directory does not exist."""
+        if not root.is_dir():
+            problem = "is not a directory" if root.exists() else "no such directory"
+            raise ModelStoreError(f"{root}: {problem}; a model store is a directory of models")
+        self.root = root
+
+    def models(self) -> list[str]:
+        """Names of the models that have a version, sorted."""
+        return sorted(d.name for d in self.root.iterdir() if MODEL_NAME.fullmatch(d.name) and self.versions(d.name))
+
+    def versions(self, name: str) -> list[int]:
+        """Versions of a model, newest first; what is no version (a partial copy, say) is passed over."""
+        directory = self.root / name
+        entries = directory.iterdir() if directory.is_dir() else ()
+        found = (int(d.name) for d in entries if d.is_dir() and VERSION.fullmatch(d.name))
+        return sorted(found, reverse=True)
+
+    def path(self, name: str, version: int) -> Path:
+        return self.root / name / str(version)
+
+    def metadata(self, name: str, version: int) -> ModelMetadata:
+        """Raises DamagedVersionError when progan.json is missing or is not one."""
+        path = self.path(name, version) / METADATA_FILE
+        try:
+            return ModelMetadata.from_json(path.read_text())
+        except FileNotFoundError:
+            raise DamagedVersionError(f"{path}: missing; every version needs one") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DamagedVersionError(f"{path}: not readable as model metadata ({error})") from error
+
+    def verify(self, name: str, version: int) -> ModelMetadata:
+        """The metadata, once every file has proved to be the one that was published; else DamagedVersionError."""
+        metadata, path = self.metadata(name, version), self.path(name, version)
+        found = _hashes(path)
+        for file in sorted(metadata.files.keys() | found.keys()):
+            if file not in found:
+                raise DamagedVersionError(f"{path / file}: missing, but listed in {METADATA_FILE}")
+            if file not in metadata.files:
+                raise DamagedVersionError(f"{path / file}: not listed in {METADATA_FILE}")
+            if found[file] != metadata.files[file]:
+                raise DamagedVersionError(f"{path / file}: differs from what was published (SHA-256 {found[file]})")
+        return metadata
+
+    def fingerprint(self, name: str, version: int) -> Fingerprint:
+        """Changes when a file of the version does; reads no file's content."""
+        path = self.path(name, version)
+        found = ((file, file.stat()) for file in sorted(path.rglob("*")))
+        return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in found)
+
+    def rollout(self, name: str) -> Rollout:
+        """Raises ModelStoreError when rollout.json is there and is not one."""
+        path = self.root / name / ROLLOUT_FILE
+        try:
+            return Rollout(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            return Rollout()
+        except (OSError, ValueError, TypeError, ModelStoreError) as error:
+            raise ModelStoreError(f"{path}: not readable as a rollout ({error})") from error
+
+    def set_rollout(self, name: str, rollout: Rollout) -> None:
+        """Servers that watch the store act on it. Raises ModelStoreError for a model or version that is not there."""
+        self.require(name)
+        for version in rollout.versions:
+            self.require(name, version)
+        path = self.root / name / ROLLOUT_FILE
+        partial = path.with_name(f".{ROLLOUT_FILE}-{os.getpid()}")
+        partial.write_text(json.dumps(asdict(rollout), indent=2) + "\n")
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+
+    def require(self, name: str, version: int = 0) -> None:
+        """Raises ModelStoreError when the model, or that version of it, is not there; the message tells what is."""
+        if name not in self.models():
+            raise ModelStoreError(
+                f"{self.root}: holds no model {name!r}; it holds: {', '.join(self.models()) or 'none'}"
+            )
+        if version and version not in self.versions(name):
+            known = ", ".join(map(str, self.versions(name)))
+            raise ModelStoreError(f"{self.root}: model {name!r} has no version {version}; it has: {known}")
+
+    def superfluous(self, name: str, keep: int) -> list[int]:
+        """Versions older than the `keep` newest good ones, newest first, but for the pinned and the labelled."""
+        good = 0
+        superfluous = []
+        kept = self.rollout(name).versions
+        for version in self.versions(name):
+            if good >= keep:
+                superfluous += [version] if version not in kept else []
+            else:
+                good += self._is_whole(name, version)
+        return superfluous
+
+    def remove(self, name: str, version: int) -> None:
+        """Take a version out of the store: at once for readers, by one rename."""
+        removed = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=self.root))
+        self.path(name, version).rename(removed / str(version))
+        shutil.rmtree(removed)
+
+    def remove_abandoned(self) -> int:
+        """Remove what killed processes left half-written more than a day ago; how many directories that were."""
+        abandoned = [
+            directory
+            for directory in self.root.iterdir()
+            if directory.name.startswith((_INCOMING, _REMOVED))
+            and time.time() - directory.stat().st_mtime > _ABANDONED_S
+        ]
+        for directory in abandoned:
+            shutil.rmtree(directory)
+        return len(abandoned)
+
+    def _is_whole(self, name: str, version: int) -> bool:
+        try:
+            self.verify(name, version)
+        except ModelStoreError:
+            return False
+        return True
+
+    def publish(self, name: str, write: Callable[[Path], ModelMetadata]) -> int:
+        """Make the next version of a model and return its number; it appears whole or not at all.
+
+        write   fills an empty directory with a SavedModel and returns its metadata, `files` left out
+        Raises ModelStoreError for a name that is no plain directory name.
+        """
+        check_model_name(name)
+        incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
+        try:
+            metadata = write(incoming)
+            complete = replace(metadata, files=_hashes(incoming))
+            (incoming / METADATA_FILE).write_text(complete.to_json())
+            incoming.chmod(0o755)
+            for path in (*incoming.rglob("*"), incoming):
+                sync(path)
+            version = self._rename_to_next(name, incoming)
+            sync(self.root / name)
+            return version
+        finally:
+            shutil.rmtree(incoming, ignore_errors=True)
+
+    def _rename_to_next(self, name: str, incoming: Path) -> int:
+        (self.root / name).mkdir(exist_ok=True)
+        version = max(self.versions(name), default=0) + 1
+        while True:
+            try:
+                incoming.rename(self.path(name, version))
+                return version
+            except OSError:
+                if not self.path(name, version).exists():
+                    raise
+                version += 1  # taken: another publisher was first
+
+
+def check_model_name(name: str) -> None:
+    """Raises ModelStoreError for a name that is no plain directory name."""
+    if not MODEL_NAME.fullmatch(name):
+        raise ModelStoreError(
+            f"model name is {name!r}: must be 1 to 63 letters, digits, dots, dashes or underscores, "
+            "beginning with a letter or digit"
+        )
+
+
+def _hashes(version: Path) -> dict[str, str]:
+    files = sorted(f for f in version.rglob("*") if f.is_file() and f != version / METADATA_FILE)
+    return {f.relative_to(version).as_posix(): sha256_of(f) for f in files}

@@ -1,0 +1,79 @@
+"""Checkpoints: everything a run needs to go on, in one file, written atomically.
+
+A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, `images_shown`, `stage`,
+and `config_digest`, which ties it to its run.
+"""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.errors import BadInputError
+from progan_service.host.files import sync
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+KEPT = 2  # the newest, and one to fall back to
+
+
+class CheckpointError(BadInputError):
+    """A checkpoint that cannot be read or does not fit; the message names the file and the reason."""
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    return max(directory.glob("images-*.npz"), default=None)
+
+
+def images_shown_at_checkpoint(path: Path) -> int:
+    """As its name has it."""
+    return int(path.stem.removeprefix("images-"))
+
+
+def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
+    """Write a checkpoint and remove all but the newest KEPT; a kill at any moment leaves the earlier ones whole."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"images-{images_shown:09d}.npz"
+    partial = directory / ".partial.npz"
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    sync(partial)
+    os.replace(partial, path)
+    sync(directory)
+    for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
+    """All arrays by name, `images_shown` among them. Raises CheckpointError for a damaged file."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        if missing := {"images_shown", "stage", "config_digest"} - arrays.keys():
+            raise ValueError(f"holds no {min(missing)}")
+    # A damaged header makes zipfile believe in a password or a compression that it does not know: RuntimeError.
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({error}); remove it to go on from the one before"
+        ) from error
+    return arrays
+
+
+def assign_variables(
+    path: Path, arrays: Mapping[str, NDArray[np.generic]], variables: Mapping[str, "tf.Variable"]
+) -> None:
+    """Give each variable the array of its name. Raises CheckpointError, before any change, when one does not fit."""
+    for name, variable in variables.items():
+        if name not in arrays:
+            raise CheckpointError(f"{path}: holds no {name}; it belongs to another network")
+        found, expected = arrays[name].shape, tuple(variable.shape)
+        if found != expected:
+            raise CheckpointError(f"{path}: {name} has shape {found}, not {expected}; another network")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

@@ -1,0 +1,69 @@
+"""A run directory belongs to one configuration, compared at every resume, and to one process at a time."""
+
+import fcntl
+import os
+from pathlib import Path
+
+from progan_service.errors import ConfigError
+from progan_service.training.config import MAY_CHANGE, RunConfig
+from progan_service.training.run.checkpoint import images_shown_at_checkpoint, latest_checkpoint
+
+CONFIG_FILE = "config.json"
+_PARTIAL = ".config.json"
+_LOCK = ".lock"
+
+
+class RunBusyError(OSError):
+    """Another process is training this run."""
+
+
+def claim_run_directory(run: Path, config: RunConfig) -> None:
+    """Make the run directory, or go on with it; it is this process's until that ends.
+
+    Raises ConfigError, naming every difference, for another run's directory, RunBusyError while another process has it.
+    """
+    file = run / CONFIG_FILE
+    if file.is_file():
+        _require_same(run, read_run_config(run), config)
+    elif run.exists() and (not run.is_dir() or any(entry.name not in (_PARTIAL, _LOCK) for entry in run.iterdir())):
+        raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
+    run.mkdir(parents=True, exist_ok=True)
+    _hold(run)
+    newest = latest_checkpoint(run / "checkpoints")
+    if newest and images_shown_at_checkpoint(newest) > config.training.total_kimg * 1000:
+        return  # nothing will be trained: what was trained stays on record as it was
+    partial = run / _PARTIAL
+    partial.write_text(config.to_json())
+    partial.replace(file)
+
+
+def _hold(run: Path) -> None:
+    """The lock goes with the process, however that ends; its file stays, and so does the descriptor."""
+    descriptor = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunBusyError(f"{run}: another process is training it; wait for it to end, or stop it") from None
+
+
+def read_run_config(run: Path) -> RunConfig:
+    """The configuration that a run was begun with. Raises ConfigError, naming the file, when it holds none."""
+    file = run / CONFIG_FILE
+    try:
+        return RunConfig.from_json(file.read_text())
+    except ValueError as error:  # a ConfigError, or no text at all
+        raise ConfigError(f"{file}: {error}") from error
+
+
+def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
+    new = now.settings()
+    different = [
+        f"{name} was {value!r}, is {new[name]!r}"
+        for name, value in before.settings().items()
+        if value != new[name] and name not in MAY_CHANGE
+    ]
+    if different:
+        raise ConfigError(
+            f"{run}: began with another configuration: {'; '.join(different)}; go on with the same or name a new run"
+        )

@@ -1,0 +1,151 @@
+"""What a run tells: a status line, TensorBoard scalars and an image grid every tick."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from PIL import Image
+
+from progan_service.data.dataset import Dataset
+from progan_service.evaluation.ms_ssim import PairSimilarity
+from progan_service.evaluation.swd import PATCH_SIZE
+from progan_service.latents.seeds import latents_from_seeds, seed_range
+from progan_service.training.config import RunConfig
+from progan_service.training.run.collapse_guard import CollapseGuard
+from progan_service.training.run.metrics import RunMetrics, real_batches
+from progan_service.training.run.samples import cycled_labels, draw_samples
+from progan_service.training.schedule import Phase
+from progan_service.training.state import TrainingState
+
+GRID_IMAGES = 32
+GUARD_IMAGES = 64  # of which every tick takes the MS-SSIM, fakes and reals
+IN_STATUS_LINE = ("D", "penalty", "distance", "G")
+
+
+def save_grid(path: Path, images: NDArray[np.uint8], size: int) -> None:
+    """Tile images [N, H, W, C] in a grid about twice as wide as high, each shown size x size (nearest neighbour)."""
+    count, channels = len(images), images.shape[-1]
+    columns = max(1, round((2 * count) ** 0.5))
+    rows = -(-count // columns)
+    grid = np.full((rows * columns, size, size, channels), 255, np.uint8)
+    zoom = size // images.shape[1]
+    grid[:count] = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    sheet = grid.reshape(rows, columns, size, size, channels).transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(rows * size, columns * size, channels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet).save(path)
+
+
+class RunLog:
+    """Gathers the losses of the steps between two ticks, and at a tick writes and reports what has become of the run.
+
+    run        the run directory
+    report     takes one line each
+    """
+
+    def __init__(
+        self, run: Path, config: RunConfig, dataset: Dataset, report: Callable[[str], None], images_shown: int
+    ) -> None:
+        self._run, self._config, self._dataset, self._report = run, config, dataset, report
+        self._latents = latents_from_seeds(seed_range(0, GUARD_IMAGES), config.network.latent_size)
+        self._labels = cycled_labels(GUARD_IMAGES, config.network.label_size)
+        self._losses: dict[str, list[float]] = {}
+        self._tick_started = (time.monotonic(), images_shown, 0.0)
+        self._writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        self._guard = CollapseGuard()
+        self._reals_ms_ssim: dict[int, float] = {}
+        self._metrics = RunMetrics(dataset, config) if config.training.metric_images else None
+        reals = next(self._reals(config.network.resolution))[:GRID_IMAGES]
+        save_grid(run / "grids" / "reals.png", reals, config.network.resolution)
+
+    def add(self, losses: Mapping[str, tf.Tensor]) -> None:
+        """The losses of one step, by name."""
+        for name, value in losses.items():
+            self._losses.setdefault(name, []).append(float(value))
+
+    def tick(self, state: TrainingState, phase: Phase, waited_s: float) -> None:
+        """`waited_s`: how long the steps of the run have waited for their input so far."""
+        losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
+        started, images_before, waited_before = self._tick_started
+        elapsed = time.monotonic() - started
+        rate, waiting = (state.images_shown - images_before) / elapsed, (waited_s - waited_before) / elapsed
+        images = self._samples(state, phase)
+        fakes, reals = _ms_ssim(images), self._ms_ssim_of_reals(phase.resolution)
+        scalars = {
+            **{f"loss/{name}": value for name, value in losses.items()},
+            "schedule/resolution": phase.resolution,
+            "schedule/alpha": phase.alpha,
+            "schedule/learning_rate": phase.learning_rate,
+            "speed/images_per_s": rate,
+            "speed/input_wait_share": waiting,
+            "health/ms_ssim_fakes": fakes,
+            "health/ms_ssim_reals": reals,
+            **_weight_rms(state),
+        }
+        self._report(self._status_line(state.images_shown, phase, losses, rate, waiting))
+        for warning in self._guard.warnings(state.stage, losses, fakes, reals):
+            self._report(f"warning: {warning}")
+        if self._metrics and phase.resolution >= PATCH_SIZE:
+            evaluation = self._metrics.evaluate(state.generator_ema, phase)
+            self._report(evaluation.table())
+            scalars |= {f"metrics/{name}": value for name, value in evaluation.fakes.columns().items()}
+            scalars |= {f"metrics_reals2/{name}": value for name, value in evaluation.reals.columns().items()}
+        self._write(state.images_shown, scalars)
+        grid = self._run / "grids" / f"fakes-{state.images_shown:09d}.png"
+        save_grid(grid, images[:GRID_IMAGES], self._config.network.resolution)
+        self._losses.clear()
+        self._tick_started = (time.monotonic(), state.images_shown, waited_s)
+
+    def close(self) -> None:
+        self._writer.close()
+        if self._metrics:
+            self._metrics.close()
+
+    def _samples(self, state: TrainingState, phase: Phase) -> NDArray[np.uint8]:
+        return np.concatenate(list(draw_samples(state.generator_ema, self._latents, self._labels, phase)))
+
+    def _reals(self, resolution: int) -> Iterator[NDArray[np.uint8]]:
+        training = self._config.training
+        return real_batches(self._dataset, resolution, seed=training.seed, mirror=training.mirror)
+
+    def _ms_ssim_of_reals(self, resolution: int) -> float:
+        if resolution not in self._reals_ms_ssim:
+            self._reals_ms_ssim[resolution] = _ms_ssim(next(self._reals(resolution))[:GUARD_IMAGES])
+        return self._reals_ms_ssim[resolution]
+
+    def _write(self, images_shown: int, scalars: Mapping[str, float]) -> None:
+        with self._writer.as_default(step=images_shown):
+            for name, value in scalars.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def _status_line(
+        self, images_shown: int, phase: Phase, losses: Mapping[str, float], rate: float, waiting: float
+    ) -> str:
+        stage = f"{phase.resolution}x{phase.resolution}"
+        skipped = {name: round(losses[name] * len(self._losses[name])) for name in ("D_skipped", "G_skipped")}
+        return (
+            f"kimg {images_shown / 1000:.1f}/{self._config.training.total_kimg:.1f}  {stage}  alpha {phase.alpha:.2f}  "
+            + "  ".join(f"{name} {losses[name]:.3f}" for name in IN_STATUS_LINE)
+            + "".join(f"  {name} {steps}" for name, steps in skipped.items() if steps)
+            + f"  {rate:.1f} images/s  input {waiting:.0%}"
+        )
+
+
+def _ms_ssim(images: NDArray[np.uint8]) -> float:
+    similarity = PairSimilarity()
+    similarity.add(images)
+    return similarity.mean()
+
+
+def _weight_rms(state: TrainingState) -> dict[str, float]:
+    """Root mean square of every kernel of both networks."""
+    weights = [*state.generator.weights, *state.discriminator.weights]
+    return {
+        f"weight_rms/{weight.path}": float(np.sqrt(np.mean(np.square(weight.numpy()))))
+        for weight in weights
+        if weight.path.endswith("kernel")
+    }

@@ -1,0 +1,24 @@
+"""Snapshots: the averaged generator as it was at a tick, a weights file each, none of which is ever removed."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from progan_service.export.trained import TrainedGenerator
+from progan_service.export.weights_file import save_weights
+from progan_service.model.networks import Generator
+from progan_service.training.config import RunConfig
+from progan_service.training.schedule import GrowthSchedule
+
+
+def trained_generator(config: RunConfig, generator: Generator, images_shown: int) -> TrainedGenerator:
+    """The averaged generator of a run after that many real images, as far as it has grown by then."""
+    phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
+    provenance = {"source": "progan train", "images_shown": images_shown, **asdict(config)}
+    return TrainedGenerator(generator, phase.resolution, phase.alpha, config.dataset.label_names, provenance)
+
+
+def save_snapshot(directory: Path, config: RunConfig, generator: Generator, images_shown: int) -> None:
+    """Write `images-NNNNNNNNN.safetensors`, whole or not at all. Raises OSError."""
+    save_weights(
+        trained_generator(config, generator, images_shown), directory / f"images-{images_shown:09d}.safetensors"
+    )

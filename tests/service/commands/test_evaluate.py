@@ -1,0 +1,183 @@
+"""`progan evaluate`: how good a generator is, as a table and as JSON."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from progan_service.commands import parser as cli
+from progan_service.data.dataset import Dataset
+from progan_service.data.making.demo import build_demo
+from progan_service.training.config import RunConfig
+from progan_service.training.run.checkpoint import read_checkpoint, save_checkpoint
+from progan_service.training.run.directory import claim_run_directory
+from progan_service.training.state import TrainingState
+
+Evaluate = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def progan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
+    """Runs the command in this process; its exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["progan", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def evaluate(progan: Evaluate, faces: Dataset) -> Evaluate:
+    """`progan evaluate` of a source with 32 images; options after it win."""
+
+    def run(source: Path, *options: object) -> tuple[int, str, str]:
+        return progan("evaluate", source, "--data", faces.directory, "--images", 32, *options)
+
+    return run
+
+
+def figures(table: str) -> dict[str, list[float]]:
+    heading, reals, fakes = table.splitlines()
+    assert heading.split()[1:] == ["images", "SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
+    assert reals.startswith("Reals2 (noise floor)  ")
+    assert fakes.startswith("Fakes  ")
+    return {name: [float(word) for word in line.split()[-3:]] for name, line in (("reals2", reals), ("fakes", fakes))}
+
+
+def test_a_run_and_its_exported_version_get_the_same_table(
+    progan: Evaluate, evaluate: Evaluate, finished_run: Path, tmp_path: Path
+) -> None:
+    code, of_run, errors = evaluate(finished_run)
+    assert (code, errors) == (0, "")
+    found = figures(of_run)
+    assert found["fakes"][0] > found["reals2"][0] > 0
+    assert all(0 < row[2] < 1 for row in found.values())
+
+    assert progan("export", finished_run, "--store", tmp_path, "--name", "faces")[0] == 0
+    assert evaluate(tmp_path / "faces" / "1") == (0, of_run, "")
+
+
+def test_json_holds_the_figures_of_the_table_in_full(evaluate: Evaluate, finished_run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    code, table, errors = evaluate(finished_run, "--json", file, "--seed", 7)
+    assert (code, errors) == (0, "")
+    document = json.loads(file.read_text())
+    assert {name: document.pop(name) for name in ("resolution", "image_count", "seed")} == {
+        "resolution": 8,
+        "image_count": 32,
+        "seed": 7,
+    }
+    for name, row in figures(table).items():
+        assert list(document[name]) == ["SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
+        assert list(document[name].values()) == pytest.approx(row, abs=0.006)
+
+
+def test_the_seed_decides_the_figures(evaluate: Evaluate, finished_run: Path) -> None:
+    first, again, other = (evaluate(finished_run, "--seed", seed)[1] for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def grown_run(run: Path, config: RunConfig) -> Path:
+    """Come to 8x8, with the weights it began with."""
+    claim_run_directory(run, config)
+    state = TrainingState.fresh(config)
+    state.images_shown = 128
+    state.save(run / "checkpoints")
+    return run
+
+
+@pytest.fixture
+def labelled_run(tmp_path: Path, run_config: RunConfig) -> Path:
+    return grown_run(
+        tmp_path / "labelled",
+        replace(
+            run_config,
+            dataset=replace(run_config.dataset, label_names=("no glasses", "glasses")),
+            network=replace(run_config.network, label_size=2),
+        ),
+    )
+
+
+def test_a_model_of_mirrored_images_is_measured_against_mirrored_ones(
+    evaluate: Evaluate, run_config: RunConfig, tmp_path: Path
+) -> None:
+    runs = [
+        grown_run(tmp_path / str(mirror), replace(run_config, training=replace(run_config.training, mirror=mirror)))
+        for mirror in (False, True)
+    ]
+    plain, mirrored = (figures(evaluate(run)[1]) for run in runs)
+    assert plain["reals2"] != mirrored["reals2"]
+    assert plain["fakes"][2] == mirrored["fakes"][2]  # MS-SSIM between the same fakes
+
+
+def test_a_model_with_labels_draws_those_of_the_dataset(
+    progan: Evaluate, evaluate: Evaluate, labelled_run: Path, tmp_path: Path
+) -> None:
+    code, of_run, errors = evaluate(labelled_run)
+    assert (code, errors) == (0, "")
+    assert figures(of_run)["fakes"][0] > 0
+    assert progan("export", labelled_run, "--store", tmp_path / "store", "--name", "faces")[0] == 0
+    assert evaluate(tmp_path / "store" / "faces" / "1") == (0, of_run, "")
+
+
+# What cannot be measured
+
+
+def refusal(sentence: str) -> tuple[int, str, str]:
+    return 78, "", f"progan: {sentence}\n"
+
+
+def test_a_source_that_is_none(evaluate: Evaluate, tmp_path: Path) -> None:
+    assert evaluate(tmp_path) == refusal(
+        f"{tmp_path}: neither a training run (no config.json) nor a version of a model (no progan.json); "
+        "give a run, or STORE/MODEL/VERSION"
+    )
+
+
+def test_a_dataset_that_is_none(evaluate: Evaluate, finished_run: Path, tmp_path: Path) -> None:
+    code, out, errors = evaluate(finished_run, "--data", tmp_path)
+    assert (code, out) == (78, "")
+    assert errors.startswith(f"progan: {tmp_path}: no dataset: ")
+
+
+def test_a_dataset_without_images_of_the_size(evaluate: Evaluate, finished_run: Path, tmp_path: Path) -> None:
+    build_demo(tmp_path / "small", 4, 8, seed=0, progress=lambda *_: None)
+    assert evaluate(finished_run, "--data", tmp_path / "small") == refusal(
+        f"{tmp_path}/small: no images of resolution 8: it has [4]"
+    )
+
+
+def test_a_dataset_without_the_labels_that_a_model_needs(
+    evaluate: Evaluate, faces: Dataset, labelled_run: Path, tmp_path: Path
+) -> None:
+    plain = Path(shutil.copytree(faces.directory, tmp_path / "faces"))
+    (plain / "faces-rxx.labels").unlink()
+    manifest = json.loads((plain / "dataset.json").read_text())
+    (plain / "dataset.json").write_text(json.dumps(manifest | {"label_names": []}))
+    assert evaluate(labelled_run, "--data", plain) == refusal(f"{plain}: has 0 labels, {labelled_run} needs 2")
+
+
+@pytest.mark.parametrize("count", [1, 0, -3])
+def test_too_few_images(evaluate: Evaluate, finished_run: Path, count: int) -> None:
+    assert evaluate(finished_run, "--images", count) == refusal(f"images is {count}: must be 2 or more")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_no_run_can_have(evaluate: Evaluate, finished_run: Path, seed: int) -> None:
+    assert evaluate(finished_run, "--seed", seed) == refusal(f"seed is {seed}: must be 0 or more, and below 2^31")
+
+
+def test_images_too_small_for_a_patch(evaluate: Evaluate, copied_run: Path) -> None:
+    arrays = read_checkpoint(copied_run / "checkpoints" / "images-000000224.npz")
+    shutil.rmtree(copied_run / "checkpoints")
+    save_checkpoint(copied_run / "checkpoints", 32, arrays | {"images_shown": np.array(32)})
+    assert evaluate(copied_run) == refusal("images are 4x4: patches of 7x7 need at least 7 pixels")

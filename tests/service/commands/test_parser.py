@@ -1,0 +1,570 @@
+"""The `progan` command: what it prints, and the exit codes that orchestrators rely on."""
+
+import argparse
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan_service.commands import parser as cli
+from progan_service.commands import train as train_command
+from progan_service.data.dataset import Dataset
+from progan_service.model.config import NetworkConfig
+from progan_service.store.store import ModelStore
+from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.presets import preset_names
+
+TRAIN = ["train", "--data", "d", "--run", "r"]
+SCHEDULE = ["--stable-kimg", "0.064", "--fade-kimg", "0.064", "--tick-kimg", "0.032"]
+SCHEDULE += ["--batch-sizes", "8", "--fmap-base", "32", "--fmap-max", "8"]
+
+
+Progan = Callable[..., Any]  # see conftest.py
+
+
+def refusal(sentence: str) -> tuple[int, str, str]:
+    """Bad configuration or data: running again will not help."""
+    return 78, "", f"progan: {sentence}\n"
+
+
+# Help and usage
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["serve"],
+        ["dataset"],
+        ["dataset", "build"],
+        ["dataset", "demo"],
+        ["train"],
+        ["presets"],
+        ["export"],
+        ["weights"],
+        ["models"],
+    ],
+)
+def test_every_command_has_help(progan: Progan, command: list[str]) -> None:
+    ended = progan(*command, "--help")
+    assert ended.code == 0
+    assert ended.out.startswith("usage: " + " ".join(["progan", *command]))
+
+
+def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
+    text = " ".join(progan("--help").out.split())
+    assert text.endswith(
+        "exit codes: 0 done; 1 failed; 2 usage; 75 stopped by a signal or the loss of a worker, run again to go on; "
+        "78 bad configuration or data, running again will not help"
+    )
+
+
+def test_help_takes_no_tensorflow() -> None:
+    script = (
+        "import sys; from progan_service.commands import parser; parser.parser().format_help(); print('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["paint"], "invalid choice: 'paint'"),
+        (["train", "--data", "d"], "the following arguments are required: --run"),
+        ([*TRAIN, "--fmap-base", "big"], "argument --fmap-base: 'big' is not a whole number"),
+        ([*TRAIN, "--fade-kimg", "long"], "argument --fade-kimg: 'long' is not a number"),
+        ([*TRAIN, "--batch-sizes", "1.5"], "argument --batch-sizes: '1.5' is not a whole number"),
+        (
+            [*TRAIN, "--batch-sizes", "4:32,16"],
+            "argument --batch-sizes: '4:32,16' is neither one value nor a list such as 4:32,16:16",
+        ),
+        ([*TRAIN, "--tick-kimg", "4:8,4:9"], "argument --tick-kimg: '4:8,4:9' gives a resolution twice"),
+        ([*TRAIN, "--learning-rates", "4:x"], "argument --learning-rates: 'x' is not a number"),
+        (["dataset", "build", "a", "b", "--resolution", "big"], "argument --resolution: invalid int value: 'big'"),
+    ],
+)
+def test_wrong_usage_ends_with_2(progan: Progan, arguments: list[str], complaint: str) -> None:
+    ended = progan(*arguments)
+    assert ended.code == 2
+    assert complaint in ended.err
+
+
+# dataset
+
+
+def test_dataset_build_tells_what_it_made(progan: Progan, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 10), (number, 0, 0)).save(photos / f"{number}.png")
+    (photos / "README.md").write_text("three pictures")
+    ended = progan("dataset", "build", photos, tmp_path / "set", "--resolution", 8)
+    assert ended == (0, f"{tmp_path}/set: 3 images, 4x4 to 8x8; 1 other files ignored\n", "")
+    assert Dataset.open(tmp_path / "set").count == 3
+
+
+def test_dataset_demo_tells_what_it_drew(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("dataset", "demo", tmp_path / "faces", "--resolution", 8, "--count", 4, "--label", "smile")
+    assert ended == (0, f"{tmp_path}/faces: 4 faces, 4x4 to 8x8\n", "")
+    assert Dataset.open(tmp_path / "faces").labels is not None
+
+
+def test_dataset_build_names_a_missing_folder(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("dataset", "build", tmp_path / "none", tmp_path / "set", "--resolution", 8)
+    assert (ended.code, ended.out) == (78, "")
+    assert ended.err.startswith(f"progan: {tmp_path}/none: ")
+
+
+def test_dataset_build_names_a_corrupt_image_and_leaves_nothing(progan: Progan, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)).save(photos / "whole.png")
+    (photos / "broken.png").write_bytes((photos / "whole.png").read_bytes()[:200])
+    ended = progan("dataset", "build", photos, tmp_path / "set", "--resolution", 8)
+    assert (ended.code, ended.out) == (78, "")
+    assert "broken.png" in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_dataset_demo_refuses_an_existing_directory(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("dataset", "demo", tmp_path)
+    assert ended == refusal(f"{tmp_path}: already exists: give the name of a new directory")
+
+
+# train
+
+
+def test_train_names_a_missing_dataset(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("train", "--data", tmp_path / "none", "--run", tmp_path / "run")
+    assert ended == refusal(
+        f"{tmp_path}/none: does not exist: give a dataset directory, such as `progan dataset build` makes"
+    )
+
+
+def test_train_refuses_a_directory_without_a_dataset(progan: Progan, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    ended = progan("train", "--data", tmp_path / "photos", "--run", tmp_path / "run")
+    assert (ended.code, ended.out) == (78, "")
+    assert ended.err.startswith(f"progan: {tmp_path}/photos: no dataset: ")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--resolution", 16], "resolution is 16: the dataset has images of 8 at most"),
+        (["--resolution", 6], "resolution is 6: must be a power of two from 4 to 1024"),
+        (["--total-kimg", "inf"], "total_kimg is inf: must be 0.001 (one image) or more, and finite"),
+        (["--resolution", 0], "resolution is 0: must be a power of two from 4 to 1024"),
+        (["--batch-sizes", "8:16"], "batch_sizes is {8: 16}: must give a value for resolution 4"),
+        (
+            ["--preset", "celebahq-1024", "--resolution", 8, "--batch-sizes", 24],
+            "batch_sizes at 4 is 24: must be a multiple of mbstd_group_size 16, or smaller than it",
+        ),
+        (["--fmap-base", 2], "fmap_base is 2: must be at least 4 for 8x8 images"),
+        (["--precision", "fp16"], "precision is 'fp16': must be fp32 or bf16"),
+        (["--d-pool", "max"], "d_pool is 'max': must be pre_act or post_act"),
+        (["--preset", "lsun"], "there is no preset 'lsun': did you mean lsun-256?"),
+    ],
+)
+def test_train_refuses_what_cannot_run(
+    progan: Progan, faces: Dataset, tmp_path: Path, arguments: list[object], sentence: str
+) -> None:
+    assert progan("train", "--data", faces.directory, "--run", tmp_path / "run", *arguments) == refusal(sentence)
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_refuses_a_dataset_that_is_too_small_for_the_preset(
+    progan: Progan, faces: Dataset, tmp_path: Path
+) -> None:
+    ended = progan("train", "--data", faces.directory, "--run", tmp_path / "run", "--preset", "celebahq-1024")
+    assert ended == refusal(
+        f"preset celebahq-1024 is meant for 1024x1024 images, {faces.directory} has 8x8 at most: "
+        f"--resolution 8 trains a smaller one"
+    )
+
+
+def test_train_refuses_labels_that_are_not_there(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
+    data = tmp_path / "faces"
+    shutil.copytree(faces.directory, data)
+    (data / "faces-rxx.labels").unlink()
+    manifest = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps(manifest | {"label_names": []}))
+    ended = progan("train", "--data", data, "--run", tmp_path / "run", "--labels")
+    assert ended == refusal(f"{data}: has no labels: train it without --labels")
+
+
+@pytest.mark.parametrize(("row", "shown"), [([1, 1], "[1. 1.]"), ([0, 0], "[0. 0.]"), ([0.5, 0.5], "[0.5 0.5]")])
+def test_train_names_the_first_row_of_labels_that_is_not_one_hot(
+    progan: Progan, faces: Dataset, tmp_path: Path, row: list[float], shown: str
+) -> None:
+    data = tmp_path / "faces"
+    shutil.copytree(faces.directory, data)
+    labels = np.array(faces.labels)
+    labels[[5, 9]] = row
+    with (data / "faces-rxx.labels").open("wb") as file:
+        np.save(file, labels)
+    ended = progan("train", "--data", data, "--run", tmp_path / "run", "--labels")
+    assert ended == refusal(f"{data}: row 5 of the labels is {shown}: --labels needs one-hot rows, a single 1 among 0s")
+    assert configured(data).network.label_size == 0  # without --labels they may be anything
+
+
+def test_train_refuses_what_cannot_run_before_it_imports_tensorflow(faces: Dataset, tmp_path: Path) -> None:
+    script = "import sys; sys.modules['tensorflow'] = None; from progan_service.commands import parser; parser.main()"
+    command = [sys.executable, "-c", script, "train", "--data", faces.directory, "--run", tmp_path / "run"]
+    ended = subprocess.run([*map(str, command), "--labels", "--seed", "-1"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (78, "progan: seed is -1: must be 0 or more, and finite\n")
+
+
+def test_train_refuses_a_run_begun_with_another_configuration(progan: Progan, faces: Dataset, copied_run: Path) -> None:
+    train = ["train", "--data", faces.directory, "--run", copied_run, *SCHEDULE, "--learning-rates", 0.001]
+    ended = progan(*train, "--ema-halflife-kimg", 10, "--total-kimg", 0.3, "--seed", 1)
+    assert (ended.code, ended.out) == (78, "")
+    assert ended.err.startswith(f"progan: {copied_run}: began with another configuration: ")
+    assert ended.err.endswith("training.seed was 0, is 1; go on with the same or name a new run\n")
+
+
+def test_train_leaves_a_directory_of_something_else_alone(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("chapter one")
+    ended = progan("train", "--data", faces.directory, "--run", tmp_path)
+    assert ended == refusal(f"{tmp_path}: exists and is not a training run; give a new or empty directory")
+
+
+def test_train_fails_where_it_may_not_write(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = progan("train", "--data", faces.directory, "--run", tmp_path / "file" / "run")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"progan: [Errno 20] Not a directory: '{tmp_path}/file/run'\n"
+
+
+def test_train_killed_by_sigterm_saves_and_goes_on(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    train = ["train", "--data", faces.directory, "--run", run, *SCHEDULE]
+    with log.open("w") as output:
+        command = [Path(sys.executable).parent / "progan", *train, "--total-kimg", 1000]
+        process = subprocess.Popen(list(map(str, command)), stdout=output, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: "kimg " in log.read_text() or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 75, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert log.read_text().endswith("stopped by a signal; everything is saved, the same command goes on\n")
+
+    newest = max((run / "checkpoints").iterdir())
+    images_shown = int(newest.stem.removeprefix("images-"))
+    ended = progan(*train, "--total-kimg", (images_shown + 8) / 1000)
+    assert (ended.code, ended.err) == (0, "")
+    first, *_, last = ended.out.splitlines()
+    assert first == f"going on from {newest}"
+    assert last == f"done: progan export {run} --store DIR --name NAME makes it servable"
+
+
+def wait_until(come: Callable[[], bool], within_s: float = 120) -> None:
+    give_up = time.monotonic() + within_s
+    while not come():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.05)
+
+
+# train: its settings
+
+
+def configured(data: Path, *options: object) -> RunConfig:
+    """What `progan train` with these options would train on the dataset."""
+    arguments = cli.parser().parse_args(["train", "--data", str(data), "--run", "r", *map(str, options)])
+    return train_command.run_config(arguments, Dataset.open(data))
+
+
+def train_help() -> str:
+    [subparsers] = [action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    text: str = subparsers.choices["train"].format_help()
+    return text
+
+
+VALUES = {  # other than the defaults, as they are given and as they are kept
+    "fmap_base": ("64", 64),
+    "fmap_max": ("32", 32),
+    "d_pool": ("post_act", "post_act"),
+    "seed": ("7", 7),
+    "stable_kimg": ("1.5", 1.5),
+    "fade_kimg": ("0", 0),
+    "total_kimg": ("20", 20),
+    "batch_sizes": ("8", {4: 8}),
+    "learning_rates": ("4:0.002,8:1e-3", {4: 0.002, 8: 0.001}),
+    "learning_rate_ramp_kimg": ("40", 40),
+    "adam_beta2": ("0.9", 0.9),
+    "ema_halflife_kimg": ("2.5", 2.5),
+    "gp_weight": ("1", 1),
+    "gp_target": ("750", 750),
+    "gp_reference": ("native", "native"),
+    "drift_weight": ("0", 0),
+    "mbstd_group_size": ("2", 2),
+    "mirror": (None, True),
+    "precision": ("bf16", "bf16"),
+    "fused_kernels": ("no", False),
+    "tick_kimg": ("4:2,8:0.5", {4: 2, 8: 0.5}),
+    "snapshot_ticks": ("10", 10),
+    "metric_images": ("64", 64),
+}
+
+
+def test_every_setting_that_the_dataset_leaves_open_has_an_option(faces: Dataset) -> None:
+    options: list[str] = []
+    for name, (given, _) in VALUES.items():
+        option = name.replace("_", "-")
+        options += [f"--no-{option}"] if given == "no" else [f"--{option}"] if given is None else [f"--{option}", given]
+    config = configured(faces.directory, *options)
+    values = asdict(config.network) | asdict(config.training)
+    dataset_decides = {"resolution", "channels", "label_size"}
+    assert {name: values[name] for name in values.keys() - dataset_decides} == {
+        name: kept for name, (_, kept) in VALUES.items()
+    }
+
+
+def test_the_help_has_every_option_with_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = " ".join(train_help().split())
+    for name in VALUES:
+        assert f" --{name.replace('_', '-')}" in text
+    for default in [
+        "(8192)",
+        "discriminator halves features before bias and activation, or after (pre_act)",
+        "images a step, by resolution (16)",
+        "of Adam, by resolution (0.001)",
+        "of Adam; beta1 is 0 (0.99)",
+        "show each real image mirrored half of the time (no)",
+        "scale inside the convolutions: the same function, less arithmetic (yes)",
+        "(4:160,8:140,16:120,32:100,64:80,128:60,256:40,512:20,1024:10)",
+    ]:
+        assert default in text
+
+
+def test_the_help_names_what_may_change_when_a_run_goes_on() -> None:
+    [paragraph] = re.findall("stopping and going on:\n(.*?)\n\n", train_help(), flags=re.DOTALL)
+    may_change = {name.removeprefix("training.") for name in MAY_CHANGE if name.startswith("training.")}
+    assert set(re.findall("--([a-z-]+)", paragraph)) == {name.replace("_", "-") for name in may_change}
+
+
+def test_the_help_fits_into_a_hundred_columns_of_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert max(map(len, train_help().splitlines())) <= 100
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, train_help().splitlines())) <= 80
+
+
+def test_the_examples_of_the_help_are_commands() -> None:
+    [examples] = re.findall("examples:\n(.*)", train_help(), flags=re.DOTALL)
+    lines = [line.strip() for line in examples.replace("\\\n", "").splitlines()]
+    found = [line.split(" > ")[0].split() for line in lines if line.startswith("progan ")]
+    assert len(found) == 7
+    for command in found:
+        cli.parser().parse_args(command[1:])
+
+
+def test_a_setting_is_the_options_or_the_presets_or_the_default(faces: Dataset) -> None:
+    small = configured(faces.directory, "--total-kimg", 50)
+    assert small.network == NetworkConfig(resolution=8, fmap_base=1024, fmap_max=128)
+    assert small.training == TrainingConfig(
+        stable_kimg=12,
+        fade_kimg=12,
+        total_kimg=50,
+        batch_sizes={4: 32, 16: 16},
+        learning_rates={4: 0.0015},
+        ema_halflife_kimg=5,
+        tick_kimg={4: 4},
+    )
+    papers = configured(faces.directory, "--preset", "celebahq-1024", "--resolution", 8, "--no-mirror")
+    assert papers.network == NetworkConfig(resolution=8)
+    assert papers.training == TrainingConfig(
+        stable_kimg=800,
+        fade_kimg=800,
+        total_kimg=19000,
+        batch_sizes={4: 16, 256: 14, 512: 6, 1024: 3},
+        mbstd_group_size=16,
+        mirror=False,
+        snapshot_ticks=10,
+    )
+
+
+def test_a_table_replaces_the_whole_table_of_the_preset(faces: Dataset) -> None:
+    assert configured(faces.directory, "--batch-sizes", "4:8").training.batch_sizes == {4: 8}
+    assert configured(faces.directory, "--batch-sizes", "4:64,8:8").training.batch_sizes == {4: 64, 8: 8}
+
+
+def test_an_option_and_a_preset_with_the_same_value_make_the_same_run(faces: Dataset) -> None:
+    by_option = configured(faces.directory, "--stable-kimg", "12.0", "--learning-rates", "0.0015")
+    assert by_option.to_json() == configured(faces.directory).to_json()
+    assert by_option.digest == configured(faces.directory).digest
+
+
+def test_a_dataset_with_labels_is_trained_with_them_on_request(faces: Dataset) -> None:
+    with_labels = configured(faces.directory, "--labels")
+    assert with_labels.network.label_size == 2
+    assert with_labels.dataset.label_names == faces.label_names
+    for without in (configured(faces.directory), configured(faces.directory, "--no-labels")):
+        assert (without.network.label_size, without.dataset.label_names) == (0, ())
+
+
+def test_a_run_knows_its_dataset(faces: Dataset) -> None:
+    assert configured(faces.directory).dataset == DatasetConfig("faces", 48, faces.digest, (), "")
+
+
+def test_automatic_batches_and_dry_runs_are_no_settings_of_a_run(faces: Dataset) -> None:
+    arguments = cli.parser().parse_args(TRAIN)
+    assert (arguments.auto_batch, arguments.dry_run, arguments.deterministic) == (False, False, False)
+    arguments = cli.parser().parse_args([*TRAIN, "--auto-batch", "--dry-run", "--deterministic"])
+    assert (arguments.auto_batch, arguments.dry_run, arguments.deterministic) == (True, True, True)
+    assert configured(faces.directory, "--auto-batch", "--dry-run", "--deterministic") == configured(faces.directory)
+
+
+# presets
+
+
+def test_presets_lists_each_with_a_sentence(progan: Progan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    ended = progan("presets")
+    assert (ended.code, ended.err) == (0, "")
+    assert [line for line in ended.out.splitlines() if not line.startswith(" ")] == preset_names()
+    assert (
+        "cpu-small\n    Small networks for two CPU cores: recognisable 32x32 images within about twenty minutes.\n"
+        in ended.out
+    )
+    assert max(map(len, ended.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_printed_preset_trains_the_same_run(progan: Progan, faces: Dataset, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(progan("presets", name).out)
+    assert progan("presets", file).out == progan("presets", name).out
+    by_name = configured(faces.directory, "--preset", name, "--resolution", 8)
+    assert configured(faces.directory, "--preset", file, "--resolution", 8).to_json() == by_name.to_json()
+
+
+def test_presets_names_what_is_none(progan: Progan, tmp_path: Path) -> None:
+    assert progan("presets", "cpu-smal") == refusal("there is no preset 'cpu-smal': did you mean cpu-small?")
+    file = tmp_path / "mine.json"
+    file.write_text('{"training": {"sede": 1}}')
+    assert progan("presets", file) == refusal(f"preset {file}: there is no setting training.sede: did you mean seed?")
+
+
+# export
+
+
+def test_export_publishes_version_after_version(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    store = tmp_path / "new" / "store"
+    for version in (1, 2):
+        ended = progan("export", finished_run, "--store", store, "--name", "faces")
+        told = f"{store}/faces/{version}: faces version {version}, 8x8, from progan train, 0.2 kimg\n"
+        assert (ended.code, ended.out) == (0, told)
+    metadata = ModelStore(store).verify("faces", 2)
+    assert metadata.provenance["images_shown"] == 224
+    assert metadata.provenance["training"]["batch_sizes"] == {"4": 8}
+
+
+def test_export_refuses_a_bad_name_before_anything_else(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("export", tmp_path / "none", "--store", tmp_path / "store", "--name", "my faces")
+    assert ended == refusal(
+        "model name is 'my faces': must be 1 to 63 letters, digits, dots, dashes or underscores, "
+        "beginning with a letter or digit"
+    )
+
+
+def test_export_refuses_what_is_no_source(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("export", tmp_path / "none", "--store", tmp_path / "store", "--name", "faces")
+    assert ended == refusal(
+        f"{tmp_path}/none: no such file or directory; a source is a run directory, a .safetensors or .npz of weights, "
+        "an NVIDIA .pkl, or a TF Hub module by its handle, .tar.gz or directory"
+    )
+    assert not (tmp_path / "store").exists()
+
+
+def test_export_names_a_damaged_checkpoint(progan: Progan, copied_run: Path, tmp_path: Path) -> None:
+    newest = copied_run / "checkpoints" / "images-000000224.npz"
+    newest.write_bytes(b"PK")
+    ended = progan("export", copied_run, "--store", tmp_path / "store", "--name", "faces")
+    assert (ended.code, ended.out) == (78, "")
+    assert ended.err.startswith(f"progan: {newest}: not a readable checkpoint (")
+
+
+def test_export_fails_when_the_store_is_a_file(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    ended = progan("export", finished_run, "--store", tmp_path / "store", "--name", "faces")
+    assert ended == (78, "", f"progan: {tmp_path}/store: is not a directory; a model store is a directory of models\n")
+
+
+# weights
+
+
+def test_weights_writes_those_of_a_run(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    ended = progan("weights", finished_run, tmp_path / "out" / "faces.safetensors")
+    assert ended == (0, f"{tmp_path}/out/faces.safetensors: weights of {finished_run}, 8x8\n", "")
+    newest = finished_run / "snapshots" / "images-000000224.safetensors"
+    assert (tmp_path / "out" / "faces.safetensors").read_bytes() == newest.read_bytes()
+
+
+def test_weights_turns_one_format_into_the_other(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    snapshot = finished_run / "snapshots" / "images-000000064.safetensors"
+    ended = progan("weights", snapshot, tmp_path / "early.npz")
+    assert ended == (0, f"{tmp_path}/early.npz: weights of {snapshot}, 4x4\n", "")
+    with np.load(tmp_path / "early.npz") as arrays:
+        assert arrays["4x4/dense/kernel"].shape == (8, 128)
+        assert json.loads(str(arrays["progan"]))["provenance"]["weights_file"] == "images-000000064.safetensors"
+
+
+def test_weights_leaves_a_file_that_is_there_alone(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "faces.npz").write_text("mine")
+    ended = progan("weights", finished_run, tmp_path / "faces.npz")
+    assert ended == refusal(f"{tmp_path}/faces.npz: already exists: give the name of a new file")
+    assert (tmp_path / "faces.npz").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "sentence"),
+    [
+        ("none.npz", "a.pkl", "a.pkl: is no weights file by its name, which must end with .safetensors or .npz"),
+        ("none.npz", "a.npz", "none.npz: no such file"),
+        (
+            "empty",
+            "a.npz",
+            "empty: neither a training run (no config.json) nor an unpacked TF Hub module (no saved_model.pb)",
+        ),
+        ("cut.npz", "a.npz", "cut.npz: not a readable weights file (File is not a zip file)"),
+    ],
+)
+def test_weights_names_what_is_wrong_and_writes_nothing(
+    progan: Progan, tmp_path: Path, source: str, out: str, sentence: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "cut.npz").write_bytes(b"PK")
+    assert progan("weights", tmp_path / source, tmp_path / out) == refusal(f"{tmp_path}/{sentence}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.npz", "empty"]
+
+
+# serve
+
+
+def test_serve_refuses_a_cache_for_a_store_that_is_not_copied(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("serve", "--store", tmp_path, "--cache", tmp_path / "cache")
+    assert ended == refusal(
+        f"--cache is '{tmp_path}/cache': must be left out, for store '{tmp_path}' is a directory and not copied"
+    )
+
+
+def test_serve_refuses_a_cache_that_holds_other_models(progan: Progan, tiny_store: Path) -> None:
+    ended = progan("serve", "--store", "gs://bucket/models", "--cache", tiny_store, "--log-format", "text")
+    assert ended == refusal(f"{tiny_store}: has models that are no copy of gs://bucket/models; give another directory")

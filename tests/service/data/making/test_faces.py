@@ -1,0 +1,57 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from progan_service.data.making.faces import ATTRIBUTE_VALUES, FaceAttributes, draw_face
+
+PLAIN = FaceAttributes(
+    glasses=False,
+    smile=False,
+    skin="peach",
+    hair_style="bald",
+    hair_colour="brown",
+    eyes="blue",
+    nose="button",
+    background="mint",
+    shirt="navy",
+)
+
+
+@pytest.mark.parametrize("size", [4, 8, 32, 64, 256])
+def test_a_face_is_drawn_at_any_size(size: int) -> None:
+    face = draw_face(PLAIN, size)
+    assert (face.mode, face.size) == ("RGB", (size, size))
+
+
+def test_the_background_fills_the_corners_and_the_skin_the_forehead() -> None:
+    face = draw_face(PLAIN, 64)
+    assert face.getpixel((1, 1)) == (166, 224, 196)
+    assert face.getpixel((34, 20)) == (246, 199, 160)
+
+
+@pytest.mark.parametrize("tilt", [-7.0, 7.0])
+def test_tilting_leaves_no_empty_corner(tilt: float) -> None:
+    tilted = draw_face(dataclasses.replace(PLAIN, tilt_degrees=tilt), 64)
+    assert tilted.getpixel((16, 63)) == (52, 72, 122)
+    assert tilted.getpixel((48, 63)) == (52, 72, 122)
+
+
+@pytest.mark.parametrize("attribute", sorted(ATTRIBUTE_VALUES))
+def test_every_attribute_is_seen_at_32_pixels(attribute: str) -> None:
+    values = (False, True) if attribute in ("glasses", "smile") else ATTRIBUTE_VALUES[attribute]
+    short_haired = dataclasses.asdict(dataclasses.replace(PLAIN, hair_style="short"))
+    pictures = {draw_face(FaceAttributes(**(short_haired | {attribute: value})), 32).tobytes() for value in values}
+    assert len(pictures) == len(ATTRIBUTE_VALUES[attribute])
+
+
+def test_the_same_attributes_give_the_same_pixels() -> None:
+    face = FaceAttributes.random(np.random.default_rng(1))
+    assert draw_face(face, 32).tobytes() == draw_face(face, 32).tobytes()
+
+
+def test_random_faces_use_every_value() -> None:
+    rng = np.random.default_rng(0)
+    faces = [FaceAttributes.random(rng) for _ in range(300)]
+    for attribute, values in ATTRIBUTE_VALUES.items():
+        assert len({getattr(face, attribute) for face in faces}) == len(values)

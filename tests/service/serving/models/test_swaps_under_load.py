@@ -1,0 +1,177 @@
+"""Versions swap under a steady load: no call is lost, no reply mixes versions, memory stays where it was."""
+
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from progan_protos.v1 import image_generator_pb2 as pb
+from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
+from progan_service.store.bundled import BUNDLED_STORE
+
+Publish = Callable[..., int]
+PROGAN = Path(sys.executable).with_name("progan")
+PATIENCE_S = 60
+
+
+class Served:
+    """A ready `progan serve` that looks at its store all the time."""
+
+    def __init__(self, store: Path) -> None:
+        command = [PROGAN, "serve", "--store", store, "--port", "0", "--http-port", "0", "--poll-s", "0.1"]
+        self._log = (store.parent / "log").open("w+")
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, text=True)
+        self._wait_for("ready: ")
+        found = re.search(r"gRPC (\S+), HTTP (\S+);", self.log())
+        assert found
+        self._http = found[2]
+        self._channel = grpc.insecure_channel(found[1])
+        self.stub = pb_grpc.ImageGeneratorServiceStub(self._channel)
+
+    def log(self) -> str:
+        return Path(self._log.name).read_text()
+
+    def _wait_for(self, words: str) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while words not in self.log():
+            assert self._process.poll() is None, self.log()
+            assert time.monotonic() < give_up, self.log()
+            time.sleep(0.02)
+
+    def unloaded(self, name: str, version: int) -> None:
+        self._wait_for(f"model {name}: version {version} is unloaded")
+
+    def refused(self, name: str, version: int) -> None:
+        self._wait_for(f"model {name} version {version} cannot be served")
+
+    def resident_bytes(self) -> float:
+        with urllib.request.urlopen(f"http://{self._http}/metrics", timeout=PATIENCE_S) as page:
+            found = re.search(r"^process_resident_memory_bytes (\S+)$", page.read().decode(), re.M)
+        assert found
+        return float(found[1])
+
+    def end(self) -> None:
+        self._channel.close()
+        self._process.kill()
+        self._process.wait(PATIENCE_S)
+        self._log.close()
+
+
+@contextmanager
+def served(store: Path) -> Iterator[Served]:
+    server = Served(store)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+class Load:
+    """Callers that ask for puppets without a pause; every image must have the shade of its reply's version."""
+
+    def __init__(self, stub: pb_grpc.ImageGeneratorServiceStub) -> None:
+        self._stub = stub
+        self._enough = threading.Event()
+        self.faults: list[str] = []
+        self.answered: list[tuple[int, int]] = []  # version and images of every call
+        works = [lambda count=count: self._unary(count) for count in (1, 2, 7)] + [self._stream]
+        self._threads = [threading.Thread(target=self._repeat, args=(work,)) for work in works]
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+
+    def _repeat(self, work: Callable[[], None]) -> None:
+        while not self._enough.is_set():
+            try:
+                work()
+            except grpc.RpcError as error:
+                self.faults.append(str(error))
+
+    def _unary(self, count: int) -> None:
+        reply = self._stub.Generate(pb.GenerateRequest(latents=grey(count)), timeout=PATIENCE_S)
+        self._check([reply], count)
+
+    def _stream(self) -> None:
+        replies = self._stub.StreamGenerate(pb.StreamGenerateRequest(latents=grey(200)), timeout=PATIENCE_S)
+        self._check(list(replies), 200)
+
+    def _check(self, replies: list[pb.GenerateResponse], count: int) -> None:
+        versions = {reply.model.version for reply in replies}
+        shades = {shade for reply in replies for shade in reply.images.pixels}
+        images = sum(reply.images.count for reply in replies)
+        if images != count or shades != {10 * version for version in versions} or len(versions) != 1:
+            self.faults.append(f"{images} of {count} images with shades {shades} by versions {versions}")
+        self.answered.append((min(versions), images))
+
+
+def grey(count: int) -> pb.Latents:
+    rows = np.zeros((count, 4), "<f4")
+    rows[:, 3] = 1  # a latent needs a direction
+    return pb.Latents(vectors=pb.FloatMatrix(rows=count, columns=4, values=rows.tobytes()))
+
+
+def test_five_versions_in_a_row_lose_no_call_and_mix_no_reply(tmp_path: Path, publish_puppet: Publish) -> None:
+    store, workshop = tmp_path / "store", tmp_path / "workshop"
+    for directory in (store, workshop):
+        directory.mkdir()
+        publish_puppet(directory, "puppet", base=10)
+
+    def publish(version: int, golden: int | None = None) -> Path:
+        assert publish_puppet(workshop, "puppet", base=10 * version, golden=golden) == version
+        return workshop / "puppet" / str(version)
+
+    def deliver(made: Path) -> None:
+        aside = shutil.copytree(made, store / f".incoming-{made.name}")
+        aside.rename(store / "puppet" / made.name)
+
+    with served(store) as server, Load(server.stub) as load:
+        deliver(publish(2))
+        server.unloaded("puppet", 1)
+        corrupt = publish(3)
+        (corrupt / "saved_model.pb").write_bytes(b"damaged")
+        deliver(corrupt)
+        server.refused("puppet", 3)
+        deliver(publish(4))
+        server.unloaded("puppet", 2)
+        deliver(publish(5, golden=200))
+        server.refused("puppet", 5)
+        deliver(publish(6))
+        server.unloaded("puppet", 4)
+    assert load.faults == []
+    assert {version for version, _ in load.answered} == {1, 2, 4, 6}
+    assert {images for _, images in load.answered} == {1, 2, 7, 200}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_twenty_swaps_leave_memory_where_it_was(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (store / "fruits").mkdir(parents=True)
+    (bundled,) = (path for path in (BUNDLED_STORE / "fruits").iterdir() if path.name.isdigit())
+
+    def deliver(version: int) -> None:
+        shutil.copytree(bundled, store / ".incoming").rename(store / "fruits" / str(version))
+
+    deliver(1)
+    with served(store) as server:
+        before = server.resident_bytes()
+        for version in range(2, 22):
+            deliver(version)
+            server.unloaded("fruits", version - 1)
+        assert server.resident_bytes() < 1.15 * before

@@ -1,0 +1,251 @@
+"""The settings of `progan serve`: each by flag, environment, file or default, and told with where it comes from."""
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from progan_service.commands import parser as cli
+from progan_service.errors import ConfigError
+from progan_service.serving.config import BatchingConfig, LogConfig, ServerConfig
+from progan_service.settings import serve as serve_options
+from progan_service.settings.serve import Setting, configuration
+from progan_service.store.bundled import BUNDLED_STORE
+
+NOBODY = {
+    "HOME": "/root",
+    "PROGAN_TARGET": "elsewhere:8500",
+    "PROGAN_TOKEN": "secret",
+    "PROGAN_SERVICE_HOST": "10.0.0.1",
+}
+
+Progan = Callable[..., Any]  # see tests/service/conftest.py
+
+
+def parsed(*flags: object, environment: dict[str, str] | None = None) -> argparse.Namespace:
+    arguments = cli.parser().parse_args(["serve", *map(str, flags)])
+    arguments.environment = NOBODY | (environment or {})
+    return arguments
+
+
+def configured(*flags: object, **environment: str) -> ServerConfig:
+    return configuration(parsed(*flags, environment=environment)).config
+
+
+def refused(*flags: object, **environment: str) -> str:
+    with pytest.raises(ConfigError) as refusal:
+        configuration(parsed(*flags, environment=environment))
+    return str(refusal.value)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str], Path]:
+    """A configuration file with this text."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "progan.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+File = Callable[[str], Path]
+
+# Setting -> another value than the default, as a flag or variable has it; as TOML has it; as it is kept.
+VALUES: dict[str, tuple[str, str, Any]] = {
+    "store": ("gs://bucket/models", '"gs://bucket/models"', "gs://bucket/models"),
+    "cache": ("/var/cache", '"/var/cache"', Path("/var/cache")),
+    "model": ("faces", '"faces"', "faces"),
+    "poll_s": ("0.5", "0.5", 0.5),
+    "host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
+    "port": ("9000", "9000", 9000),
+    "http_port": ("9001", "9001", 9001),
+    "tls_cert": ("tls.crt", '"tls.crt"', Path("tls.crt")),
+    "tls_key": ("tls.key", '"tls.key"', Path("tls.key")),
+    "client_ca": ("ca.crt", '"ca.crt"', Path("ca.crt")),
+    "tokens": ("tokens", '"tokens"', Path("tokens")),
+    "max_images": ("7", "7", 7),
+    "max_message_bytes": ("8388608", "8_388_608", 8388608),
+    "replicas": ("2", "2", 2),
+    "precision": ("auto", '"auto"', "auto"),
+    "hang_s": ("90", "90", 90.0),
+    "max_batch_size": ("8", "8", 8),
+    "allowed_batch_sizes": ("2,8", "[2, 8]", (2, 8)),
+    "max_queued_rows": ("64", "64", 64),
+    "lame_duck_s": ("0", "0", 0.0),
+    "drain_s": ("2.5", "2.5", 2.5),
+    "log_format": ("json", '"json"', "json"),
+    "log_level": ("debug", '"debug"', "debug"),
+    "log_requests": ("false", "false", False),
+}
+KEPT = {name: kept for name, (_, _, kept) in VALUES.items()}
+
+
+def flags_of_all() -> list[str]:
+    flags = []
+    for name, (given, _, _) in VALUES.items():
+        option = name.replace("_", "-")
+        flags += [f"--no-{option}"] if given == "false" else [f"--{option}", given]
+    return flags
+
+
+def kept(config: Any) -> dict[str, Any]:
+    """Every field of a configuration and of those in it, by the name of its setting."""
+    found: dict[str, Any] = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        found |= kept(value) if is_dataclass(value) else {field.name: value}
+    return {name.replace("default_model", "model"): value for name, value in found.items()}
+
+
+def test_every_field_of_the_server_is_a_flag_a_variable_and_a_key_of_the_file(file: File) -> None:
+    variables = {f"PROGAN_{name.upper()}": given for name, (given, _, _) in VALUES.items()}
+    document = "\n".join(f"{name} = {value}" for name, (_, value, _) in VALUES.items())
+    assert kept(configured(*flags_of_all())) == KEPT
+    assert kept(configured(**variables)) == KEPT
+    assert kept(configured("--config", file(document))) == KEPT
+
+
+def test_without_any_they_are_the_defaults() -> None:
+    assert configured() == ServerConfig(BUNDLED_STORE, batching=BatchingConfig(), logs=LogConfig())
+
+
+def test_a_flag_comes_before_the_environment_and_that_before_the_file(file: File) -> None:
+    path = file("port = 1\nhttp_port = 1\nmax_images = 1\n")
+    both = {"PROGAN_PORT": "2", "PROGAN_HTTP_PORT": "3"}
+    config = configured("--config", path, "--port", 4, **both)
+    assert (config.port, config.http_port, config.max_images, config.drain_s) == (4, 3, 1, 20)
+
+
+def test_a_store_is_a_directory_or_a_url() -> None:
+    assert configured("--store", "models").store == Path("models")
+    assert configured(PROGAN_STORE="gs://bucket/models").store == "gs://bucket/models"
+
+
+# What cannot be used
+
+
+def test_a_wrong_value_is_refused_under_the_name_of_its_place(file: File) -> None:
+    path = file('port = "8500"')
+    assert refused(PROGAN_PORT="x") == "PROGAN_PORT is 'x': must be a whole number"
+    assert refused(PROGAN_PORT="70000") == "PROGAN_PORT is 70000: must lie between 0 and 65535"
+    assert refused("--port", 70000) == "--port is 70000: must lie between 0 and 65535"
+    assert refused("--config", path) == f"{path}: port is '8500': must be a whole number"
+    assert refused(PROGAN_POLL_S="soon") == "PROGAN_POLL_S is 'soon': must be a number"
+    assert refused(PROGAN_LOG_REQUESTS="maybe") == "PROGAN_LOG_REQUESTS is 'maybe': must be true or false"
+    assert refused(PROGAN_LOG_FORMAT="xml") == "PROGAN_LOG_FORMAT is 'xml': must be auto, text or json"
+    assert refused(PROGAN_ALLOWED_BATCH_SIZES="1;4") == (
+        "PROGAN_ALLOWED_BATCH_SIZES is '1;4': must be whole numbers, such as 1,4,16"
+    )
+
+
+def test_a_rule_about_two_settings_names_the_one_that_was_given() -> None:
+    assert refused("--max-batch-size", 2000) == "max_queued_rows is 1024: must be at least max_batch_size 2000"
+    assert refused(PROGAN_MAX_QUEUED_ROWS="4") == "PROGAN_MAX_QUEUED_ROWS is 4: must be at least max_batch_size 16"
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ("prot = 8500", "there is no setting 'prot': did you mean port?"),
+        ("max-images = 7", "there is no setting 'max-images': did you mean max_images?"),
+        ("default_model = 'faces'", "there is no setting 'default_model': did you mean model?"),
+        ("[batching]\nmax_batch_size = 8", "there is no setting 'batching': did you mean max_batch_size?"),
+        ("port = 8500.0", "port is 8500.0: must be a whole number"),
+        ("port = true", "port is True: must be a whole number"),
+        ("model = 5", "model is 5: must be a text"),
+        ("log_requests = 'no'", "log_requests is 'no': must be true or false"),
+        ("allowed_batch_sizes = [1.5, 16]", "allowed_batch_sizes is [1.5, 16]: must be whole numbers, such as 1,4,16"),
+        ("port 8500", "is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 6)"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused(file: File, document: str, problem: str) -> None:
+    path = file(document)
+    assert refused("--config", path).startswith(f"{path}: {problem}")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none.toml"
+    assert refused("--config", path) == f"{path}: cannot be read: No such file or directory"
+
+
+def test_a_wrong_flag_is_wrong_usage_and_the_rest_is_bad_configuration(
+    progan: Progan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = progan("serve", "--port", "x")
+    assert usage.code == 2
+    assert usage.err.endswith("progan serve: error: argument --port: 'x' is not a whole number\n")
+    monkeypatch.setenv("PROGAN_PORT", "x")
+    assert progan("serve") == (78, "", "progan: PROGAN_PORT is 'x': must be a whole number\n")
+
+
+# What is told of it
+
+
+def test_every_setting_is_told_with_its_value_and_its_source(file: File) -> None:
+    path = file('log_level = "error"')
+    arguments = parsed("--config", path, "--store", "m", "--lame-duck-s", "inf", environment={"PROGAN_PORT": "0"})
+    settings = configuration(arguments).settings
+    assert settings.keys() == VALUES.keys()
+    assert settings["store"] == {"value": "m", "from": "flag"}
+    assert settings["port"] == {"value": 0, "from": "environment"}
+    assert settings["log_level"] == {"value": "error", "from": "file"}
+    assert settings["lame_duck_s"] == {"value": "inf", "from": "flag"}  # JSON has no such number
+    assert settings["allowed_batch_sizes"] == {"value": (1, 2, 4, 8, 16), "from": "default"}
+
+
+def test_in_one_line_stands_what_is_no_default() -> None:
+    assert str(configuration(parsed())) == "the rest by default"
+    arguments = parsed("--lame-duck-s", 0, "--no-log-requests", environment={"PROGAN_ALLOWED_BATCH_SIZES": "4,16"})
+    assert str(configuration(arguments)) == (
+        "allowed_batch_sizes=4,16 (environment); lame_duck_s=0 (flag); log_requests=false (flag); the rest by default"
+    )
+
+
+def test_a_secret_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("host", "max_images"):
+        monkeypatch.setitem(serve_options._BY_NAME, name, Setting(name, "X", "", secret=True))
+    told = configuration(parsed("--host", "0.0.0.0", "--max-images", 7))
+    assert (told.settings["host"], told.settings["max_images"]["value"]) == ({"value": "***", "from": "flag"}, "***")
+    assert str(told) == "host=*** (flag); max_images=*** (flag); the rest by default"
+    assert refused(PROGAN_MAX_IMAGES="hunter2") == "PROGAN_MAX_IMAGES is ***: must be a whole number"
+    assert refused(PROGAN_MAX_IMAGES="-77") == "PROGAN_MAX_IMAGES is ***: must be 1 or more"
+
+
+# The manual
+
+
+@pytest.fixture
+def manual() -> str:
+    [subparsers] = [action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    text: str = subparsers.choices["serve"].format_help()
+    return text
+
+
+def test_the_manual_has_every_setting_with_its_default_in_a_group(manual: str) -> None:
+    text = " ".join(manual.split())
+    for name in VALUES:
+        assert f" --{name.replace('_', '-')} " in text.replace(",", " ")
+    for told in ["(the bundled model)", "(127.0.0.1)", "(8500)", "(1,2,4,8,16)", "(5)", "(auto)", "(true)"]:
+        assert told in text
+    titles = re.findall("^([a-z ]+):$", manual, flags=re.MULTILINE)
+    assert {"model store", "listening", "security", "limits", "batching", "life", "logging", "examples"} < set(titles)
+
+
+def test_the_manual_fits_its_terminal(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, request.getfixturevalue("manual").splitlines())) <= 80
+
+
+def test_the_examples_of_the_manual_are_commands(manual: str, file: File) -> None:
+    examples, document = manual.split("examples:\n")[1].split("  where progan.toml says, for example:\n")
+    commands = [line.split() for line in examples.splitlines() if " progan serve" in line]
+    assert len(commands) == 4
+    for command in commands:
+        cli.parser().parse_args(command[command.index("serve") :])
+    assert configured("--config", file(document)).store == Path("/models")
