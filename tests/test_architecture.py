@@ -21,6 +21,7 @@ def test_the_client_depends_on_neither_tensorflow_nor_the_service() -> None:
         "pillow",
         "progan-protos",
         "protobuf",
+        "shtab",
     }
     assert "tensorflow" not in (ROOT / "locks" / "client.txt").read_text()
 
