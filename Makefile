@@ -10,7 +10,7 @@ help:
 	@echo "make serve    serve the bundled model on localhost:8500"
 	@echo "make test     run the tests"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
-	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, fuzzing"
+	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
 	@echo "make protos   generate the stubs from the .proto again"
 	@echo "make locks    resolve the locked versions again"
@@ -33,7 +33,7 @@ check: .venv/ready
 	$(BIN)/pytest -m check
 
 soak: .venv/ready
-	$(BIN)/pytest -m soak
+	$(BIN)/pytest -m 'soak or hypothesis' --hypothesis-profile random
 
 bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready

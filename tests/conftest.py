@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -17,6 +18,15 @@ from progan_service.serving.server import Server
 from progan_service.store.store import ModelStore
 
 TINY = NetworkConfig(resolution=8, fmap_base=64, fmap_max=16)
+
+# The everyday run tries the same examples each time. `make soak` searches at random; what it finds becomes an @example.
+settings.register_profile(
+    "fixed", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "random", settings.get_profile("fixed"), derandomize=False, max_examples=1000, print_blob=True
+)
+settings.load_profile("fixed")
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 

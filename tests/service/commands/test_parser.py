@@ -72,7 +72,8 @@ def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
 
 def test_help_takes_no_tensorflow() -> None:
     script = (
-        "import sys; from progan_service.commands import parser; parser.parser().format_help(); print('tensorflow' in sys.modules)"
+        "import sys; from progan_service.commands import parser; "
+        "parser.parser().format_help(); print('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
 

@@ -17,7 +17,9 @@ import math
 import pickle
 import pickletools
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,31 +147,38 @@ _INSTRUCTIONS = {
 def _unpickle(data: bytes) -> Any:
     _check_instructions(data)
     stream = io.BytesIO(data)
-    try:
+    with _refusing("is damaged"):
         content = _Unpickler(stream, encoding="latin1").load()
-    except (RefusedPickleError, MemoryError):
-        raise
-    except Exception as error:  # damaged data leads pickle to errors of many kinds
-        raise RefusedPickleError(f"is damaged ({_shown(str(error))})") from error
     if stream.tell() != len(data):
         raise RefusedPickleError(f"goes on for {len(data) - stream.tell()} bytes after its end")
     return content
 
 
 def _check_instructions(data: bytes) -> None:
-    """Reads along without doing what is asked for: lengths hold, and no instruction is there but those of data."""
+    """Raise RefusedPickleError for a length that lies, or for an instruction that data does not need. Run nothing."""
     if not data:
         raise RefusedPickleError("is empty")
     if not data.startswith(pickle.PROTO):
         raise RefusedPickleError(f"is no binary pickle (it begins with {data[:12]!r})")
-    try:
+    with _refusing("is damaged or cut short"):
         for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
             if instruction.name not in _INSTRUCTIONS:
                 raise RefusedPickleError(f"holds the instruction {instruction.name}, which no network needs")
             if count == MAX_INSTRUCTIONS or (instruction.name == "LONG_BINPUT" and (argument or 0) >= MAX_INSTRUCTIONS):
                 raise RefusedPickleError(f"holds more than {MAX_INSTRUCTIONS} instructions or objects")
-    except ValueError as error:
-        raise RefusedPickleError(f"is damaged or cut short ({_shown(str(error))})") from error
+
+
+@contextmanager
+def _refusing(problem: str) -> Iterator[None]:
+    """Refuse data that leads the standard library to an error or a warning of any kind."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            yield
+    except (RefusedPickleError, MemoryError):
+        raise
+    except Exception as error:
+        raise RefusedPickleError(f"{problem} ({_shown(str(error))})") from error
 
 
 class _Unpickler(pickle.Unpickler):

@@ -223,14 +223,14 @@ hostile_metadata = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(torn_requests())
 def test_bytes_of_any_kind_are_answered_by_the_contract(stranger: Stranger, said: tuple[str, bytes]) -> None:
     assert stranger.send(*said) in ANSWERS
     assert stranger.is_answered_well()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(any_request())
 def test_messages_of_any_content_are_answered_by_the_contract(
     stranger: Stranger, said: tuple[str, message.Message]
@@ -240,7 +240,7 @@ def test_messages_of_any_content_are_answered_by_the_contract(
     assert stranger.is_answered_well()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(hostile_metadata)
 def test_metadata_of_any_kind_changes_no_answer(stranger: Stranger, metadata: Metadata) -> None:
     request = pb.GenerateRequest(latents=pb.Latents(seeds=pb.SeedList(seeds=[1337])))
@@ -274,7 +274,7 @@ def test_a_label_row_for_each_of_a_hundred_thousand_images_is_read(stranger: Str
 
 @pytest.mark.soak
 def test_twenty_thousand_strange_requests_leave_memory_where_it_was(stranger: Stranger) -> None:
-    @settings(max_examples=2_000, deadline=None, database=None)
+    @settings(max_examples=2_000)
     @given(any_request(), torn_requests(), hostile_metadata)
     def ask(said: tuple[str, message.Message], torn: tuple[str, bytes], metadata: Metadata) -> None:
         assert stranger.send(said[0], said[1].SerializeToString(), metadata) in ANSWERS
