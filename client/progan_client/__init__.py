@@ -1,4 +1,6 @@
-"""Ask a ProGAN service for images: `Client`, or `AsyncClient` for asyncio."""
+"""Request images from a ProGAN service: `Client`, or `AsyncClient` for asyncio."""
+
+from importlib import metadata
 
 from progan_client.aio import AsyncClient
 from progan_client.animation import save_animation
@@ -23,6 +25,8 @@ from progan_client.errors import (
 )
 from progan_client.images import Frame, GeneratedImages, StageTimes
 from progan_client.models import Model, ModelVersion, ServedModel
+
+__version__ = metadata.version("progan-client")
 
 __all__ = [
     "ArgumentError",

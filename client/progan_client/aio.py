@@ -1,16 +1,15 @@
-"""The client for asyncio: the verbs of `client.Client`, whose docstrings hold here too."""
+"""The client for asyncio, with the methods of `client.Client`."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from numpy.typing import ArrayLike
 
-from progan_client import codec
+from progan_client import replies, requests
 from progan_client.channel import (
     DEFAULT_TARGET,
     IMAGE_OPTIONS,
@@ -20,23 +19,24 @@ from progan_client.channel import (
     Tls,
     checked_timeout_s,
 )
-from progan_client.codec import Part, Path
 from progan_client.errors import NotFoundError, not_ready_in_time, translated
-from progan_client.images import Encoding, Frame, GeneratedImages
+from progan_client.images import Frame, GeneratedImages
 from progan_client.models import Model
+from progan_client.replies import Part
+from progan_client.requests import GenerateArguments, InterpolateArguments
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
 
 class AsyncClient:
-    """Asks a ProGAN service for images, without blocking the event loop; make it inside the loop that uses it.
+    """Request images from a ProGAN service without blocking the event loop.
 
         async with AsyncClient() as client:
             images = await client.generate(count=16, seed=1337)
         images.grid().save("grid.png")
 
-    Arguments, results and errors are those of `Client`. Cancelling a task ends its call on the service. A stream that
-    is left early ends when its iterator is closed: `contextlib.aclosing` does that at once.
+    Create it inside the event loop that uses it. Arguments, results and errors are those of `Client`. Cancelling a task
+    ends its call on the service. To end a stream early, close its iterator: `contextlib.aclosing` does so.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class AsyncClient:
         tls: Tls | None = None,
         token: str = "",
     ) -> None:
-        """Hold the address and what goes with every call; see `Settings` and `Tls` in `progan_client.channel`."""
+        """Set the address, deadlines and credentials; see `Settings` and `Tls` in `progan_client.channel`."""
         self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token)
         self._image_channel = _channel(self._settings, IMAGE_OPTIONS)
         self._state_channel = _channel(self._settings, STATE_OPTIONS)
@@ -57,103 +57,62 @@ class AsyncClient:
         self._health = health_pb2_grpc.HealthStub(self._state_channel)
 
     async def generate(
-        self,
-        *,
-        latents: ArrayLike | None = None,
-        seeds: Iterable[int] | None = None,
-        count: int | None = None,
-        seed: int | None = None,
-        labels: ArrayLike | None = None,
-        model: str = "",
-        version: int | str | None = None,
-        encoding: Encoding = "raw",
-        quality: int = 0,
-        bulk: bool = False,
-        timeout_s: float | None = None,
+        self, *, timeout_s: float | None = None, **arguments: Unpack[GenerateArguments]
     ) -> GeneratedImages:
-        """Images in one reply, in the order asked for; see `Client.generate`."""
-        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
+        """Return images in one reply; see `Client.generate` for the arguments."""
+        request = requests.generate_request(**arguments)
         reply: pb.GenerateResponse = await self._call(self._images.Generate, request, timeout_s)
-        return codec.images_of_reply(reply, request)
+        return replies.images_of_reply(reply, request)
 
     def stream(
-        self,
-        *,
-        latents: ArrayLike | None = None,
-        seeds: Iterable[int] | None = None,
-        count: int | None = None,
-        seed: int | None = None,
-        labels: ArrayLike | None = None,
-        model: str = "",
-        version: int | str | None = None,
-        encoding: Encoding = "raw",
-        quality: int = 0,
-        bulk: bool = False,
-        timeout_s: float | None = None,
+        self, *, timeout_s: float | None = None, **arguments: Unpack[GenerateArguments]
     ) -> AsyncGenerator[GeneratedImages]:
-        """Any number of images, one or a few at a time, in the order asked for; see `Client.stream`."""
+        """Yield any number of images in order, one or a few at a time; see `Client.stream`."""
         deadline_s = self._settings.stream_deadline_s(timeout_s)
-        request = codec.stream_generate_request(
-            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
-        )
+        request = requests.stream_generate_request(requests.generate_request(**arguments))
         return self._stream(
-            self._images.StreamGenerate, request, deadline_s, lambda part: [codec.images_of_part(part, request)]
+            self._images.StreamGenerate, request, deadline_s, lambda part: [replies.images_of_part(part, request)]
         )
 
     def interpolate(
-        self,
-        *,
-        latents: ArrayLike | None = None,
-        seeds: Iterable[int] | None = None,
-        frames_between: int = 30,
-        path: Path = "spherical",
-        loop: bool = False,
-        labels: ArrayLike | None = None,
-        model: str = "",
-        version: int | str | None = None,
-        encoding: Encoding = "raw",
-        quality: int = 0,
-        bulk: bool = False,
-        timeout_s: float | None = None,
+        self, *, timeout_s: float | None = None, **arguments: Unpack[InterpolateArguments]
     ) -> AsyncGenerator[Frame]:
-        """The frames of a walk through latent space, in order; see `Client.interpolate`."""
+        """Yield the frames of a walk through latent space, in order; see `Client.interpolate`."""
         deadline_s = self._settings.stream_deadline_s(timeout_s)
-        request = codec.interpolate_request(
-            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality, bulk
-        )
-        return self._stream(self._images.Interpolate, request, deadline_s, codec.frames_of_part)
+        request = requests.interpolate_request(**arguments)
+        return self._stream(self._images.Interpolate, request, deadline_s, replies.frames_of_part)
 
     async def models(self, *, timeout_s: float | None = None) -> list[Model]:
-        """Every model of the service, by name."""
+        """Return all models of the service, sorted by name."""
         reply: pb.ListModelsResponse = await self._call(self._models.ListModels, pb.ListModelsRequest(), timeout_s)
-        return [codec.model_of_message(model) for model in reply.models]
+        return [replies.model_of_message(model) for model in reply.models]
 
     async def model(self, name: str = "", *, timeout_s: float | None = None) -> Model:
-        """One model; empty: the default one. NotFoundError when there is none of this name."""
+        """Return one model, the default model if the name is empty. Raise NotFoundError for an unknown name."""
         reply: pb.GetModelResponse = await self._call(self._models.GetModel, pb.GetModelRequest(name=name), timeout_s)
-        return codec.model_of_message(reply.model)
+        return replies.model_of_message(reply.model)
 
     async def health(self, model: str = "", *, timeout_s: float | None = None) -> str:
-        """Whether the service, or one model of it, is ready; see `Client.health`."""
+        """Return the health of the service, or of one model; see `Client.health`."""
         try:
             reply: health_pb2.HealthCheckResponse = await self._call(
-                self._health.Check, codec.health_request(model), timeout_s
+                self._health.Check, requests.health_request(model), timeout_s
             )
         except NotFoundError:
-            return codec.UNKNOWN_HEALTH
-        return codec.health_of_reply(reply)
+            return replies.UNKNOWN_HEALTH
+        return replies.health_of_reply(reply)
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Return as soon as the service is ready to make images; DeadlineExceededError when it is not in time."""
+        """Return as soon as the service can make images. Raise DeadlineExceededError after `timeout_s` seconds."""
         try:
             with translated(self._settings.target, timeout_s):
                 async with asyncio.timeout(checked_timeout_s("timeout_s", timeout_s)):
-                    await self._image_channel.channel_ready()  # held back until the service's health is SERVING
+                    await self._image_channel.channel_ready()  # READY only while the service's health is SERVING
         except TimeoutError as error:
             raise not_ready_in_time(self._settings.target, timeout_s) from error
 
     async def close(self) -> None:
-        """Let go of the connections; calls in flight end with an error."""
+        """Close the connections. Calls in flight end with an error."""
         await self._image_channel.close()
         await self._state_channel.close()
 

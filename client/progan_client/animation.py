@@ -1,4 +1,4 @@
-"""A walk through latent space as one file that moves."""
+"""Save a walk through latent space as one animated file."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -7,21 +7,22 @@ from pathlib import Path
 from progan_client.errors import ArgumentError
 from progan_client.images import DEFAULT_QUALITY, Frame, enlarged, to_image
 
-# Suffix -> (Pillow's format, the milliseconds that the format counts in).
+# Suffix -> (format name in Pillow, unit of its frame durations in milliseconds).
 ANIMATION_FORMATS = {".webp": ("WEBP", 1), ".gif": ("GIF", 10)}
 
 
 def save_animation(
     frames: Iterable[Frame], path: Path | str, *, fps: float = 24.0, scale: int = 1, quality: int = DEFAULT_QUALITY
 ) -> int:
-    """Write frames to an animated WebP or GIF, by suffix, that repeats for ever; return the number of frames.
+    """Write frames to an animated WebP or GIF that loops forever, and return the number of frames.
 
+    `path`     the suffix selects the format: .webp or .gif.
     `fps`      frames per second, above 0 and at most 100.
-    `scale`    every pixel becomes a square of scale x scale pixels.
-    `quality`  1 to 100, for WebP; GIF has 256 colours a frame and no quality.
+    `scale`    draw each pixel as a square of scale x scale pixels.
+    `quality`  1 to 100, for WebP. A GIF has 256 colours per frame and no quality.
 
-    Raises ArgumentError for another suffix, no frames or a wrong number, OSError when the file cannot be written, and
-    what the frames' iterator raises; then nothing is written.
+    Raise ArgumentError for another suffix, no frames or a number out of range, and OSError if the file cannot be
+    written. If the iterator of the frames raises an error, no file is written.
     """
     unit_ms = animation_format(path)[1]
     if not 0 < fps <= 100:
@@ -44,7 +45,7 @@ def save_animation(
 
 
 def animation_format(path: Path | str) -> tuple[str, int]:
-    """What `ANIMATION_FORMATS` says of the path's suffix; ArgumentError for any other."""
+    """Return the entry of `ANIMATION_FORMATS` for a path. Raise ArgumentError for another suffix."""
     suffix = Path(path).suffix.lower()
     if suffix not in ANIMATION_FORMATS:
         raise ArgumentError("suffix", f"must be {' or '.join(ANIMATION_FORMATS)}", suffix)
@@ -52,6 +53,6 @@ def animation_format(path: Path | str) -> tuple[str, int]:
 
 
 def _durations_ms(count: int, fps: float, unit_ms: int) -> list[int]:
-    """Each frame's time in whole units whose sum does not drift: 24 fps is 42, 41, 42, ... ms."""
+    """Return the duration of each frame in whole units, without drift: 24 fps is 42, 41, 42, ... ms."""
     ends = [round(index * 1000 / fps / unit_ms) * unit_ms for index in range(count + 1)]
     return [end - start for start, end in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""How a client reaches the service: address, credentials, retries, balancing, health, limits."""
+"""Connect to the service: address, credentials, retries, load balancing, health checks, limits."""
 
 import json
 import math
@@ -16,7 +16,7 @@ MAX_MESSAGE_BYTES = 64 * 2**20  # gRPC's own limit is 4 MiB; one raw image of 10
 
 Options = tuple[tuple[str, str | int], ...]
 
-# Both codes mean that nothing was sent back yet. gRPC waits as long as the trailer grpc-retry-pushback-ms asks for.
+# With both codes the service has sent no images yet. gRPC waits as long as the trailer grpc-retry-pushback-ms says.
 _RETRY_POLICY = {
     "maxAttempts": 4,
     "initialBackoff": "0.1s",
@@ -31,29 +31,29 @@ _SERVICE_CONFIG = {
 _COMMON: Options = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # gRPC's own backoff, one second to two minutes, would outlast the restart of a service.
+    # gRPC's default backoff, one second to two minutes, is longer than a restart of the service.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
-# Pictures are asked only of servers that call themselves ready: servers that load or drain are passed over.
+# Requests for images go only to servers that report SERVING, not to servers that load or drain.
 IMAGE_OPTIONS: Options = (
     *_COMMON,
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG | {"healthCheckConfig": {"serviceName": SERVICE}})),
 )
-# Questions about health and models have to reach a server that is not ready, too.
+# Requests for health and models also go to servers that are not ready.
 STATE_OPTIONS: Options = (*_COMMON, ("grpc.service_config", json.dumps(_SERVICE_CONFIG)))
 
-# Targets whose calls never leave this machine.
+# Targets on this machine: calls to them never cross a network.
 _THIS_MACHINE = re.compile(r"unix(-abstract)?:.+|((dns|ipv4|ipv6):(///)?)?(localhost|127(\.\d+){3}|\[::1\]):\d+")
 
 
 @dataclass(frozen=True)
 class Tls:
-    """TLS to the service; every path names a PEM file.
+    """Settings of TLS. Every path names a PEM file.
 
-    `root`                 the authorities to trust; None: those that gRPC brings along.
-    `certificate`, `key`   this client's own, where the service asks for one (mTLS); both or neither.
+    `root`                 certificate authorities to trust; None: those of gRPC.
+    `certificate`, `key`   the client's certificate and private key, for mutual TLS; both or neither.
     """
 
     root: Path | str | None = None
@@ -65,7 +65,7 @@ class Tls:
             raise ArgumentError("certificate, key", "give both or neither", (self.certificate, self.key))
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The files as gRPC wants them; OSError when one cannot be read."""
+        """Read the files. Raise OSError if one cannot be read."""
         root, key, certificate = (
             path if path is None else Path(path).read_bytes() for path in (self.root, self.key, self.certificate)
         )
@@ -74,13 +74,13 @@ class Tls:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a client holds on to; checked when made.
+    """Settings of a client, checked when created.
 
-    `target`             HOST:PORT, or any other name that gRPC resolves (dns:///..., unix:...).
-    `timeout_s`          deadline of a call with one answer, in seconds.
+    `target`             HOST:PORT, or another name that gRPC resolves (dns:///..., unix:...).
+    `timeout_s`          deadline of a call with one reply, in seconds.
     `stream_timeout_s`   deadline of a whole stream, in seconds.
-    `tls`                None: plain text.
-    `token`              bearer token, sent with every call; to another machine with TLS only.
+    `tls`                settings of TLS; None: no encryption.
+    `token`              bearer token of every call; needs TLS unless the target is on this machine.
     """
 
     target: str
@@ -93,28 +93,28 @@ class Settings:
         if ":" not in self.target:  # gRPC would take port 443
             raise ArgumentError("target", "must be HOST:PORT", self.target)
         if not (self.token.isascii() and self.token.isprintable()):
-            raise ArgumentError("token", "must be printable ASCII", "a text that is not")  # a secret is not repeated
+            raise ArgumentError("token", "must be printable ASCII", "other characters")  # never show a secret
         if self.token and self.tls is None and not _THIS_MACHINE.fullmatch(self.target):
-            raise ArgumentError("token", "goes to another machine with TLS only, else it could be read", self.target)
+            raise ArgumentError("token", "needs TLS to another machine, or others could read it", self.target)
         checked_timeout_s("timeout_s", self.timeout_s)
         checked_timeout_s("stream_timeout_s", self.stream_timeout_s)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes along with every call."""
+        """The gRPC metadata of every call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def deadline_s(self, timeout_s: float | None) -> float:
-        """The deadline of one call with one answer, in seconds."""
+        """Return the deadline of a call with one reply, in seconds."""
         return self.timeout_s if timeout_s is None else checked_timeout_s("timeout_s", timeout_s)
 
     def stream_deadline_s(self, timeout_s: float | None) -> float:
-        """The deadline of one stream, in seconds."""
+        """Return the deadline of a stream, in seconds."""
         return self.stream_timeout_s if timeout_s is None else checked_timeout_s("timeout_s", timeout_s)
 
 
 def checked_timeout_s(argument: str, value: float) -> float:
-    """`value`, or ArgumentError: a call without an end is never made."""
+    """Return `value`; raise ArgumentError unless it is finite and above 0."""
     if not 0 < value < math.inf:
         raise ArgumentError(argument, "must be a number of seconds above 0", value)
     return value

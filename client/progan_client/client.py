@@ -1,15 +1,14 @@
-"""The client for ordinary code; `aio` has the same verbs for asyncio."""
+"""The client for blocking code; `aio` has the same methods for asyncio."""
 
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from numpy.typing import ArrayLike
 
-from progan_client import codec
+from progan_client import replies, requests
 from progan_client.channel import (
     DEFAULT_TARGET,
     IMAGE_OPTIONS,
@@ -19,23 +18,24 @@ from progan_client.channel import (
     Tls,
     checked_timeout_s,
 )
-from progan_client.codec import Part, Path
 from progan_client.errors import NotFoundError, not_ready_in_time, translated
-from progan_client.images import Encoding, Frame, GeneratedImages
+from progan_client.images import Frame, GeneratedImages
 from progan_client.models import Model
+from progan_client.replies import Part
+from progan_client.requests import GenerateArguments, InterpolateArguments
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
 
 class Client:
-    """Asks a ProGAN service for images.
+    """Request images from a ProGAN service.
 
         with Client() as client:
             client.generate(count=16, seed=1337).grid().save("grid.png")
 
-    Making one connects to nothing; the first call does. Threads may share one. Every call has a deadline and raises
-    the errors of `progan_client.errors`: ArgumentError before anything is sent, a ServiceError after. What the service
-    refuses for now (UNAVAILABLE, RESOURCE_EXHAUSTED) is tried four times before the error arrives.
+    A new client does not connect; its first call does. Threads may share a client. Every call has a deadline. A call
+    raises the errors of `progan_client.errors`: ArgumentError before anything is sent, ServiceError afterwards. If the
+    service refuses a call for now (UNAVAILABLE, RESOURCE_EXHAUSTED), the client tries up to four times.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Client:
         tls: Tls | None = None,
         token: str = "",
     ) -> None:
-        """Hold the address and what goes with every call; see `Settings` and `Tls` in `progan_client.channel`."""
+        """Set the address, deadlines and credentials; see `Settings` and `Tls` in `progan_client.channel`."""
         self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token)
         self._image_channel = _channel(self._settings, IMAGE_OPTIONS)
         self._state_channel = _channel(self._settings, STATE_OPTIONS)
@@ -55,128 +55,92 @@ class Client:
         self._models = pb_grpc.ImageGeneratorServiceStub(self._state_channel)
         self._health = health_pb2_grpc.HealthStub(self._state_channel)
 
-    def generate(
-        self,
-        *,
-        latents: ArrayLike | None = None,
-        seeds: Iterable[int] | None = None,
-        count: int | None = None,
-        seed: int | None = None,
-        labels: ArrayLike | None = None,
-        model: str = "",
-        version: int | str | None = None,
-        encoding: Encoding = "raw",
-        quality: int = 0,
-        bulk: bool = False,
-        timeout_s: float | None = None,
-    ) -> GeneratedImages:
-        """Images in one reply, in the order asked for; for very many use `stream`.
+    def generate(self, *, timeout_s: float | None = None, **arguments: Unpack[GenerateArguments]) -> GeneratedImages:
+        """Return images in one reply, in the order of the request. For very many images use `stream`.
 
         Give exactly one of `latents`, `seeds` and `count`:
 
-        `latents`    float [N, L], one row an image; finite, and only the direction of a row matters.
-        `seeds`      N integers, 0 to 2**64 - 1, one an image.
-        `count`      N images of the seeds `seed`, `seed` + 1, ...; without `seed` of a random one, told in `.seeds`.
-        `seed`       the first seed of `count`; alone: one image.
+        argument     type                default   meaning
+        `latents`    float [N, L]                  one row per image; finite; only the direction of a row matters
+        `seeds`      N integers                    one per image, 0 to 2**64 - 1
+        `count`      int                           N images of the seeds `seed`, `seed` + 1, ...
+        `seed`       int                 random    first seed of `count`; without `count`: one image
 
-        `labels`     float [K] for all images or [N, K]; only for models with labels.
-        `model`      empty: the service's default model.
-        `version`    a number, or a label such as "canary"; None: the version that serves.
-        `encoding`   how the images travel: "raw", "png", "jpeg" or "webp".
-        `quality`    1 to 100 for "jpeg" and "webp"; 0: the service's default, 90.
-        `bulk`       nobody waits for it: other calls come first.
-        `timeout_s`  deadline in seconds; None: the client's.
+        `labels`     float [K], [N, K]             label vector of all images, or one per image
+        `model`      str                 ""        name of the model; "": the service's default model
+        `version`    int or str          None      number or label such as "canary"; None: the serving version
+        `encoding`   str                 "raw"     format on the wire: "raw", "png", "jpeg" or "webp"
+        `quality`    int                 0         1 to 100 for "jpeg" and "webp"; 0: the service's default, 90
+        `bulk`       bool                False     low priority: the service answers other calls first
+        `timeout_s`  float               None      deadline in seconds; None: that of the client
+
+        `GeneratedImages.seeds` contains the seeds, random ones too.
         """
-        request = codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
+        request = requests.generate_request(**arguments)
         reply: pb.GenerateResponse = self._call(self._images.Generate, request, timeout_s)
-        return codec.images_of_reply(reply, request)
+        return replies.images_of_reply(reply, request)
 
     def stream(
-        self,
-        *,
-        latents: ArrayLike | None = None,
-        seeds: Iterable[int] | None = None,
-        count: int | None = None,
-        seed: int | None = None,
-        labels: ArrayLike | None = None,
-        model: str = "",
-        version: int | str | None = None,
-        encoding: Encoding = "raw",
-        quality: int = 0,
-        bulk: bool = False,
-        timeout_s: float | None = None,
+        self, *, timeout_s: float | None = None, **arguments: Unpack[GenerateArguments]
     ) -> Generator[GeneratedImages]:
-        """Any number of images, one or a few at a time, in the order asked for; arguments as in `generate`.
+        """Yield any number of images in order, one or a few at a time. The arguments are those of `generate`.
 
-        Arguments are checked at once, the call begins with the first `next`. A slow reader holds the service back;
-        closing or dropping the iterator ends the work.
+        `stream` checks the arguments at once; the call starts with the first `next`. A slow reader slows the service
+        down. Closing or dropping the iterator ends the call.
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
-        request = codec.stream_generate_request(
-            codec.generate_request(latents, seeds, count, seed, labels, model, version, encoding, quality, bulk)
-        )
+        request = requests.stream_generate_request(requests.generate_request(**arguments))
         return self._stream(
-            self._images.StreamGenerate, request, deadline_s, lambda part: [codec.images_of_part(part, request)]
+            self._images.StreamGenerate, request, deadline_s, lambda part: [replies.images_of_part(part, request)]
         )
 
     def interpolate(
-        self,
-        *,
-        latents: ArrayLike | None = None,
-        seeds: Iterable[int] | None = None,
-        frames_between: int = 30,
-        path: Path = "spherical",
-        loop: bool = False,
-        labels: ArrayLike | None = None,
-        model: str = "",
-        version: int | str | None = None,
-        encoding: Encoding = "raw",
-        quality: int = 0,
-        bulk: bool = False,
-        timeout_s: float | None = None,
+        self, *, timeout_s: float | None = None, **arguments: Unpack[InterpolateArguments]
     ) -> Generator[Frame]:
-        """The frames of a walk through latent space, in order; begins and ends like `stream`.
+        """Yield the frames of a walk through latent space, in order. The call starts and ends like `stream`.
 
-        `latents`, `seeds`   two or more key frames, given in one of the two ways.
-        `frames_between`     new frames between neighbours: K key frames and F between make K + (K - 1) * F frames.
-        `path`               "spherical" (along the great circle) or "linear".
-        `loop`               go on from the last key frame to the first: K * (F + 1) frames, to be repeated for ever.
-        `labels`             float [K] for all frames or one row a key frame, interpolated linearly.
+        Give exactly one of `latents` and `seeds`: two or more key frames.
 
-        The rest as in `generate`.
+        argument          type           default       meaning
+        `latents`         float [K, L]                 one row per key frame
+        `seeds`           K integers                   one per key frame
+        `frames_between`  int            30            new frames between two key frames, F
+        `path`            str            "spherical"   "spherical" (along the great circle) or "linear"
+        `loop`            bool           False         return from the last key frame to the first
+        `labels`          float [K, M]                 one label vector per key frame, or one [M] for all frames
+
+        A walk has K + (K - 1) * F frames, a loop K * (F + 1). The other arguments are those of `generate`.
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
-        request = codec.interpolate_request(
-            latents, seeds, frames_between, path, loop, labels, model, version, encoding, quality, bulk
-        )
-        return self._stream(self._images.Interpolate, request, deadline_s, codec.frames_of_part)
+        request = requests.interpolate_request(**arguments)
+        return self._stream(self._images.Interpolate, request, deadline_s, replies.frames_of_part)
 
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
-        """Every model of the service, by name."""
+        """Return all models of the service, sorted by name."""
         reply: pb.ListModelsResponse = self._call(self._models.ListModels, pb.ListModelsRequest(), timeout_s)
-        return [codec.model_of_message(model) for model in reply.models]
+        return [replies.model_of_message(model) for model in reply.models]
 
     def model(self, name: str = "", *, timeout_s: float | None = None) -> Model:
-        """One model; empty: the default one. NotFoundError when there is none of this name."""
+        """Return one model, the default model if the name is empty. Raise NotFoundError for an unknown name."""
         reply: pb.GetModelResponse = self._call(self._models.GetModel, pb.GetModelRequest(name=name), timeout_s)
-        return codec.model_of_message(reply.model)
+        return replies.model_of_message(reply.model)
 
     def health(self, model: str = "", *, timeout_s: float | None = None) -> str:
-        """Whether the service, or one model of it, is ready.
+        """Return the health of the service, or of one model.
 
-        Gives "SERVING", "NOT_SERVING" or, for a model that the service does not have, "SERVICE_UNKNOWN".
+        "SERVING": ready. "NOT_SERVING": not ready. "SERVICE_UNKNOWN": the service has no such model.
         """
         try:
             reply: health_pb2.HealthCheckResponse = self._call(
-                self._health.Check, codec.health_request(model), timeout_s
+                self._health.Check, requests.health_request(model), timeout_s
             )
         except NotFoundError:
-            return codec.UNKNOWN_HEALTH
-        return codec.health_of_reply(reply)
+            return replies.UNKNOWN_HEALTH
+        return replies.health_of_reply(reply)
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Return as soon as the service is ready to make images; DeadlineExceededError when it is not in time."""
-        ready = grpc.channel_ready_future(self._image_channel)  # READY holds back until the service's health is SERVING
+        """Return as soon as the service can make images. Raise DeadlineExceededError after `timeout_s` seconds."""
+        ready = grpc.channel_ready_future(self._image_channel)  # READY only while the service's health is SERVING
         try:
             ready.result(checked_timeout_s("timeout_s", timeout_s))
         except grpc.FutureTimeoutError as error:
@@ -185,7 +149,7 @@ class Client:
             ready.cancel()
 
     def close(self) -> None:
-        """Let go of the connections; calls in flight end with an error."""
+        """Close the connections. Calls in flight end with an error."""
         self._image_channel.close()
         self._state_channel.close()
 
@@ -203,11 +167,7 @@ class Client:
             return method(request, timeout=deadline_s, metadata=self._settings.metadata)
 
     def _stream(
-        self,
-        method: Callable[..., Any],
-        request: Message,
-        deadline_s: float,
-        decode: Callable[[Any], Iterable[Part]],
+        self, method: Callable[..., Any], request: Message, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
     ) -> Generator[Part]:
         with translated(self._settings.target, deadline_s):
             call = method(request, timeout=deadline_s, metadata=self._settings.metadata)

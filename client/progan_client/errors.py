@@ -1,19 +1,19 @@
 """Every error this package raises.
 
 ProganError
-├── ArgumentError (and ValueError)   an argument was wrong; nothing was sent
+├── ArgumentError (and ValueError)   an argument is wrong; nothing was sent
 ├── ClientClosedError                the client was closed before the call
-├── ReplyError                       the service broke the contract; the fault is the service's
-└── ServiceError                     the call failed; .code says how, any other code is a plain ServiceError
+├── ReplyError                       the reply is invalid: a fault of the service
+└── ServiceError                     the call failed with .code; codes without a class below raise ServiceError itself
     ├── InvalidArgumentError             INVALID_ARGUMENT      .field_violations names the field
     ├── NotFoundError                    NOT_FOUND             no such model or version
-    ├── FailedPreconditionError          FAILED_PRECONDITION   the model cannot do this
-    ├── ResourceExhaustedError           RESOURCE_EXHAUSTED    busy; .retry_after_s says when to come back
-    ├── UnavailableError                 UNAVAILABLE           not reachable or not ready; retry
-    ├── DeadlineExceededError            DEADLINE_EXCEEDED     no answer in time
-    ├── UnauthenticatedError             UNAUTHENTICATED       no token or certificate, or a wrong one
+    ├── FailedPreconditionError          FAILED_PRECONDITION   the model does not support the request
+    ├── ResourceExhaustedError           RESOURCE_EXHAUSTED    busy; retry after .retry_after_s
+    ├── UnavailableError                 UNAVAILABLE           unreachable or not ready; retry
+    ├── DeadlineExceededError            DEADLINE_EXCEEDED     no reply before the deadline
+    ├── UnauthenticatedError             UNAUTHENTICATED       token or certificate missing or wrong
     ├── PermissionDeniedError            PERMISSION_DENIED     not allowed
-    └── InternalError                    INTERNAL              a fault of the service; the message holds its log's id
+    └── InternalError                    INTERNAL              a fault of the service; the message has the id in its log
 """
 
 from collections.abc import Iterator
@@ -27,17 +27,19 @@ from google.rpc import error_details_pb2, status_pb2
 
 
 class ProganError(Exception):
-    """Anything that can go wrong in a call to a ProGAN service."""
+    """Base class of all errors of this package."""
 
 
 class ArgumentError(ProganError, ValueError):
-    """An argument is out of its range; nothing was sent.
+    """An argument is wrong; nothing was sent.
 
-    `argument` is its name (with the position of the offending element), `rule` what it has to be, `value` what it was.
+    `argument`  its name, with the position of the wrong element.
+    `rule`      what the value must be.
+    `value`     the value given.
     """
 
     def __init__(self, argument: str, rule: str, value: object) -> None:
-        super().__init__(argument, rule, value)  # all three are args, so that the error survives pickling
+        super().__init__(argument, rule, value)  # all three, so that the error can be pickled
         self.argument = argument
         self.rule = rule
         self.value = value
@@ -51,24 +53,24 @@ class ClientClosedError(ProganError):
 
 
 class ReplyError(ProganError):
-    """The service's reply does not keep the contract, so it cannot be read."""
+    """The reply of the service is invalid."""
 
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """One field of the request that the service refused, and why."""
+    """A field of the request that the service refused, and the reason."""
 
     field: str
     description: str
 
 
 class ServiceError(ProganError):
-    """The call failed; `str()` of it is one sentence for people.
+    """The call failed; `str()` returns one sentence.
 
     `code`              the gRPC status code.
-    `reason`            google.rpc.ErrorInfo.reason, UPPER_SNAKE; empty when the answer is not from the service itself.
-    `field_violations`  what google.rpc.BadRequest names.
-    `retry_after_s`     seconds to wait before another try (google.rpc.RetryInfo), None when the service gave none.
+    `reason`            google.rpc.ErrorInfo.reason in UPPER_SNAKE; empty if gRPC or a proxy raised the error.
+    `field_violations`  the fields of google.rpc.BadRequest.
+    `retry_after_s`     seconds to wait before a retry (google.rpc.RetryInfo); None if the service named none.
     """
 
     def __init__(
@@ -88,39 +90,39 @@ class ServiceError(ProganError):
 
 
 class InvalidArgumentError(ServiceError):
-    """The service refused the request as malformed or out of range; do not retry."""
+    """The request is malformed or out of range; do not retry."""
 
 
 class NotFoundError(ServiceError):
-    """No such model or version; do not retry."""
+    """The service has no such model or version; do not retry."""
 
 
 class FailedPreconditionError(ServiceError):
-    """The model cannot do this, it has no labels for instance; do not retry."""
+    """The model does not support the request, for example because it has no labels; do not retry."""
 
 
 class ResourceExhaustedError(ServiceError):
-    """The service is busy, or cannot keep the deadline; retry after `retry_after_s`."""
+    """The service is busy or cannot reply before the deadline; retry after `retry_after_s`."""
 
 
 class UnavailableError(ServiceError):
-    """The service is not reachable, starting, draining, or its model is not ready; retry."""
+    """The service is unreachable, starting or draining, or its model is not ready; retry."""
 
 
 class DeadlineExceededError(ServiceError):
-    """The answer did not come within the deadline."""
+    """The reply did not arrive before the deadline."""
 
 
 class UnauthenticatedError(ServiceError):
-    """No token or certificate, or a wrong one."""
+    """The token or certificate is missing or wrong."""
 
 
 class PermissionDeniedError(ServiceError):
-    """The caller is known and not allowed."""
+    """The service knows the caller and does not allow the call."""
 
 
 class InternalError(ServiceError):
-    """A fault of the service; the message holds an id that is in its log."""
+    """The service has a fault; the message has the id in its log."""
 
 
 ERROR_OF_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
@@ -138,22 +140,22 @@ ERROR_OF_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
 
 @contextmanager
 def translated(target: str, timeout_s: float) -> Iterator[None]:
-    """The one border where gRPC's exceptions become this package's; serves calls with and without asyncio."""
+    """Translate the exceptions of gRPC, with and without asyncio, into those of this package. Nothing else does."""
     try:
         yield
     except grpc.RpcError as error:
         raise service_error(error, target, timeout_s) from error
     except (grpc.aio.UsageError, ValueError) as error:
-        if "closed" not in str(error):  # gRPC has no class of its own for this
+        if "closed" not in str(error):  # gRPC has no class for this
             raise
-        raise ClientClosedError(f"the client of {target} is closed; make a new one") from error
+        raise ClientClosedError(f"the client of {target} is closed; create a new one") from error
 
 
 def service_error(error: grpc.RpcError, target: str, timeout_s: float) -> ServiceError:
-    """The error of this package that says what `error` says."""
+    """Translate one exception of gRPC."""
     code = error.code()
     info, bad_request, retry = _details(error)
-    # With a reason the sentence is the service's own and made for people; without one it is gRPC's.
+    # With a reason, the sentence is from the service and readable. Without one, it is from gRPC.
     return ERROR_OF_CODE.get(code, ServiceError)(
         (info.reason and error.details()) or _sentence(error, target, timeout_s),
         code=code,
@@ -164,7 +166,7 @@ def service_error(error: grpc.RpcError, target: str, timeout_s: float) -> Servic
 
 
 def not_ready_in_time(target: str, timeout_s: float) -> DeadlineExceededError:
-    """The error of waiting for a service in vain."""
+    """Return the error for a service that was not ready in time."""
     return DeadlineExceededError(
         f"no ready ProGAN service at {target} within {timeout_s:g} s: is it running, and is the address right?",
         code=grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -172,23 +174,23 @@ def not_ready_in_time(target: str, timeout_s: float) -> DeadlineExceededError:
 
 
 def _sentence(error: grpc.RpcError, target: str, timeout_s: float) -> str:
-    """What to tell when the answer is gRPC's own, not the service's."""
+    """Return a readable sentence for an error of gRPC itself."""
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no ready ProGAN service at {target}: is it running, and is the address right? ({error.details()})"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"{target} gave no full answer within {timeout_s:g} s"
+        return f"{target} sent no complete reply within {timeout_s:g} s"
     return f"{target} answered {error.code().name}: {error.details()}"
 
 
 def _details(
     error: grpc.RpcError,
 ) -> tuple[error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo]:
-    """The google.rpc messages that travel in the trailer `grpc-status-details-bin`, empty where there are none."""
+    """Return the google.rpc messages of the trailer `grpc-status-details-bin`; missing ones are empty."""
     found = (error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo())
-    trailers: Any = error.trailing_metadata() or ()  # pairs, or a mapping with asyncio
+    trailers: Any = error.trailing_metadata() or ()  # pairs, with asyncio a mapping
     try:
         status = status_pb2.Status.FromString(dict(trailers).get("grpc-status-details-bin", b""))
-    except DecodeError:  # a proxy's trailer; the status code stands without it
+    except DecodeError:  # the trailer of a proxy; the status code is enough
         return found
     for detail in status.details:
         for message in found:

@@ -1,4 +1,4 @@
-"""Generated images in memory and on disk."""
+"""Images in memory and on disk."""
 
 import io
 import math
@@ -20,15 +20,17 @@ Pixels = NDArray[np.uint8]
 Latents = NDArray[np.float32]
 
 ENCODING_OF_SUFFIX: dict[str, Encoding] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-DEFAULT_QUALITY = 90  # the service's own
-MAX_PICTURE_PIXELS = 2**27  # 400 MB of RGB: more is a slip of the hand, not a picture
+DEFAULT_QUALITY = 90  # as in the service
+MAX_PICTURE_PIXELS = 2**27  # 400 MB of RGB; a larger picture is a typing error
 
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Where the time of a reply went on the server, in seconds.
+    """The server's times of a reply, in seconds.
 
-    `queue_s` is the longest wait of one image, `inference_s` the sum over the batches that held the images.
+    `queue_s`      the longest queue time of an image.
+    `inference_s`  the sum over the batches of the images.
+    `encode_s`     the time to encode the images.
     """
 
     queue_s: float
@@ -38,18 +40,18 @@ class StageTimes:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GeneratedImages:
-    """Images of one size, in the order of the request, with what is needed to make them again.
+    """Images of one size in the order of the request, with the latents and the model that made them.
 
-    `len()` counts them; iterating and `[i]` give PIL images, `[i:j]` the same class for a part.
+    `len(images)` is N. `images[i]` is a PIL image and `images[i:j]` a GeneratedImages. Iteration yields PIL images.
 
     `shape`     (N, H, W, C); C is 1 (grey) or 3 (RGB).
-    `encoding`  how they travelled.
-    `files`     the N files as they travelled (PNG, JPEG or WebP); empty when they travelled raw.
-    `raw`       uint8 [N, H, W, C] when they travelled raw, else None: use `pixels`, which is always there.
-    `latents`   float32 [N, L], the latents used: `generate(latents=images.latents)` gives the same images.
-    `seeds`     the N seeds, None when the request gave latents.
-    `model`     the name, version and digest that made them.
-    `times`     where the time went on the server; of the whole reply, also after slicing.
+    `encoding`  the format on the wire.
+    `files`     the N files that the service sent (PNG, JPEG or WebP); empty for "raw".
+    `raw`       uint8 [N, H, W, C] for "raw", else None. `pixels` works for every encoding.
+    `latents`   float32 [N, L]; `generate(latents=images.latents)` returns the same images.
+    `seeds`     the N seeds; None if the request had latents.
+    `model`     name, version and digest of the model.
+    `times`     the server's times of the whole reply, in slices too.
     """
 
     shape: tuple[int, int, int, int]
@@ -91,7 +93,7 @@ class GeneratedImages:
 
     @cached_property
     def pixels(self) -> Pixels:
-        """uint8 [N, H, W, C]; files are decoded at the first use. ReplyError when one is no image of this size."""
+        """uint8 [N, H, W, C], decoded at the first use. Raise ReplyError if a file is not an image of this size."""
         if self.raw is not None:
             return self.raw
         pixels = np.empty(self.shape, np.uint8)
@@ -100,16 +102,16 @@ class GeneratedImages:
         return pixels
 
     def grid(self, columns: int | None = None, *, scale: int = 1) -> Image.Image:
-        """All images in one picture, row by row, without gaps; see `image_grid`."""
+        """Return one picture of all images, row by row, without gaps; see `image_grid`."""
         return image_grid(self.pixels, columns, scale)
 
     def save(self, path: Path | str, *, quality: int = DEFAULT_QUALITY) -> tuple[Path, ...]:
-        """Write each image to a file and return the files' paths.
+        """Write each image to a file and return the paths of the files.
 
-        One image goes to `path`, several to `stem-0000.suffix`, `stem-0001.suffix`, ... beside it. The suffix (.png,
-        .jpg, .jpeg, .webp) is the format; an image that travelled in that format is written as it came. `quality` is
-        1 to 100 and only for JPEG and WebP. Raises ArgumentError for another suffix or quality, OSError when a file
-        cannot be written.
+        One image is written to `path`, several to `stem-0000.suffix`, `stem-0001.suffix`, ... in the same directory.
+        The suffix (.png, .jpg, .jpeg, .webp) selects the format. If the service sent this format, its bytes are written
+        unchanged. `quality` is 1 to 100, for JPEG and WebP. Raise ArgumentError for another suffix or quality, OSError
+        if a file cannot be written.
         """
         paths = [Path(path)] if len(self) == 1 else [numbered(path, index) for index in range(len(self))]
         for index, each in enumerate(paths):
@@ -117,7 +119,7 @@ class GeneratedImages:
         return tuple(paths)
 
     def file(self, index: int, suffix: str, *, quality: int = DEFAULT_QUALITY) -> bytes:
-        """One image as the bytes of a file; `suffix` and `quality` as in `save`."""
+        """Return one image as the bytes of a file; `suffix` and `quality` as in `save`."""
         if self.files and encoding_of(suffix) == self.encoding:
             return self.files[index]
         return encoded(self[index], suffix, quality)
@@ -127,8 +129,8 @@ class GeneratedImages:
 class Frame:
     """One frame of a walk through latent space.
 
-    `index`   its position in the walk, from 0.
-    `images`  the frame as GeneratedImages of one image, for its file, model and times.
+    `index`   position in the walk, from 0.
+    `images`  GeneratedImages with this one image: its file, model and times.
     """
 
     index: int
@@ -152,27 +154,27 @@ class Frame:
         return self.images[0]
 
     def save(self, path: Path | str, *, quality: int = DEFAULT_QUALITY) -> Path:
-        """Write the frame to `path`; suffix, quality and errors as in `GeneratedImages.save`."""
+        """Write the frame to `path` and return it; suffix, quality and errors as in `GeneratedImages.save`."""
         return self.images.save(path, quality=quality)[0]
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """uint8 [H, W, C] -> a PIL image, grey (L) or RGB."""
+    """Return uint8 [H, W, C] as a PIL image, grey (L) or RGB."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
 def enlarged(pixels: Pixels, scale: int) -> Pixels:
-    """uint8 [..., H, W, C] -> [..., H * scale, W * scale, C]; every pixel becomes a square, nothing is blurred."""
+    """Repeat each pixel as a square: uint8 [..., H, W, C] -> [..., H * scale, W * scale, C]."""
     if scale < 1:
         raise ArgumentError("scale", "must be at least 1", scale)
     return pixels if scale == 1 else pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
 def image_grid(pixels: Pixels, columns: int | None = None, scale: int = 1) -> Image.Image:
-    """uint8 [N, H, W, C] -> one picture, row by row, without gaps; what is left of the last row is white.
+    """Return one picture of uint8 [N, H, W, C], row by row, without gaps; unused cells of the last row are white.
 
-    `columns` is by default the smallest number that makes the grid at least as wide as high. Raises ArgumentError for
-    no images, for columns or a scale below 1, and for a picture above MAX_PICTURE_PIXELS.
+    By default `columns` is the smallest number that makes the grid at least as wide as high. Raise ArgumentError for
+    no images, for columns or a scale below 1, and for a picture of more than MAX_PICTURE_PIXELS.
     """
     count, height, width, channels = pixels.shape
     if count < 1:
@@ -191,13 +193,13 @@ def image_grid(pixels: Pixels, columns: int | None = None, scale: int = 1) -> Im
 
 
 def numbered(path: Path | str, index: int) -> Path:
-    """("out/image.png", 7) -> out/image-0007.png."""
+    """Add a number to a path: ("out/image.png", 7) -> out/image-0007.png."""
     path = Path(path)
     return path.with_name(f"{path.stem}-{index:04d}{path.suffix}")
 
 
 def encoding_of(suffix: str) -> Encoding:
-    """ ".jpg" -> "jpeg"; ArgumentError for a suffix that names no image format of ours."""
+    """Return the encoding of a suffix: ".jpg" -> "jpeg". Raise ArgumentError for an unknown suffix."""
     try:
         return ENCODING_OF_SUFFIX[suffix.lower()]
     except KeyError:
@@ -205,7 +207,7 @@ def encoding_of(suffix: str) -> Encoding:
 
 
 def encoded(image: Image.Image, suffix: str, quality: int = DEFAULT_QUALITY) -> bytes:
-    """The bytes of an image file; the same pixels give the same bytes (no times or names go in)."""
+    """Return an image as the bytes of a file. The same pixels give the same bytes: no times or names are added."""
     encoding = encoding_of(suffix)
     if not 1 <= quality <= 100:
         raise ArgumentError("quality", "must be 1 to 100", quality)
@@ -215,13 +217,13 @@ def encoded(image: Image.Image, suffix: str, quality: int = DEFAULT_QUALITY) -> 
 
 
 def _decoded(file: bytes, shape: tuple[int, ...]) -> Pixels:
-    """A file of the service -> uint8 [H, W, C]."""
+    """Decode a file of the service to uint8 [H, W, C]."""
     height, width, channels = shape
     try:
         with Image.open(io.BytesIO(file)) as image:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # WebP has no grey
     except (UnidentifiedImageError, OSError) as error:
-        raise ReplyError(f"the service sent a file that is no image: {error}") from error
+        raise ReplyError(f"the service sent a file that is not an image: {error}") from error
     if pixels.shape[:2] != (height, width):
         raise ReplyError(f"the service announced images of {(height, width)} pixels and sent one of {pixels.shape[:2]}")
     return pixels.reshape(shape)

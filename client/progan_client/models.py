@@ -1,4 +1,4 @@
-"""What a service tells about its models."""
+"""The models of a service and their versions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ModelState = Literal["available", "loading", "ready", "failed", "draining", "uns
 
 @dataclass(frozen=True)
 class ServedModel:
-    """The model version that made some images; `digest` is "sha256:" and 64 hexadecimal digits over its files."""
+    """The model version that made the images. `digest` is "sha256:" and 64 hexadecimal digits over its files."""
 
     name: str
     version: int
@@ -25,13 +25,13 @@ class ServedModel:
 class ModelVersion:
     """One version of a model.
 
-    `state`         "available" (in the store), "loading", "ready" (answers), "failed" (then `error` says why) or
-                    "draining" (replaced, and ends what it has begun).
-    `resolution`    images are resolution x resolution pixels.
+    `state`         "available" (in the store), "loading", "ready" (serves calls), "failed" (`error` has the reason) or
+                    "draining" (replaced, finishes its calls).
+    `resolution`    images have resolution x resolution pixels.
     `channels`      1 (grey) or 3 (RGB).
-    `label_count`   0: the model takes no labels.
-    `label_names`   label_count names, or none when they are unknown.
-    `provenance`    where the version came from and how it was trained.
+    `label_count`   size of a label vector; 0: the model has no labels.
+    `label_names`   label_count names; empty if unknown.
+    `provenance`    origin and training of the version.
     """
 
     version: int
@@ -47,32 +47,32 @@ class ModelVersion:
 
     @property
     def source(self) -> str:
-        """The provenance's "source", what kind of thing the version was made from; empty when it tells none."""
-        return self._told("source")
+        """The kind of source that the version was exported from, such as "tfhub"; empty if unknown."""
+        return self._text("source")
 
     @property
     def origin(self) -> str:
-        """The provenance's "origin", an address or file name; empty when it tells none."""
-        return self._told("origin")
+        """The address or file name that the version was exported from; empty if unknown."""
+        return self._text("origin")
 
     @property
     def license(self) -> str:
-        """The provenance's "license", its name or text; empty when it tells none."""
-        return self._told("license")
+        """The name or text of the license; empty if unknown."""
+        return self._text("license")
 
     def one_hot(self, label: str) -> NDArray[np.float32]:
-        """The label vector [label_count] of a label, by its name: what `Client.generate(labels=...)` takes.
+        """Return the label vector float32 [label_count] of a label name, for `Client.generate(labels=...)`.
 
-        ArgumentError for a name that is not among `label_names`.
+        Raise ArgumentError if the name is not in `label_names`.
         """
         if label not in self.label_names:
-            rule = f"must be one of {', '.join(self.label_names)}" if self.label_names else "is for models with labels"
+            rule = f"must be one of {', '.join(self.label_names)}" if self.label_names else "needs a model with labels"
             raise ArgumentError("label", rule, label)
         vector = np.zeros(self.label_count, np.float32)
         vector[self.label_names.index(label)] = 1.0
         return vector
 
-    def _told(self, name: str) -> str:
+    def _text(self, name: str) -> str:
         value = self.provenance.get(name)
         return value if isinstance(value, str) else ""
 
@@ -82,11 +82,11 @@ class Model:
     """A model and its versions.
 
     `versions`         newest first.
-    `is_default`       it answers calls that name no model.
-    `serving_version`  the version that answers calls which name none; None while there is none.
-    `pinned_version`   the version that an operator has chosen to serve; None: the newest good one serves.
-    `version_labels`   label -> the version that answers calls which name the label.
-    `error`            what is wrong with the operator's choice of versions (the one before it holds), or empty.
+    `is_default`       whether calls without a model name use this model.
+    `serving_version`  the version for calls without a version; None if no version is ready.
+    `pinned_version`   the version that the operator selected; None: the newest good version serves.
+    `version_labels`   label -> version for calls with that label.
+    `error`            error in the operator's selection of versions, or empty; the previous selection stays in force.
     """
 
     name: str
@@ -98,9 +98,9 @@ class Model:
     error: str
 
     def version(self, version: int | str | None = None) -> ModelVersion:
-        """The version of a number or a label; None: the one that serves. ArgumentError when there is none."""
+        """Return the version with a number or label, for None the serving version. Raise ArgumentError if unknown."""
         if version is None and self.serving_version is None:
-            raise ArgumentError("version", f"must be given, as no version of model {self.name} serves", version)
+            raise ArgumentError("version", f"must be given: no version of model {self.name} is serving", version)
         number = self.serving_version if version is None else self.version_labels.get(str(version), version)
         for each in self.versions:
             if each.version == number:

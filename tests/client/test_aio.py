@@ -1,4 +1,4 @@
-"""AsyncClient against the same real server: the verbs of Client, without blocking."""
+"""AsyncClient against the same real server: the methods of Client, without blocking."""
 
 import asyncio
 import inspect
@@ -25,17 +25,16 @@ async def client(server_target: str) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-def verbs(kind: type) -> dict[str, list[inspect.Parameter]]:
-    methods = inspect.getmembers(kind, inspect.isfunction)
+def methods(kind: type) -> dict[str, list[inspect.Parameter]]:
     return {
         name: list(inspect.signature(method).parameters.values())
-        for name, method in methods
+        for name, method in inspect.getmembers(kind, inspect.isfunction)
         if not name.startswith("_") or name == "__init__"
     }
 
 
-def test_both_clients_have_the_same_verbs_and_arguments() -> None:
-    assert verbs(AsyncClient) == verbs(Client)
+def test_both_clients_have_the_same_methods_and_arguments() -> None:
+    assert methods(AsyncClient) == methods(Client)
 
 
 async def test_both_clients_get_the_same_images(client: AsyncClient, server_target: str) -> None:
@@ -99,7 +98,7 @@ async def test_nobody_there() -> None:
 async def test_a_closed_client_says_so(server_target: str) -> None:
     client = AsyncClient(server_target)
     await client.close()
-    with pytest.raises(ClientClosedError, match="is closed; make a new one"):
+    with pytest.raises(ClientClosedError, match="is closed; create a new one"):
         await client.generate(seed=1)
     with pytest.raises(ClientClosedError):
         await anext(client.stream(count=1))

@@ -51,7 +51,7 @@ def test_a_count_means_seeds_in_a_row(client: Client) -> None:
     assert np.array_equal(counted.pixels, client.generate(seeds=[2**64 - 1, 0, 1]).pixels)
 
 
-def test_a_random_seed_is_told(client: Client) -> None:
+def test_a_random_seed_is_in_the_reply(client: Client) -> None:
     images = client.generate(count=2)
     assert images.seeds is not None
     assert np.array_equal(client.generate(seeds=images.seeds).pixels, images.pixels)
@@ -172,5 +172,5 @@ def test_a_closed_client_says_so(server_target: str) -> None:
         lambda: next(client.stream(count=1)),
         client.health,
     ):
-        with pytest.raises(ClientClosedError, match="is closed; make a new one"):
+        with pytest.raises(ClientClosedError, match="is closed; create a new one"):
             call()

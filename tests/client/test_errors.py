@@ -63,11 +63,11 @@ def test_a_busy_service_says_when_to_come_back() -> None:
             grpc.StatusCode.UNAVAILABLE,
             "no ready ProGAN service at there:1: is it running, and is the address right? (why)",
         ),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, "there:1 gave no full answer within 2.5 s"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "there:1 sent no complete reply within 2.5 s"),
         (grpc.StatusCode.UNIMPLEMENTED, "there:1 answered UNIMPLEMENTED: why"),
     ],
 )
-def test_what_grpc_says_itself_is_told_in_our_words(code: grpc.StatusCode, sentence: str) -> None:
+def test_errors_of_grpc_itself_are_readable_sentences(code: grpc.StatusCode, sentence: str) -> None:
     assert str(service_error(rpc_error(code, "why"), "there:1", 2.5)) == sentence
 
 

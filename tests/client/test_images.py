@@ -149,7 +149,7 @@ def test_a_file_that_travelled_is_written_as_it_came(three: GeneratedImages, tmp
 @pytest.mark.parametrize("file", [b"no image", b""])
 def test_a_file_that_is_no_image_is_the_services_fault(three: GeneratedImages, file: bytes) -> None:
     travelled = replace(travelled_as_png(three.pixels[:1]), files=(file,))
-    with pytest.raises(ReplyError, match="the service sent a file that is no image"):
+    with pytest.raises(ReplyError, match="the service sent a file that is not an image"):
         _ = travelled.pixels
 
 
@@ -180,7 +180,7 @@ def test_a_walk_becomes_a_moving_picture(walk: list[Frame], tmp_path: Path, name
         assert picture.size == (16, 16)
         shown = []
         for frame in ImageSequence.Iterator(picture):
-            frame.load()  # only then WebP tells the duration
+            frame.load()  # WebP needs it for the duration
             shown.append(frame.info["duration"])
     assert shown == durations
 

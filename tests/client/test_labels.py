@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from progan_client import ArgumentError, Client
-from progan_client.cli import main
+from progan_client.command.main import main
 from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.version import export_version

@@ -1,7 +1,8 @@
-"""What `import progan_client` gives, and what it needs."""
+"""What `import progan_client` provides, and what it needs."""
 
 import subprocess
 import sys
+from importlib import metadata
 
 import progan_client
 
@@ -9,7 +10,7 @@ WITHOUT_SERVICE = """
 import sys
 sys.modules["tensorflow"] = None  # importing it now raises ImportError
 sys.modules["progan_service"] = None
-import progan_client, progan_client.cli
+import progan_client, progan_client.command.main
 print(len(progan_client.__all__))
 """
 
@@ -43,6 +44,10 @@ def test_public_names_are_these() -> None:
         "save_animation",
     ]
     assert all(hasattr(progan_client, name) for name in progan_client.__all__)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert progan_client.__version__ == metadata.version("progan-client")
 
 
 def test_public_names_are_sorted() -> None:

@@ -52,7 +52,7 @@ class UnrulyServicer(pb_grpc.ImageGeneratorServiceServicer):
             time.sleep(0.005)
 
     def be(self, status: int) -> None:
-        """Tell health watchers to call or not to call."""
+        """Report a health status to all watchers."""
         self.health.set(SERVICE, status)
 
 
@@ -104,7 +104,7 @@ def test_after_four_tries_the_error_says_when_to_come_back(servicer: UnrulyServi
 
 def test_a_slow_server_is_left_at_the_deadline(servicer: UnrulyServicer, target: str) -> None:
     servicer.pause_s = 0.5
-    with Client(target) as client, pytest.raises(DeadlineExceededError, match=r"gave no full answer within 0\.1 s"):
+    with Client(target) as client, pytest.raises(DeadlineExceededError, match=r"sent no complete reply within 0\.1 s"):
         client.generate(seed=1, timeout_s=0.1)
 
 
@@ -143,7 +143,7 @@ def test_a_token_is_sent_along(servicer: UnrulyServicer, target: str) -> None:
     assert servicer.calls[0]["authorization"] == "Bearer secret"
 
 
-def test_a_server_that_is_not_ready_gets_no_work_but_tells_its_health(servicer: UnrulyServicer, target: str) -> None:
+def test_a_server_that_is_not_ready_gets_no_work_but_reports_its_health(servicer: UnrulyServicer, target: str) -> None:
     servicer.be(health_pb2.HealthCheckResponse.NOT_SERVING)
     with Client(target) as client:
         assert client.health() == "NOT_SERVING"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from progan_client import ArgumentError, AsyncClient, Client, NotFoundError, UnavailableError
-from progan_client.cli import main
+from progan_client.command.main import main
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.server import Server
 from progan_service.store.rollout import Rollout
@@ -25,14 +25,16 @@ def target(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory, run_serve
     store = ModelStore(tmp_path_factory.mktemp("store"))
     for version in (1, 2, 3):
         shutil.copytree(tiny_store / "tiny" / "1", store.path("tiny", version))
-    tell(store.path("tiny", 2), {"source": "a friend", "origin": "attic.pkl", "license": "CC0", "images_shown": 800})
+    write_provenance(
+        store.path("tiny", 2), {"source": "a friend", "origin": "attic.pkl", "license": "CC0", "images_shown": 800}
+    )
     (store.path("tiny", 3) / "saved_model.pb").write_bytes(b"damaged")
     store.set_rollout("tiny", Rollout(pinned=1, labels={"stable": 1, "canary": 2, "beta": 3}))
     with run_server(ServerConfig(store.root, port=0, http_port=0, lame_duck_s=0)) as server:
         yield f"127.0.0.1:{server.port}"
 
 
-def tell(version: Path, provenance: dict[str, object]) -> None:
+def write_provenance(version: Path, provenance: dict[str, object]) -> None:
     document = json.loads((version / "progan.json").read_text())
     (version / "progan.json").write_text(json.dumps(document | {"provenance": provenance}))
 
@@ -44,7 +46,7 @@ def client(target: str) -> Iterator[Client]:
 
 
 @pytest.mark.parametrize(("version", "answers"), [(None, 1), (1, 1), (2, 2), ("stable", 1), ("canary", 2)])
-def test_every_verb_asks_for_a_version_by_number_or_label(
+def test_every_method_requests_a_version_by_number_or_label(
     client: Client, version: int | str | None, answers: int
 ) -> None:
     assert client.generate(seeds=[1], version=version).model.version == answers
@@ -151,4 +153,4 @@ def test_models_are_listed_with_what_each_version_is_for(target: str, capsys: py
     assert third.split()[:5] == ["3", "failed", "8x8", "RGB", "16"]
     assert second.split()[:2] == ["2", "ready"]
     assert second.endswith("  canary")
-    assert first.endswith("  serves, pinned, stable")
+    assert first.endswith("  serving, pinned, stable")

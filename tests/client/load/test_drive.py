@@ -17,10 +17,11 @@ import grpc
 import pytest
 from PIL import Image
 
-from progan_client import StageTimes, UnavailableError, cli
-from progan_client.load import drive
-from progan_client.load_plan import Load
-from progan_client.load_report import Answer, Report
+from progan_client import StageTimes, UnavailableError
+from progan_client.command.main import main
+from progan_client.load.drive import drive
+from progan_client.load.plan import Load
+from progan_client.load.report import Answer, Report
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving.config import BatchingConfig, ServerConfig
@@ -37,7 +38,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
 
     def run(target: str, *arguments: str) -> tuple[int, str, str]:
-        code = cli.main(["load", "--target", target, *arguments])
+        code = main(["load", "--target", target, *arguments])
         return (code, *capsys.readouterr())
 
     return run
@@ -71,12 +72,12 @@ def driven(load: Load, service_s: Callable[[int], float]) -> Report:
     """The report of a load on a service that answers call n after service_s(n) seconds."""
     report = Report("virtual:1", load)
 
-    async def ask(number: int) -> Answer:
+    async def send(number: int) -> Answer:
         await asyncio.sleep(service_s(number))
         return ANSWER
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(drive(load, [ask], report))
+        runner.run(drive(load, [send], report))
     return report
 
 
@@ -129,12 +130,12 @@ def test_a_number_of_calls_ends_the_load() -> None:
 def test_cancelling_ends_the_load_and_keeps_the_report() -> None:
     report, lines = Report("virtual:1", Load(clients=2, warmup_s=0)), list[str]()
 
-    async def ask(number: int) -> Answer:
+    async def send(number: int) -> Answer:
         await asyncio.sleep(0.1)
         return ANSWER
 
     async def interrupted() -> None:
-        load = asyncio.create_task(drive(report.load, [ask], report, lines.append))
+        load = asyncio.create_task(drive(report.load, [send], report, lines.append))
         await asyncio.sleep(1.05)
         load.cancel()
         await load
@@ -156,8 +157,8 @@ def test_a_closed_loop_against_the_real_server(run: Run, server_target: str) -> 
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert out.startswith(
-        f"tiny version 1 at {server_target}: 2 images of 8x8 pixels a call, png\n"
-        "4 clients in a closed loop, 40 calls\n\nanswered   40 calls, "
+        f"tiny version 1 at {server_target}: 2 images of 8x8 pixels per call, png\n"
+        "4 clients in a closed loop, 40 calls\n\nsucceeded  40 calls, "
     )
     numbers = json.loads(Path("load.json").read_text())
     assert (numbers["calls"], numbers["images"], numbers["failed_calls"]) == (40, 80, 0)
@@ -207,11 +208,11 @@ def test_an_unreachable_target_is_one_sentence(run: Run) -> None:
         ("--model nonesuch", 1, "no model 'nonesuch'; this server has: tiny"),
         ("--images 0", 2, "count: must be 1 to 4294967295; got 0"),
         ("--images 257", 1, "latents: asks for 257 images; one call gives at most 256, use StreamGenerate"),
-        ("--label glasses", 2, "label: is for models with labels; got 'glasses'"),
+        ("--label glasses", 2, "label: needs a model with labels; got 'glasses'"),
         ("--clients 0", 2, "clients: must be 1 to 10000; got 0"),
         ("--even", 2, "even: needs a rate; got True"),
         ("-o load.bmp", 2, "suffix: must be one of .png, .jpg, .jpeg, .webp; got '.bmp'"),
-        ("--json nowhere/load.json", 1, "nowhere: there is no such folder"),
+        ("--json nowhere/load.json", 1, "nowhere: no such directory"),
         ("--timeout 0", 2, "timeout_s: must be a number of seconds above 0; got 0.0"),
     ],
 )
@@ -221,11 +222,11 @@ def test_what_cannot_be_asked_is_one_sentence(
     assert run(server_target, *arguments.split()) == (code, "", f"progan-client: {sentence}\n")
 
 
-def test_help_tells_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
-        cli.main(["load", "--help"])
+        main(["load", "--help"])
     assert leaving.value.code == 0
-    assert "exit codes: 0 some calls were answered, 1 none was, 2 wrong usage" in capsys.readouterr().out
+    assert "exit codes: 0 at least one call succeeded, 1 no call succeeded, 2 wrong usage" in capsys.readouterr().out
 
 
 # --------------------------------------------------------------------------------------------- a server that refuses
@@ -268,7 +269,7 @@ def test_errors_are_seen_unless_retries_are_wanted(run: Run, servicer: Servicer,
     """The first call, before the load, has the first refusal."""
     servicer.busy = 3
     _, out, _ = run(target, "--calls", "5", "--clients", "1", "--warmup", "0")
-    assert "answered   3 calls" in out
+    assert "succeeded  3 calls" in out
     assert f"failed     2 calls, 40 %\n  RESOURCE_EXHAUSTED 2: {target} answered RESOURCE_EXHAUSTED: busy\n" in out
     assert servicer.seeds == [0, 1, 2, 3, 4, 5]
 
@@ -276,14 +277,14 @@ def test_errors_are_seen_unless_retries_are_wanted(run: Run, servicer: Servicer,
 def test_retries_hide_them(run: Run, servicer: Servicer, target: str) -> None:
     servicer.busy = 3
     _, out, _ = run(target, "--calls", "5", "--clients", "1", "--warmup", "0", "--retries")
-    assert "answered   5 calls" in out
+    assert "succeeded  5 calls" in out
     assert "failed" not in out
     assert servicer.seeds == [0, 0, 0, 0, 1, 2, 3, 4, 5]
 
 
 MAIN = """
 import signal, sys
-from progan_client.cli import main
+from progan_client.command.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are started without
 sys.exit(main())
 """
@@ -300,14 +301,14 @@ def test_ctrl_c_ends_early_and_reports(servicer: Servicer, target: str) -> None:
     assert "8 clients in a closed loop, 10 s; interrupted\n" in out
 
 
-def test_a_service_that_goes_away_is_told_not_hammered(servicer: Servicer) -> None:
+def test_a_service_that_goes_away_is_not_flooded(servicer: Servicer) -> None:
     """Every client waits a little after a failure."""
     report = Report("virtual:1", Load(clients=2, warmup_s=0, duration_s=1))
 
-    async def ask(number: int) -> Answer:
+    async def send(number: int) -> Answer:
         raise UnavailableError("draining", code=grpc.StatusCode.UNAVAILABLE)
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(drive(report.load, [ask], report))
+        runner.run(drive(report.load, [send], report))
     assert report.failures["UNAVAILABLE"].message == "draining"
     assert report.failed_calls == pytest.approx(20, abs=2)

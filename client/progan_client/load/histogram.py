@@ -1,20 +1,20 @@
-"""How long many calls took, in memory that does not grow with their number. Pure."""
+"""A histogram of durations whose memory does not grow with the number of calls. Pure."""
 
 import math
 from collections import Counter
 
-PRECISION = 0.01  # relative error of a percentile, at most
+PRECISION = 0.01  # maximum relative error of a percentile
 
 _GROWTH = (1 + PRECISION) / (1 - PRECISION)
 _LOG_GROWTH = math.log(_GROWTH)
-_SHORTEST_S = 1e-9  # the logarithm needs something above zero
+_SHORTEST_S = 1e-9  # the logarithm needs a number above zero
 
 
 class Histogram:
-    """Durations in seconds, counted in buckets that grow by 2 % each: DDSketch (Masson et al., VLDB 2019).
+    """Counts of durations in buckets that grow by 2 % each: DDSketch (Masson et al., VLDB 2019).
 
-    Bucket i holds g^(i-1) < duration <= g^i with g = (1 + PRECISION) / (1 - PRECISION), and 2 g^i / (g + 1) stands
-    for all that it holds. A nanosecond to a day takes 1,600 buckets. `count`, `mean_s`, `min_s` and `max_s` are exact.
+    Bucket i counts g^(i-1) < duration <= g^i with g = (1 + PRECISION) / (1 - PRECISION); its value is 2 g^i / (g + 1).
+    1,600 buckets cover a nanosecond to a day. `count`, `mean_s`, `min_s` and `max_s` are exact. Units are seconds.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Histogram:
         self._buckets: Counter[int] = Counter()
 
     def add(self, seconds: float) -> None:
-        """Count one duration, 0 or more."""
+        """Count one duration of 0 or more seconds."""
         self.count += 1
         self._total_s += seconds
         self.min_s = min(self.min_s, seconds)
@@ -34,11 +34,11 @@ class Histogram:
 
     @property
     def mean_s(self) -> float:
-        """The mean duration; NaN when there is none."""
+        """The mean duration; NaN without durations."""
         return self._total_s / self.count if self.count else math.nan
 
     def percentile(self, percent: float) -> float:
-        """The shortest duration that `percent` of all do not exceed, within PRECISION; NaN when there is none."""
+        """Return the percentile (nearest rank) within PRECISION; NaN without durations."""
         if not self.count:
             return math.nan
         rank = max(1, math.ceil(round(self.count * percent / 100, 6)))
@@ -52,7 +52,7 @@ class Histogram:
         return min(max(2 * _GROWTH**index / (_GROWTH + 1), self.min_s), self.max_s)
 
     def buckets(self, merge: int = 1) -> list[tuple[float, float, int]]:
-        """(above, up to, count) of each bucket with anything in it, rising, in seconds; `merge` neighbours as one."""
+        """Return (lower bound, upper bound, count) of each bucket that is not empty, `merge` neighbours as one."""
         merged: Counter[int] = Counter()
         for index, count in self._buckets.items():
             merged[(index - 1) // merge] += count

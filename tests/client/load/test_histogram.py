@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from progan_client.latency import Histogram
+from progan_client.load.histogram import Histogram
 
 
 def histogram(*seconds: float) -> Histogram:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from progan_client import Client, cli
+import progan_client
+from progan_client import Client
+from progan_client.command import main
 from progan_service.serving.config import ServerConfig
 
 NOBODY = "127.0.0.1:1"
@@ -22,13 +24,13 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(server_target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run one command in an empty folder; gives exit code, stdout, stderr."""
+    """Run one command in an empty directory and return exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROGAN_TARGET", server_target)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         try:
-            code = cli.main(arguments)
+            code = main.main(arguments)
         except SystemExit as leaving:  # argparse
             code = int(leaving.code or 0)
         return (code, *capsys.readouterr())
@@ -69,7 +71,7 @@ def test_columns_and_scale(run: Run) -> None:
     assert (code, out) == (0, "row.webp: 3 images of seeds 1,5,9, 96x32 pixels, tiny version 1\n")
 
 
-def test_without_a_seed_the_one_drawn_is_told(run: Run) -> None:
+def test_without_a_seed_a_random_one_is_printed(run: Run) -> None:
     code, out, _ = run("generate", "-o", "first.png")
     seed = re.fullmatch(r"first\.png: 1 image of seed (\d+), 8x8 pixels, tiny version 1\n", out)
     assert code == 0
@@ -78,7 +80,7 @@ def test_without_a_seed_the_one_drawn_is_told(run: Run) -> None:
     assert Path("first.png").read_bytes() == Path("second.png").read_bytes()
 
 
-def test_a_folder_gets_a_file_for_each_image(run: Run) -> None:
+def test_a_directory_gets_a_file_for_each_image(run: Run) -> None:
     code, out, _ = run("generate", "--seeds", "1,2,3", "-o", "new/images/")
     assert (code, out) == (
         0,
@@ -127,7 +129,7 @@ def test_models_and_their_versions(run: Run) -> None:
     assert re.sub("[0-9a-f]{12}", "0123456789ab", out) == (
         "tiny (default)\n"
         "  VERSION  STATE  IMAGES   LATENT  DIGEST               USE\n"
-        "  1        ready  8x8 RGB  16      sha256:0123456789ab  serves\n"
+        "  1        ready  8x8 RGB  16      sha256:0123456789ab  serving\n"
         "           origin: tests\n"
     )
 
@@ -151,8 +153,8 @@ def test_a_server_without_a_model_is_up_but_not_ready(run: Run, run_server: Any,
         code, out, err = run("generate", "--seed", "1", "-o", "image.png", "--timeout", "2", "--target", target)
     assert (code, out) == (1, "")
     assert err == (
-        f"progan-client: {target} is up but not ready: it has no model yet, or is shutting down; "
-        "`progan-client models` tells more\n"
+        f"progan-client: {target} is up but not ready: it has no model yet, or it is shutting down; "
+        "see `progan-client models`\n"
     )
 
 
@@ -187,23 +189,23 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
         ),
         (
             "generate --seed 1 -o a.bmp",
-            "--output: must be one of .png, .jpg, .jpeg, .webp, or end in / for a folder; got 'a.bmp'",
+            "--output: must be one of .png, .jpg, .jpeg, .webp, or end in / for a directory; got 'a.bmp'",
         ),
         ("generate --seed 1 -o a.png --quality 90", "--quality: is for JPEG and WebP; got 90"),
         (
             "generate --seed 1 -o a.png --format png",
-            "--format: is for -o FOLDER/, a file's suffix is its own; got 'png'",
+            "--format: needs -o DIR/; the suffix of a file selects its format; got 'png'",
         ),
         ("generate --seed 1 -o a.png --timeout 0", "timeout_s: must be a number of seconds above 0; got 0.0"),
         (
             "generate --count 10001 -o a.png",
-            "--count: must be at most 10000 in one picture; FOLDER/ takes any number; got 10001",
+            "--count: must be at most 10000 for one picture; use -o DIR/; got 10001",
         ),
         ("generate --latents cli.txt -o a.png", "--latents: must be a .npy file of numbers; got 'cli.txt'"),
         ("interpolate --seeds 1 -o walk.webp", "seeds: must be two or more; got 1"),
         (
             "interpolate --seeds 1,2 -o walk.mp4",
-            "--output: must be .webp or .gif, or end in / for a folder; got 'walk.mp4'",
+            "--output: must be .webp or .gif, or end in / for a directory; got 'walk.mp4'",
         ),
     ],
 )
@@ -218,12 +220,12 @@ def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sen
     [
         ("", "the following arguments are required: COMMAND"),
         ("generate --seed 1", "the following arguments are required: -o/--output"),
-        ("generate --seeds 1,b -o a.png", "must be integers with commas between, such as 1,2,3; got '1,b'"),
+        ("generate --seeds 1,b -o a.png", "must be integers separated by commas, such as 1,2,3; got '1,b'"),
         ("generate -o a.jpg --quality 101", "--quality: must be an integer, at least 1 and at most 100; got '101'"),
         ("generate -o a.png --scale 0", "--scale: must be an integer, at least 1 and at most 64; got '0'"),
         ("generate -o a.png --columns 1.5", "--columns: must be an integer, at least 1; got '1.5'"),
         ("interpolate --fps 0 -o a.gif", "--fps: must be a number, at least 0.1 and at most 100; got '0'"),
-        ("generate --labels 1;2 -o a.png", "must be numbers with commas between, such as 0,1; got '1;2'"),
+        ("generate --labels 1;2 -o a.png", "must be numbers separated by commas, such as 0,1; got '1;2'"),
         ("generate --seed 1 --seeds 2 -o a.png", "argument --seeds: not allowed with argument --seed"),
         ("interpolate -o walk.webp", "one of the arguments --seeds --latents is required"),
     ],
@@ -238,7 +240,7 @@ def test_a_command_that_cannot_be_read_shows_its_usage(run: Run, command: str, s
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("generate --seed 1 -o nowhere/a.png", "nowhere: there is no such folder"),
+        ("generate --seed 1 -o nowhere/a.png", "nowhere: no such directory"),
         ("generate --seed 1 -o file/", "file: File exists"),
         ("generate --latents z.npy -o a.png", "z.npy: No such file or directory"),
         ("generate --seed 1 --tls-root ca.pem -o a.png", "ca.pem: No such file or directory"),
@@ -252,12 +254,12 @@ def test_a_path_that_cannot_be_used_is_found_before_the_call(run: Run, command: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_a_folder_that_must_not_be_written_is_found_before_the_call(run: Run) -> None:
+def test_a_directory_that_must_not_be_written_is_found_before_the_call(run: Run) -> None:
     Path("closed").mkdir(mode=0o500)
     assert run("--target", NOBODY, "generate", "--seed", "1", "-o", "closed/a.png") == (
         1,
         "",
-        "progan-client: closed/a.png: not allowed to write there\n",
+        "progan-client: closed/a.png: no permission to write\n",
     )
 
 
@@ -267,35 +269,63 @@ def test_a_folder_that_must_not_be_written_is_found_before_the_call(run: Run) ->
 def test_a_token_comes_from_a_file_or_else_from_the_environment(
     run: Run, monkeypatch: pytest.MonkeyPatch, content: str, environment: str, sent: str
 ) -> None:
-    made: list[str] = []
+    tokens: list[str] = []
 
-    class Heard(Client):
+    class Recording(Client):
         def __init__(self, *arguments: Any, token: str, **settings: Any) -> None:
-            made.append(token)
+            tokens.append(token)
             super().__init__(*arguments, **settings)
 
-    monkeypatch.setattr(cli, "Client", Heard)
+    monkeypatch.setattr(main, "Client", Recording)
     monkeypatch.setenv("PROGAN_TOKEN", environment)
     Path("token").write_text(content)
     assert run("health", *(["--token-file", "token"] if content else []))[0] == 0
-    assert made == [sent]
+    assert tokens == [sent]
 
 
-def test_an_empty_token_file_is_told(run: Run) -> None:
+def test_an_empty_token_file_is_refused(run: Run) -> None:
     Path("token").write_text("\n")
     assert run("health", "--token-file", "token") == (
         2,
         "",
-        "progan-client: --token-file: must hold a token; got 'token'\n",
+        "progan-client: --token-file: must contain a token; got 'token'\n",
     )
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["interpolate"], ["models"], ["health"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["interpolate"], ["models"], ["health"], ["load"]])
 def test_help(run: Run, command: list[str]) -> None:
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(" ".join(["usage: progan-client", *command]))
     assert "--target HOST:PORT" in out
+
+
+def test_the_version(run: Run) -> None:
+    assert run("--version") == (0, f"progan-client {progan_client.__version__}\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_for_a_shell(run: Run, shell: str) -> None:
+    code, out, err = run("completion", shell)
+    assert (code, err) == (0, "")
+    assert all(word in out for word in ("interpolate", "frames", "bulk"))
+
+
+COMPLETE = """
+source script.bash
+COMP_WORDS=({words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_shtab_progan_client
+echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"), [("progan-client ge", "generate"), ("progan-client interpolate --li", "--linear")]
+)
+def test_bash_completes_commands_and_options(run: Run, words: str, completed: str) -> None:
+    Path("script.bash").write_text(run("completion", "bash")[1])
+    done = subprocess.run(["bash", "-c", COMPLETE.format(words=words)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{completed}\n", "")
 
 
 def test_the_installed_command(server_target: str) -> None:

@@ -1,4 +1,4 @@
-"""What load to put on a service, and when its calls are due. Pure."""
+"""Define a load and compute when its calls are due. Pure."""
 
 import math
 import random
@@ -15,21 +15,21 @@ MAX_CLIENTS = 10_000
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked, how often and for how long; checked when made.
+    """The settings of a load test, checked when created.
 
-    `images`       images a call.
-    `encoding`     how they travel.
-    `clients`      closed loop: so many clients ask, each again as soon as it has its answer. Open loop: so many calls
-                   are in flight at most; one that is due while they all wait is sent late.
-    `rate`         open loop: calls a second fall due, whatever the service does; None: closed loop.
-    `even`         calls of the open loop fall due evenly; else at random, a Poisson process, as of many callers who
-                   do not know of each other.
-    `warmup_s`     seconds of the same load before anything is measured.
-    `duration_s`   measured seconds, after which no call is sent; infinite only with `calls`.
-    `calls`        measured calls at most; None: as many as the duration has.
+    `images`       images per call.
+    `encoding`     format on the wire.
+    `clients`      closed loop: number of clients; each sends its next call as soon as it has a reply. Open loop:
+                   maximum number of calls in flight; a call that is due while all are in flight is sent late.
+    `rate`         open loop: calls per second, independent of the service; None: closed loop.
+    `even`         open loop: calls are due at equal intervals; else at random (a Poisson process), as from many
+                   independent callers.
+    `warmup_s`     seconds of the same load before the measurement.
+    `duration_s`   seconds of the measurement; may be infinite if `calls` is given.
+    `calls`        maximum number of measured calls; None: no maximum.
     `connections`  connections that the clients share.
-    `timeout_s`    deadline of each call, from when it is sent.
-    `retries`      whether calls that are refused for now are tried again, as those of `Client` are.
+    `timeout_s`    deadline of a call in seconds, from when it is sent.
+    `retries`      whether refused calls are retried, as by `Client`.
     """
 
     images: int = 1
@@ -49,7 +49,7 @@ class Load:
             if not 1 <= getattr(self, name) <= MAX_CLIENTS:
                 raise ArgumentError(name, f"must be 1 to {MAX_CLIENTS}", getattr(self, name))
         if self.rate is not None and not 0 < self.rate < math.inf:
-            raise ArgumentError("rate", "must be a number of calls a second above 0", self.rate)
+            raise ArgumentError("rate", "must be a number of calls per second above 0", self.rate)
         if self.even and self.rate is None:
             raise ArgumentError("even", "needs a rate", self.even)
         if not 0 <= self.warmup_s < math.inf:
@@ -62,18 +62,18 @@ class Load:
 
     @property
     def end_s(self) -> float:
-        """Seconds from the start to the end of the measured time."""
+        """Seconds from the start of the load to the end of the measurement."""
         return self.warmup_s + self.duration_s
 
     def is_too_late(self, due_s: float, now_s: float) -> bool:
-        """Whether a call of the open loop is left out: the time that it belongs to, warm-up or measured, is over."""
+        """Return whether a call of the open loop is skipped: its part of the load, warm-up or measurement, is over."""
         return self.rate is not None and now_s > (self.warmup_s if due_s < self.warmup_s else self.end_s)
 
 
 def due_times(load: Load, now: Callable[[], float]) -> Iterator[float]:
-    """When calls are due, in seconds after the start: those of the warm-up, then those to be measured.
+    """Yield when each call is due, in seconds after the start: first the warm-up, then the measurement.
 
-    `now` tells the seconds since the start; in a closed loop a call is due at the moment it is asked for.
+    `now` returns the seconds since the start. In a closed loop, a call is due when the iterator is asked for it.
     """
     measured = 0
     for due in iter(now, None) if load.rate is None else _arrivals(load.rate, load.even):
@@ -84,7 +84,7 @@ def due_times(load: Load, now: Callable[[], float]) -> Iterator[float]:
 
 
 def _arrivals(rate: float, even: bool) -> Iterator[float]:
-    """`rate` moments a second, without end, the same in every run."""
+    """Yield `rate` times per second without end, the same in every run."""
     gaps = random.Random(0)
     due = 0.0
     for number in count(1):

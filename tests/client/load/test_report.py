@@ -1,4 +1,4 @@
-"""What a load test tells: when calls are due, the report as text, JSON and a picture."""
+"""A load test: when calls are due, the report as text, JSON and a picture."""
 
 import json
 import math
@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from progan_client import ArgumentError, StageTimes
-from progan_client.load_picture import latency_picture
-from progan_client.load_plan import Load, due_times
-from progan_client.load_report import Answer, Report, as_json, milliseconds, progress_line, report_lines
+from progan_client.command.listing import report_lines
+from progan_client.load.picture import latency_picture
+from progan_client.load.plan import Load, due_times
+from progan_client.load.report import Answer, Report, as_json
+from progan_client.load.summary import milliseconds, progress_line
 
 
 def answer(queue_s: float = 0.002) -> Answer:
@@ -56,7 +58,7 @@ def test_a_closed_loop_is_due_when_it_asks() -> None:
     ("wrong", "sentence"),
     [
         ({"clients": 0}, "clients: must be 1 to 10000; got 0"),
-        ({"rate": 0.0}, "rate: must be a number of calls a second above 0; got 0.0"),
+        ({"rate": 0.0}, "rate: must be a number of calls per second above 0; got 0.0"),
         ({"even": True}, "even: needs a rate; got True"),
         ({"duration_s": math.inf}, "duration_s: must be a number of seconds above 0; got inf"),
         ({"duration_s": math.nan}, "duration_s: must be a number of seconds above 0; got nan"),
@@ -73,41 +75,41 @@ def test_a_load_is_checked_when_made(wrong: dict[str, float], sentence: str) -> 
 
 def test_a_report_in_words(report: Report) -> None:
     assert report_lines(report) == [
-        "fruits version 2 at there:8500: 2 images of 64x64 pixels a call, png",
+        "fruits version 2 at there:8500: 2 images of 64x64 pixels per call, png",
         "8 clients in a closed loop, 10 s after 1 s of warm-up",
         "",
-        "answered   100 calls, 10.0 calls/s, 20.0 images/s",
+        "succeeded  100 calls, 10.0 calls/s, 20.0 images/s",
         "failed     3 calls, 2.91 %",
         "  RESOURCE_EXHAUSTED 2: the queue is full",
         "  UNAVAILABLE 1: draining",
         "",
-        "ms               p50      p90      p95      p99    p99.9      max",
-        "latency          502      896      951      990    1,000    1,000",
-        "  queue         2.00     2.00     2.00     2.00     2.00     2.00",
-        "  inference     10.0     10.0     10.0     10.0     10.0     10.0",
-        "  encode       0.500    0.500    0.500    0.500    0.500    0.500",
+        "ms             p50    p90    p95    p99  p99.9    max",
+        "latency        502    896    951    990  1,000  1,000",
+        "  queue       2.00   2.00   2.00   2.00   2.00   2.00",
+        "  inference   10.0   10.0   10.0   10.0   10.0   10.0",
+        "  encode     0.500  0.500  0.500  0.500  0.500  0.500",
     ]
 
 
-def test_a_report_of_an_open_loop_tells_how_far_it_fell_behind() -> None:
+def test_a_report_of_an_open_loop_shows_how_late_calls_were() -> None:
     report = Report("there:8500", Load(rate=10, warmup_s=0, duration_s=2, clients=64))
     for number in range(1, 11):
         report.sent(number / 10, number / 5)
         report.answered(number / 10, number / 5 + 0.1, answer())
     report.not_sent(2.0)
     lines = report_lines(report)
-    assert lines[1] == "10 calls/s in an open loop, due at random, at most 64 in flight, 2 s"
-    assert lines[4] == "sent       5.0 calls/s of 10.0, 1 call due and never sent"
-    assert lines[-1] == "sent late        502      896    1,000    1,000    1,000    1,000"
+    assert lines[1] == "10 calls/s in an open loop, random intervals, at most 64 in flight, 2 s"
+    assert lines[4] == "sent       5.0 of 10.0 calls/s, 1 call due but never sent"
+    assert lines[-1] == "sent late      502    896  1,000  1,000  1,000  1,000"
 
 
 def test_a_report_of_nothing() -> None:
     report = Report("there:8500", Load(duration_s=math.inf, calls=5, clients=1, warmup_s=0))
     assert report_lines(report) == [
-        "there:8500: 1 image a call, raw",
+        "there:8500: 1 image per call, raw",
         "1 client in a closed loop, 5 calls",
         "",
-        "answered   0 calls, 0.0 calls/s, 0.0 images/s",
+        "succeeded  0 calls, 0.0 calls/s, 0.0 images/s",
     ]
     assert as_json(report)["latency"] is None
     assert latency_picture(report).size == (1600, 900)

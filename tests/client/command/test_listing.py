@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from progan_client import Model, ModelVersion
-from progan_client.listing import WIDTH, model_lines
+from progan_client.command.listing import WIDTH, model_lines
 
 DIGEST = "sha256:0f46bd1a1830ff62f9f698b23b5c1603f9b3a55db0a96b7a98f337623033c709"
 TRAINED = ModelVersion(
@@ -33,13 +33,13 @@ def test_one_version() -> None:
         == """
 fruits (default)
   VERSION  STATE  IMAGES     LATENT  DIGEST               USE
-  2        ready  64x64 RGB  128     sha256:0f46bd1a1830  serves
+  2        ready  64x64 RGB  128     sha256:0f46bd1a1830  serving
            origin: progan train, 280096 images shown
 """
     )
 
 
-def test_versions_with_all_there_is_to_tell() -> None:
+def test_versions_with_every_note() -> None:
     hub = replace(
         TRAINED,
         version=4,
@@ -67,7 +67,7 @@ fruits
            origin: progan train, 280096 images shown
            error: /srv/store/fruits/3/variables/variables.index: differs from what was published
              (SHA-256 01fe6098b01a)
-  2        ready      64x64 RGB    128     sha256:0f46bd1a1830  serves, pinned, blue-1, stable
+  2        ready      64x64 RGB    128     sha256:0f46bd1a1830  serving, pinned, blue-1, stable
            origin: progan train, 280096 images shown
   1        available  -            -       -
            error: progan.json: missing
@@ -80,7 +80,7 @@ def test_labels_of_images_are_named_unless_they_are_many() -> None:
     many = replace(TRAINED, label_count=1000, label_names=tuple(map(str, range(1000))), provenance={})
     unnamed = replace(TRAINED, label_count=10, provenance={})
     assert model_lines(replace(FRUITS, versions=(faces,)))[2:] == [
-        "  2        ready  64x64 grey  128     sha256:0f46bd1a1830  serves",
+        "  2        ready  64x64 grey  128     sha256:0f46bd1a1830  serving",
         "           labels: bare, glasses",
     ]
     assert model_lines(replace(FRUITS, versions=(many,)))[3:] == ["           labels: 1000"]
@@ -103,7 +103,7 @@ def test_many_labels_of_a_version_go_on_below() -> None:
         == f"""
 fruits (default)
   VERSION  STATE  IMAGES     LATENT  DIGEST               USE
-  2        ready  64x64 RGB  128     sha256:0f46bd1a1830  serves, {"a" * 30},
+  2        ready  64x64 RGB  128     sha256:0f46bd1a1830  serving, {"a" * 30},
                                                           {"b" * 30},
                                                           {"c-" * 15}
            origin: progan train, 280096 images shown
@@ -111,6 +111,6 @@ fruits (default)
     )
 
 
-def test_what_a_terminal_would_obey_is_not_printed() -> None:
+def test_terminal_control_characters_are_not_printed() -> None:
     foreign = replace(TRAINED, provenance={"source": "\x1b[31mred\r\nline", "origin": ["no", "text"]})
     assert model_lines(replace(FRUITS, versions=(foreign,)))[3:] == ["           origin:  [31mred  line"]

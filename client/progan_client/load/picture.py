@@ -1,19 +1,20 @@
-"""The latencies of a load test as a picture: a histogram over a logarithmic axis, percentiles marked. Pure."""
+"""Draw the latencies of a load test: a histogram with a logarithmic time axis and marked percentiles. Pure."""
 
 import math
 from collections.abc import Iterator
 
 from PIL import Image, ImageDraw, ImageFont
 
-from progan_client.load_report import PERCENTILES, Report, headline, milliseconds
+from progan_client.load.report import PERCENTILES, Report
+from progan_client.load.summary import headline, milliseconds
 
 SIZE = (1600, 900)  # pixels
 MOST_BARS = 90
 
-_LEFT, _TOP, _RIGHT, _BOTTOM = 120, 380, 1430, 755  # the axes; labels need room above and to the right
+_LEFT, _TOP, _RIGHT, _BOTTOM = 120, 380, 1430, 755  # of the axes, with space for labels above and to the right
 _LABEL_HEIGHT = 34
 _INK, _GREY, _LINE, _PAPER = "#1f2933", "#66727f", "#e3e8ed", "#ffffff"
-# Bars up to a percentile, and its mark; what lies above the last one is red as well.
+# Colour of the bars up to a percentile and of its mark; bars above the last percentile are red, too.
 _COLOURS = {50: "#2b6cb0", 90: "#3f93cc", 95: "#d99a0b", 99: "#e8701a", 99.9: "#d64545"}
 
 _Draw = ImageDraw.ImageDraw
@@ -21,7 +22,7 @@ _Span = tuple[float, float]  # the ends of the time axis, in seconds
 
 
 def latency_picture(report: Report) -> Image.Image:
-    """An RGB picture of SIZE; a report without answers says so."""
+    """Return an RGB picture of SIZE."""
     picture = Image.new("RGB", SIZE, _PAPER)
     draw = ImageDraw.Draw(picture)
     _draw_texts(draw, report)
@@ -32,27 +33,26 @@ def latency_picture(report: Report) -> Image.Image:
         _draw_marks(draw, report, span)
     else:
         middle = ((_LEFT + _RIGHT) / 2, (_TOP + _BOTTOM) / 2)
-        draw.text(middle, "no call was answered", _GREY, _font(40), anchor="mm")
+        draw.text(middle, "no call succeeded", _GREY, _font(40), anchor="mm")
     return picture
 
 
 def _draw_texts(draw: _Draw, report: Report) -> None:
     who, how = headline(report)
     rates = f"{report.calls_per_s:,.1f} calls/s, {report.images_per_s:,.1f} images/s"
-    draw.text((_LEFT, 40), f"{report.calls:,} answers, {rates}", _INK, _font(42))
+    draw.text((_LEFT, 40), f"{report.calls:,} calls, {rates}", _INK, _font(42))
     draw.text((_LEFT, 100), who, _GREY, _font(26))
     draw.text((_LEFT, 136), how, _GREY, _font(26))
     if report.failures:
         codes = ", ".join(f"{code} {failure.count:,}" for code, failure in report.failures.items())
         draw.text((_LEFT, SIZE[1] - 86), f"failed: {codes}", _COLOURS[99.9], _font(24))
     if report.calls:
-        stages = {"queue": report.queue, "inference": report.inference, "encode": report.encode}
-        medians = ", ".join(f"{name} {milliseconds(stage.percentile(50))} ms" for name, stage in stages.items())
-        draw.text((_LEFT, SIZE[1] - 50), f"medians on the server: {medians}", _GREY, _font(24))
+        medians = ", ".join(f"{name} {milliseconds(stage.percentile(50))} ms" for name, stage in report.stages.items())
+        draw.text((_LEFT, SIZE[1] - 50), f"medians of the server: {medians}", _GREY, _font(24))
 
 
 def _span(report: Report) -> _Span:
-    """All latencies with a margin, at least a factor of four."""
+    """Return the range of the latencies with a margin, at least a factor of four."""
     shortest, longest = max(report.latency.min_s, 1e-6), max(report.latency.max_s, 1e-6)
     margin = max(1.1, math.sqrt(4 * shortest / longest))
     return shortest / margin, longest * margin
@@ -75,7 +75,7 @@ def _draw_bars(draw: _Draw, report: Report, span: _Span) -> None:
     draw.text((_LEFT - 14, _TOP - 40), "calls", _GREY, _font(22), anchor="rm")
     bounds = {percent: report.latency.percentile(percent) for percent in PERCENTILES}
     for above, up_to, count in bars:
-        height = max(3.0, (_BOTTOM - _TOP) * count / highest)  # a single slow call has to be seen
+        height = max(3.0, (_BOTTOM - _TOP) * count / highest)  # so that a single slow call is visible
         colour = next((_COLOURS[percent] for percent, bound in bounds.items() if above < bound), _COLOURS[99.9])
         left, right = max(_x(above, span), _LEFT), min(_x(up_to, span), _RIGHT)
         draw.rectangle([round(left) + 1, _BOTTOM - height, max(round(right) - 2, round(left) + 1), _BOTTOM], colour)
@@ -87,13 +87,13 @@ def _too_thin(bar: tuple[float, float, int], span: _Span) -> bool:
 
 
 def _count_steps(most: int) -> tuple[int, int]:
-    """(step, highest mark) of an axis of counts: at most eight steps of 1, 2 or 5 times a power of ten."""
+    """Return (step, highest mark) of the axis of counts: at most eight steps of 1, 2 or 5 times a power of ten."""
     step = next(step for step in _round_numbers(0, (1, 2, 5)) if most / step <= 8)
     return int(step), int(step) * math.ceil(most / step)
 
 
 def _round_numbers(exponent: int, digits: tuple[int, ...]) -> Iterator[float]:
-    """The digits times 10^exponent, then times the next power of ten, without end."""
+    """Yield the digits times 10^exponent, then times the next power of ten, without end."""
     while True:
         yield from (digit * 10.0**exponent for digit in digits)
         exponent += 1
@@ -116,12 +116,12 @@ def _draw_time_axis(draw: _Draw, span: _Span) -> None:
 
 
 def _draw_marks(draw: _Draw, report: Report, span: _Span) -> None:
-    """Each percentile as a line down to the axis, its label on the right; where labels would meet, the left is higher.
+    """Draw each percentile as a line to the axis with its label on the right.
 
-    So no line crosses the label of another.
+    If two labels would overlap, the left one is drawn higher, so no line crosses the label of another.
     """
     marks = [(f"p{percent:g}", report.latency.percentile(percent), _COLOURS[percent]) for percent in PERCENTILES]
-    free_to = [math.inf] * (len(marks) + 1)  # of each row of labels
+    free_to = [math.inf] * (len(marks) + 1)  # right end of the free space in each row of labels
     for name, seconds, colour in [("max", report.latency.max_s, _INK), *reversed(marks)]:
         x, text, font = _x(seconds, span), f"{name}  {milliseconds(seconds)}", _font(26)
         right = x + 28 + draw.textlength(text, font)

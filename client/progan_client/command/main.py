@@ -1,0 +1,75 @@
+"""Run `progan-client`. Only this module and `parser` read the command line and the environment."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from progan_client.channel import Tls
+from progan_client.client import Client
+from progan_client.command.commands import FAILURE, INTERRUPTED, WRONG_USAGE
+from progan_client.command.parser import command_parser
+from progan_client.errors import ArgumentError, ProganError, UnavailableError
+
+HEALTH_S = 2  # timeout of the health check after a call that found no ready service
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    args = command_parser().parse_args(argv)
+    try:
+        args.tls, args.token = _tls(args), _token(args)
+        with _client(args) as client:
+            return _run(client, args)
+    except ArgumentError as error:
+        return _fail(str(error), WRONG_USAGE)
+    except ProganError as error:
+        return _fail(str(error), FAILURE)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILURE)
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+
+
+def _run(client: Client, args: argparse.Namespace) -> int:
+    try:
+        return int(args.run(client, args))
+    except UnavailableError as error:
+        if error.reason or not _is_up(client):
+            raise
+        reason = "is up but not ready: it has no model yet, or it is shutting down"
+        return _fail(f"{args.target} {reason}; see `progan-client models`", FAILURE)
+
+
+def _is_up(client: Client) -> bool:
+    try:
+        return client.health(timeout_s=HEALTH_S) == "NOT_SERVING"
+    except ProganError:
+        return False
+
+
+def _client(args: argparse.Namespace) -> Client:
+    timeouts = {} if args.timeout is None else {"timeout_s": args.timeout, "stream_timeout_s": args.timeout}
+    return Client(args.target, **timeouts, tls=args.tls, token=args.token)
+
+
+def _tls(args: argparse.Namespace) -> Tls | None:
+    if args.use_tls or args.tls_root or args.tls_cert or args.tls_key:
+        return Tls(args.tls_root, args.tls_cert, args.tls_key)
+    return None
+
+
+def _token(args: argparse.Namespace) -> str:
+    """Read the token from a file or the environment. No option takes it: all users can read command lines."""
+    if args.token_file is None:
+        return os.environ.get("PROGAN_TOKEN", "")
+    token = Path(args.token_file).read_text(errors="replace").strip()
+    if not token:
+        raise ArgumentError("--token-file", "must contain a token", args.token_file)
+    return token
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"progan-client: {sentence}", file=sys.stderr)
+    return code

@@ -1,0 +1,145 @@
+"""Write images to the path of `--output`: one picture, one animation, or numbered files."""
+
+import errno
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from progan_client.animation import animation_format, save_animation
+from progan_client.errors import ArgumentError
+from progan_client.images import (
+    DEFAULT_QUALITY,
+    Encoding,
+    Frame,
+    GeneratedImages,
+    encoded,
+    encoding_of,
+    enlarged,
+    image_grid,
+    numbered,
+    to_image,
+)
+from progan_client.models import ServedModel
+
+
+@dataclass(frozen=True)
+class Output:
+    """A path that can be written, and how images are written to it.
+
+    `path`     the file; with `each`, a number is added to its name.
+    `each`     whether each image has a file of its own.
+    `quality`  1 to 100, for JPEG and WebP.
+    `scale`    draw each pixel as a square of scale x scale pixels.
+    """
+
+    path: Path
+    each: bool
+    quality: int
+    scale: int
+
+    def wire_format(self, *, unchanged: bool) -> tuple[Encoding, int]:
+        """Return the encoding and quality to request: those of the files if they are written unchanged, else raw."""
+        encoding = encoding_of(self.path.suffix) if unchanged and self.scale == 1 else "raw"
+        return encoding, 0 if encoding in ("raw", "png") else self.quality
+
+    def write_each(self, parts: Iterable[GeneratedImages]) -> None:
+        """Write each image to a numbered file as soon as it arrives."""
+        count = 0
+        seeds: list[int] = []
+        for part in parts:
+            seeds += part.seeds or ()
+            for index in range(len(part)):
+                numbered(self.path, count).write_bytes(self._file(part, index))
+                count += 1
+        last = f" to {numbered(self.path, count - 1).name}" if count > 1 else ""
+        size = f"{part.shape[2] * self.scale}x{part.shape[1] * self.scale}"
+        _report(f"{numbered(self.path, 0)}{last}", f"{_count(count)}{_seeds(seeds)}, {size} pixels", part.model)
+
+    def write_grid(self, parts: Sequence[GeneratedImages], columns: int | None) -> None:
+        """Write all images to one picture. A single image that arrived as a file is written unchanged."""
+        pixels = np.concatenate([part.pixels for part in parts])
+        picture = image_grid(pixels, columns, self.scale)
+        file = parts[0].files[0] if parts[0].files else encoded(picture, self.path.suffix, self.quality)
+        self.path.write_bytes(file)
+        seeds = [seed for part in parts for seed in part.seeds or ()]
+        size = f"{picture.width}x{picture.height}"
+        _report(self.path, f"{_count(len(pixels))}{_seeds(seeds)}, {size} pixels", parts[0].model)
+
+    def write_animation(self, frames: Sequence[Frame], fps: float) -> None:
+        """Write all frames to one animation."""
+        save_animation(frames, self.path, fps=fps, scale=self.scale, quality=self.quality)
+        height, width, _ = frames[0].pixels.shape
+        size = f"{width * self.scale}x{height * self.scale}"
+        duration = f"{len(frames) / fps:.3g} s"
+        _report(self.path, f"{len(frames)} frames of {size} pixels, {duration}", frames[0].images.model)
+
+    def _file(self, part: GeneratedImages, index: int) -> bytes:
+        if self.scale == 1:
+            return part.file(index, self.path.suffix, quality=self.quality)
+        return encoded(to_image(enlarged(part.pixels[index], self.scale)), self.path.suffix, self.quality)
+
+
+def checked_output(
+    path: str,
+    *,
+    stem: str,
+    each: bool,
+    file_format: str | None,
+    quality: int | None,
+    scale: int,
+    animated: bool = False,
+) -> Output:
+    """Check `--output` and its options before the call, so that no images are made in vain.
+
+    A directory is created. `stem` begins the names of the files in it. Raise OSError if the path cannot be written.
+    """
+    file = Path(path)
+    if path.endswith(("/", os.sep)) or file.is_dir():
+        file.mkdir(parents=True, exist_ok=True)
+        file, each = file / f"{stem}.{file_format or 'png'}", True
+    elif file_format is not None:
+        raise ArgumentError("--format", "needs -o DIR/; the suffix of a file selects its format", file_format)
+    try:
+        _ = animation_format(file) if animated and not each else encoding_of(file.suffix)
+    except ArgumentError as error:
+        raise ArgumentError("--output", f"{error.rule}, or end in / for a directory", path) from error
+    check_writable(numbered(file, 0) if each else file)
+    return Output(file, each, _checked_quality(quality, file), scale)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError if the file cannot be written."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such directory", str(path.parent))
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, "no permission to write", str(path))
+
+
+def _checked_quality(quality: int | None, path: Path) -> int:
+    if quality is None:
+        return DEFAULT_QUALITY
+    if path.suffix.lower() in (".png", ".gif"):
+        raise ArgumentError("--quality", "is for JPEG and WebP", quality)
+    return quality
+
+
+def _report(path: Path | str, content: str, model: ServedModel) -> None:
+    print(f"{path}: {content}, {model.name} version {model.version}")
+
+
+def _count(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _seeds(seeds: list[int]) -> str:
+    """[5] -> " of seed 5", [5, 6, 7] -> " of seeds 5 to 7", [5, 9] -> " of seeds 5,9", [] -> ""."""
+    if not seeds:
+        return ""
+    if len(seeds) == 1:
+        return f" of seed {seeds[0]}"
+    if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f" of seeds {seeds[0]} to {seeds[-1]}"
+    return f" of seeds {','.join(str(seed) for seed in seeds)}"

@@ -1,0 +1,306 @@
+"""The command line of `progan-client`: its commands, options and help."""
+
+import argparse
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import shtab
+
+from progan_client import __version__
+from progan_client.animation import ANIMATION_FORMATS
+from progan_client.channel import DEFAULT_TARGET
+from progan_client.command import commands
+from progan_client.images import DEFAULT_QUALITY
+from progan_client.load.plan import Load
+
+EXAMPLES = """\
+examples:
+  progan-client generate --seed 1337 -o image.png               make one image
+  progan-client generate --seed 1337 --count 16 -o grid.png     make 16 images in one picture
+  progan-client generate --count 100 -o images/                 make 100 files in a directory
+  progan-client interpolate --seeds 1,2,3 --loop -o walk.webp   make an animation
+  progan-client models                                          list models and versions
+  progan-client --target images.example:8500 health             check another service
+  progan-client load --clients 32 -o load.png                   measure throughput and latency
+
+The same seed and model version always give the same image. PROGAN_TARGET sets the address, PROGAN_TOKEN the
+bearer token.
+exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted
+"""
+LOAD_EXAMPLES = """\
+examples:
+  progan-client load                                       8 clients for 10 seconds
+  progan-client load --clients 64 --images 4 --format png  64 clients, four PNG images per call
+  progan-client load --rate 100 --duration 60 -o load.png  100 calls per second for a minute, with a picture
+
+Latencies are those of successful calls. A call fails after 30 seconds, or --timeout. Ctrl-C ends the load
+early and prints the report.
+exit codes: 0 at least one call succeeded, 1 no call succeeded, 2 wrong usage
+"""
+COMPLETION_EXAMPLES = """\
+examples:
+  progan-client completion bash > ~/.local/share/bash-completion/completions/progan-client
+  progan-client completion zsh > ~/.zsh/completions/_progan-client  (a directory of $fpath)
+  progan-client completion fish > ~/.config/fish/completions/progan-client.fish
+"""
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser. The parsed arguments contain `run`, the function of the command."""
+    parser = argparse.ArgumentParser(
+        prog="progan-client",
+        description="Request images from a ProGAN service.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_connection_options()],
+    )
+    target = os.environ.get("PROGAN_TARGET") or DEFAULT_TARGET
+    files = dict.fromkeys(("tls_root", "tls_cert", "tls_key", "token_file"))
+    parser.set_defaults(target=target, timeout=None, use_tls=False, **files)
+    parser.add_argument("--version", action="version", version=f"progan-client {__version__}")
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_generate(subparsers)
+    _add_interpolate(subparsers)
+    _add_command(subparsers, "models", commands.models, "list the models of the service and their versions")
+    _add_health(subparsers)
+    _add_load(subparsers)
+    _add_completion(subparsers, parser)
+    return parser
+
+
+def _connection_options() -> argparse.ArgumentParser:
+    """Return the options that are valid before and after the command. Without defaults, neither place resets them."""
+    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = options.add_argument_group("connection")
+    group.add_argument(
+        "--target", metavar="HOST:PORT", help=f"address of the service (default: PROGAN_TARGET or {DEFAULT_TARGET})"
+    )
+    group.add_argument("--timeout", metavar="S", type=float, help="deadline in seconds (default: 30; for images 3600)")
+    group.add_argument("--tls", dest="use_tls", action="store_true", help="use TLS with the default authorities")
+    _add_file(group, "--tls-root", metavar="FILE", help="use TLS with the certificate authorities of this PEM file")
+    _add_file(group, "--tls-cert", metavar="FILE", help="certificate of the client, for mutual TLS")
+    _add_file(group, "--tls-key", metavar="FILE", help="private key of --tls-cert")
+    _add_file(
+        group, "--token-file", metavar="FILE", help="file with the bearer token (default: the token in PROGAN_TOKEN)"
+    )
+    return options
+
+
+def _add_command(subparsers: Any, name: str, run: Any, summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", parents=[_connection_options()]
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_generate(subparsers: Any) -> None:
+    command = _add_command(subparsers, "generate", commands.generate, "make images from seeds or latents")
+    source = command.add_argument_group("images (default: one image of a random seed)")
+    one = source.add_mutually_exclusive_group()
+    one.add_argument("--seed", metavar="N", type=int, help="first seed, 0 to 2^64 - 1")
+    one.add_argument("--seeds", metavar="N,N,...", type=_integers, help="one seed per image")
+    _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], one row per image")
+    source.add_argument("--count", metavar="N", type=int, help="number of images, with consecutive seeds")
+    _add_model_options(source)
+    output = command.add_argument_group("output")
+    _add_file(
+        output,
+        "-o",
+        "--output",
+        metavar="PATH",
+        required=True,
+        help="image.png (or .jpg, .webp) for one picture of all images, DIR/ for one file per image",
+    )
+    output.add_argument("--each", action="store_true", help="write image-0000.png, image-0001.png, ... for image.png")
+    output.add_argument(
+        "--columns", metavar="N", type=_number(int, 1), help="columns of the picture (default: about square)"
+    )
+    _add_output_options(output)
+
+
+def _add_interpolate(subparsers: Any) -> None:
+    command = _add_command(subparsers, "interpolate", commands.interpolate, "make a walk through latent space")
+    source = command.add_argument_group("frames")
+    one = source.add_mutually_exclusive_group(required=True)
+    one.add_argument("--seeds", metavar="N,N,...", type=_integers, help="seeds of two or more key frames")
+    _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [K, L], one row per key frame")
+    source.add_argument(
+        "--frames", metavar="N", type=int, default=30, help="new frames between two key frames (default: 30)"
+    )
+    source.add_argument("--linear", action="store_true", help="follow straight lines instead of great circles")
+    source.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
+    _add_model_options(source)
+    output = command.add_argument_group("output")
+    _add_file(
+        output,
+        "-o",
+        "--output",
+        metavar="PATH",
+        required=True,
+        help=f"walk{' or walk'.join(ANIMATION_FORMATS)} for an animation, DIR/ for one file per frame",
+    )
+    output.add_argument(
+        "--fps", metavar="N", type=_number(float, 0.1, 100), default=24.0, help="frames per second (default: 24)"
+    )
+    _add_output_options(output)
+    command.set_defaults(each=False)
+
+
+def _add_health(subparsers: Any) -> None:
+    command = _add_command(
+        subparsers, "health", commands.health, "check whether the service is ready (exit code 0) or not (1)"
+    )
+    command.add_argument("--model", metavar="NAME", default="", help="check this model only")
+    command.add_argument("--wait", metavar="S", type=float, help="wait up to S seconds until the service is ready")
+
+
+def _add_load(subparsers: Any) -> None:
+    command = _add_command(subparsers, "load", commands.load, "measure throughput and latency of the service")
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    command.epilog = LOAD_EXAMPLES
+    _add_pace_options(command.add_argument_group("load"))
+    call = command.add_argument_group("calls")
+    call.add_argument(
+        "--images", metavar="N", type=int, default=Load.images, help=f"images per call (default: {Load.images})"
+    )
+    call.add_argument(
+        "--format",
+        choices=("raw", "png", "jpeg", "webp"),
+        default=Load.encoding,
+        help=f"format on the wire (default: {Load.encoding})",
+    )
+    _add_model_options(call)
+    output = command.add_argument_group("output")
+    _add_file(output, "--json", metavar="FILE", type=Path, help="write all measurements as JSON")
+    _add_file(
+        output, "-o", "--output", metavar="FILE.png", type=Path, help="draw the latencies (or FILE.jpg, FILE.webp)"
+    )
+
+
+def _add_pace_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--clients",
+        metavar="N",
+        type=int,
+        help=f"clients; each sends its next call after a reply (default: {Load.clients}). With --rate: maximum number "
+        f"of calls in flight (default: {commands.MAX_IN_FLIGHT})",
+    )
+    group.add_argument(
+        "--rate",
+        metavar="R",
+        type=float,
+        help="make R calls due per second, independent of replies; latency starts when a call is due",
+    )
+    group.add_argument("--even", action="store_true", help="with --rate: use equal intervals instead of random ones")
+    group.add_argument(
+        "--duration",
+        metavar="S",
+        type=float,
+        help=f"seconds to measure (default: {Load.duration_s:g}; with --calls: no limit)",
+    )
+    group.add_argument("--calls", metavar="N", type=int, help="number of calls to measure (default: no limit)")
+    group.add_argument(
+        "--warmup",
+        metavar="S",
+        type=float,
+        default=Load.warmup_s,
+        help=f"seconds of the same load before the measurement (default: {Load.warmup_s:g})",
+    )
+    group.add_argument(
+        "--connections",
+        metavar="N",
+        type=int,
+        default=Load.connections,
+        help=f"connections that the clients share (default: {Load.connections})",
+    )
+    group.add_argument(
+        "--retries",
+        action=argparse.BooleanOptionalAction,
+        default=Load.retries,
+        help="retry refused calls, as other commands do (default: no)",
+    )
+
+
+def _add_completion(subparsers: Any, parser: argparse.ArgumentParser) -> None:
+    summary = "print a script that completes commands and options in a shell"
+    command = subparsers.add_parser(
+        "completion",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=COMPLETION_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shtab.add_argument_to(command, "shell", help="shell to write the script for (default: bash)", parent=parser)
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    labels = group.add_mutually_exclusive_group()
+    labels.add_argument("--label", metavar="NAME", help="name of a label, for models with labels")
+    labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, for a mixture of labels")
+    group.add_argument("--model", metavar="NAME", default="", help="name of the model (default: the service's own)")
+    group.add_argument(
+        "--version",
+        metavar="N|LABEL",
+        type=_version,
+        help="model version, by number or label (default: the serving version)",
+    )
+    group.add_argument("--bulk", action="store_true", help="low priority: the service answers other calls first")
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--format", choices=("png", "jpeg", "webp"), help="format of the files in DIR/ (default: png)")
+    group.add_argument(
+        "--quality",
+        metavar="N",
+        type=_number(int, 1, 100),
+        help=f"quality of JPEG and WebP, 1 to 100 (default: {DEFAULT_QUALITY})",
+    )
+    group.add_argument(
+        "--scale", metavar="N", type=_number(int, 1, 64), default=1, help="draw each pixel as N x N pixels (default: 1)"
+    )
+
+
+def _add_file(container: argparse._ActionsContainer, *flags: str, **settings: Any) -> None:
+    """Add an option for a path; shells complete it with file names."""
+    container.add_argument(*flags, **settings).complete = shtab.FILE  # type: ignore[attr-defined]
+
+
+def _number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
+    """Return a function that reads a number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            if low <= (number := kind(text)) <= high:
+                return number
+        except ValueError:
+            pass
+        limit = "" if high == math.inf else f" and at most {high}"
+        noun = "an integer" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"must be {noun}, at least {low}{limit}; got {text!r}")
+
+    return read
+
+
+def _version(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas, such as 1,2,3; got {text!r}") from None
+
+
+def _floats(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, such as 0,1; got {text!r}") from None

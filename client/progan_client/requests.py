@@ -1,0 +1,242 @@
+"""Check the arguments of a call and build its request. No network here."""
+
+import operator
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, TypedDict, Unpack
+
+import numpy as np
+from grpc_health.v1 import health_pb2
+from numpy.typing import ArrayLike
+
+from progan_client.channel import SERVICE
+from progan_client.errors import ArgumentError
+from progan_client.images import Encoding, Latents
+from progan_protos.v1 import image_generator_pb2 as pb
+
+InterpolationPath = Literal["spherical", "linear"]
+
+WIRE_ENCODINGS: dict[Encoding, pb.ImageEncoding] = {
+    "raw": pb.IMAGE_ENCODING_RAW,
+    "png": pb.IMAGE_ENCODING_PNG,
+    "jpeg": pb.IMAGE_ENCODING_JPEG,
+    "webp": pb.IMAGE_ENCODING_WEBP,
+}
+_SEEDS = 2**64
+_VERSION_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_PATHS: dict[InterpolationPath, pb.InterpolationPath] = {
+    "spherical": pb.INTERPOLATION_PATH_SPHERICAL,
+    "linear": pb.INTERPOLATION_PATH_LINEAR,
+}
+
+
+class ImageArguments(TypedDict, total=False):
+    """The arguments that every call for images has; `Client.generate` explains them."""
+
+    labels: ArrayLike | None
+    model: str
+    version: int | str | None
+    encoding: Encoding
+    quality: int
+    bulk: bool
+
+
+class GenerateArguments(ImageArguments, total=False):
+    """The arguments of `generate` and `stream`; `Client.generate` explains them."""
+
+    latents: ArrayLike | None
+    seeds: Iterable[int] | None
+    count: int | None
+    seed: int | None
+
+
+class InterpolateArguments(ImageArguments, total=False):
+    """The arguments of `interpolate`; `Client.interpolate` explains them."""
+
+    latents: ArrayLike | None
+    seeds: Iterable[int] | None
+    frames_between: int
+    path: InterpolationPath
+    loop: bool
+
+
+def generate_request(**arguments: Unpack[GenerateArguments]) -> pb.GenerateRequest:
+    """Return the request of `Client.generate`; raise ArgumentError for a wrong value, TypeError for a wrong name."""
+    _check_names(arguments, GenerateArguments.__optional_keys__)
+    source = latents_message(arguments)
+    return pb.GenerateRequest(
+        model=model_selector(arguments),
+        latents=source,
+        labels=labels_message(arguments.get("labels"), row_count(source)),
+        format=output_format(arguments),
+        priority=priority(arguments),
+    )
+
+
+def stream_generate_request(request: pb.GenerateRequest) -> pb.StreamGenerateRequest:
+    """Return the same request for a reply in parts."""
+    return pb.StreamGenerateRequest(
+        model=request.model,
+        latents=request.latents,
+        labels=request.labels if request.HasField("labels") else None,
+        format=request.format,
+        priority=request.priority,
+    )
+
+
+def interpolate_request(**arguments: Unpack[InterpolateArguments]) -> pb.InterpolateRequest:
+    """Return the request of `Client.interpolate`; raise ArgumentError for a wrong value, TypeError for a wrong name."""
+    _check_names(arguments, InterpolateArguments.__optional_keys__)
+    path = arguments.get("path", "spherical")
+    if path not in _PATHS:
+        raise ArgumentError("path", f"must be one of {', '.join(_PATHS)}", path)
+    key_frames = _key_frames(arguments.get("latents"), arguments.get("seeds"))
+    return pb.InterpolateRequest(
+        model=model_selector(arguments),
+        key_frames=key_frames,
+        frames_between=_integer("frames_between", arguments.get("frames_between", 30), 0, 2**32 - 1),
+        path=_PATHS[path],
+        loop=arguments.get("loop", False),
+        labels=labels_message(arguments.get("labels"), row_count(key_frames)),
+        format=output_format(arguments),
+        priority=priority(arguments),
+    )
+
+
+def health_request(model: str) -> health_pb2.HealthCheckRequest:
+    """Return the request for the health of one model, or of the service if the name is empty."""
+    return health_pb2.HealthCheckRequest(service=f"{SERVICE}/{model}" if model else SERVICE)
+
+
+def model_selector(arguments: ImageArguments) -> pb.ModelSelector:
+    """Select the model (default "": the default model) and version (default None: the serving version)."""
+    name, version = arguments.get("model", ""), arguments.get("version")
+    if version is None:
+        return pb.ModelSelector(name=name)
+    if not isinstance(version, str):
+        return pb.ModelSelector(name=name, version=_integer("version", version, 1, 2**64 - 1))
+    if not _VERSION_LABEL.fullmatch(version):
+        rule = "must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in all"
+        raise ArgumentError("version", rule, version)
+    return pb.ModelSelector(name=name, version_label=version)
+
+
+def latents_message(arguments: GenerateArguments) -> pb.Latents:
+    """Encode exactly one source: latents float [N, L], seeds, or a count and its first seed (default: random).
+
+    A seed without a count is one image.
+    """
+    latents, seeds = arguments.get("latents"), arguments.get("seeds")
+    count, seed = arguments.get("count"), arguments.get("seed")
+    count = 1 if count is None and seed is not None else count
+    sources = {"latents": latents, "seeds": seeds, "count": count}
+    given = [name for name, source in sources.items() if source is not None]
+    if len(given) != 1:
+        raise ArgumentError("latents, seeds, count", "give exactly one", given)
+    if latents is not None:
+        return pb.Latents(vectors=_vectors(latents))
+    if seeds is not None:
+        return pb.Latents(seeds=pb.SeedList(seeds=_seeds(seeds)))
+    first_seed = secrets.randbits(53) if seed is None else seed  # 53 bits stay exact in JSON and JavaScript
+    return pb.Latents(
+        seed_range=pb.SeedRange(
+            first_seed=_integer("seed", first_seed, 0, _SEEDS - 1), count=_integer("count", count, 1, 2**32 - 1)
+        )
+    )
+
+
+def labels_message(labels: ArrayLike | None, rows: int) -> pb.FloatMatrix | None:
+    """Encode labels: float [K] or [1, K] for all `rows` images (or key frames), or [rows, K]."""
+    if labels is None:
+        return None
+    array = _floats("labels", labels)
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[0] not in (1, rows) or array.shape[1] == 0:
+        raise ArgumentError("labels", f"must have the shape [K], [1, K] or [{rows}, K]", np.shape(labels))
+    return _matrix(array)
+
+
+def output_format(arguments: ImageArguments) -> pb.OutputFormat:
+    """Encode the encoding (default "raw") and quality (default 0: the service's own, 90)."""
+    encoding, quality = arguments.get("encoding", "raw"), arguments.get("quality", 0)
+    if encoding not in WIRE_ENCODINGS:
+        raise ArgumentError("encoding", f"must be one of {', '.join(WIRE_ENCODINGS)}", encoding)
+    if encoding in ("raw", "png") and quality != 0:
+        raise ArgumentError("quality", f"must be 0 with {encoding}, which is lossless", quality)
+    return pb.OutputFormat(encoding=WIRE_ENCODINGS[encoding], quality=_integer("quality", quality, 0, 100))
+
+
+def priority(arguments: ImageArguments) -> pb.Priority:
+    """Encode `bulk` (default False)."""
+    return pb.PRIORITY_BULK if arguments.get("bulk", False) else pb.PRIORITY_INTERACTIVE
+
+
+def row_count(source: pb.Latents) -> int:
+    """Return the number of latents of a request."""
+    return source.vectors.rows or len(source.seeds.seeds) or source.seed_range.count
+
+
+def _check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
+    for name in arguments:
+        if name not in known:
+            raise TypeError(f"unexpected argument {name!r}; must be one of {', '.join(sorted(known))}")
+
+
+def _key_frames(latents: ArrayLike | None, seeds: Iterable[int] | None) -> pb.Latents:
+    if (latents is None) == (seeds is None):
+        raise ArgumentError("latents, seeds", "give exactly one", ["latents", "seeds"] if seeds is not None else [])
+    key_frames = latents_message({"latents": latents, "seeds": seeds})
+    if row_count(key_frames) < 2:
+        raise ArgumentError("seeds" if latents is None else "latents", "must be two or more", row_count(key_frames))
+    return key_frames
+
+
+def _vectors(latents: ArrayLike) -> pb.FloatMatrix:
+    array = _floats("latents", latents)
+    if array.ndim != 2 or 0 in array.shape:
+        raise ArgumentError("latents", "must have the shape [N, L], both above 0", array.shape)
+    zero_rows = np.flatnonzero(~array.any(axis=1))
+    if zero_rows.size:
+        raise ArgumentError(f"latents[{zero_rows[0]}]", "must have a length above zero", 0.0)
+    return _matrix(array)
+
+
+def _floats(argument: str, values: ArrayLike) -> Latents:
+    """Return `values` as float32; raise ArgumentError that names the first element which is not finite."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise ArgumentError(argument, "must be real numbers", array.dtype.name)
+    with np.errstate(over="ignore"):  # the check below reports an overflow
+        array = array.astype(np.float32)
+    infinite = np.argwhere(~np.isfinite(array))
+    if infinite.size:
+        position = tuple(infinite[0])
+        place = ", ".join(str(i) for i in position)
+        raise ArgumentError(f"{argument}[{place}]", "must be finite as float32", float(array[position]))
+    return array
+
+
+def _matrix(array: Latents) -> pb.FloatMatrix:
+    rows, columns = array.shape
+    return pb.FloatMatrix(rows=rows, columns=columns, values=array.astype("<f4").tobytes())
+
+
+def _seeds(seeds: Iterable[int]) -> Sequence[int]:
+    try:
+        values = list(seeds)
+    except TypeError:
+        raise ArgumentError("seeds", "must be a sequence of integers", seeds) from None
+    if not values:
+        raise ArgumentError("seeds", "must be at least one", values)
+    return [_integer(f"seeds[{i}]", value, 0, _SEEDS - 1) for i, value in enumerate(values)]
+
+
+def _integer(argument: str, value: object, low: int, high: int) -> int:
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # this is the check
+    except TypeError:
+        raise ArgumentError(argument, "must be an integer", value) from None
+    if not low <= number <= high:
+        raise ArgumentError(argument, f"must be {low} to {high}", value)
+    return number
