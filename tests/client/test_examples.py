@@ -1,0 +1,107 @@
+"""Each program of client/examples against a real server with the tiny model."""
+
+import asyncio
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from PIL import Image, ImageSequence
+
+from progan_client import Client
+
+EXAMPLES = Path(__file__).parents[2] / "client" / "examples"
+
+
+@pytest.fixture(autouse=True)
+def directory(server_target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty working directory, and the address of the server for the programs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROGAN_TARGET", server_target)
+
+
+def output_of(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+
+
+def test_every_example_has_a_test() -> None:
+    names = sorted(path.name for path in EXAMPLES.iterdir() if path.is_file())
+    assert names == ["asyncio_service.py", "fastapi_endpoint.py", "grid.py", "stream_many.py", "walk.py"]
+
+
+def test_grid() -> None:
+    assert output_of("grid.py") == "grid.png: <GeneratedImages: 16 of 8x8x3, tiny version 1>\n"
+    with Image.open("grid.png") as grid:
+        assert grid.size == (64, 64)
+
+
+def test_walk() -> None:
+    assert output_of("walk.py") == "walk.webp: 93 frames\n"
+    with Image.open("walk.webp") as walk:
+        assert (walk.size, len(list(ImageSequence.Iterator(walk)))) == ((16, 16), 93)
+
+
+def test_stream_many(server_target: str) -> None:
+    assert output_of("stream_many.py", "40") == "images: 40 files\n"
+    assert len(list(Path("images").iterdir())) == 40
+    with Client(server_target) as client:
+        assert Path("images/000039.png").read_bytes() == client.generate(seed=39, encoding="png").files[0]
+
+
+@pytest.fixture
+def avatar_port() -> Iterator[int]:
+    command = [sys.executable, str(EXAMPLES / "asyncio_service.py"), "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline().removeprefix("listening on port "))
+        process.terminate()
+
+
+async def avatar(port: int, name: str) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{name}\n".encode())
+    file = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return file
+
+
+async def test_asyncio_service(avatar_port: int) -> None:
+    alice, bob, again = await asyncio.gather(*(avatar(avatar_port, name) for name in ("alice", "bob", "alice")))
+    assert alice == again != bob
+    assert alice.startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def app() -> FastAPI:
+    spec = importlib.util.spec_from_file_location("fastapi_endpoint", EXAMPLES / "fastapi_endpoint.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: FastAPI = module.app
+    return found
+
+
+def test_fastapi_endpoint(app: FastAPI, server_target: str) -> None:
+    with TestClient(app) as http, Client(server_target) as client:
+        reply = http.get("/images/1337.png")
+        assert (reply.status_code, reply.headers["content-type"]) == (200, "image/png")
+        assert reply.content == client.generate(seed=1337, encoding="png").files[0]
+        refused = http.get("/images/-1.png")
+    assert (refused.status_code, refused.json()) == (
+        422,
+        {"detail": "seed: must be 0 to 18446744073709551615; got -1"},
+    )
+
+
+def test_fastapi_endpoint_without_a_service(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGAN_TARGET", "127.0.0.1:1")
+    with TestClient(app) as http:
+        reply = http.get("/images/1337.png")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
