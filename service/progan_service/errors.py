@@ -1,21 +1,43 @@
-"""The root of the errors that a user can cause.
+"""The errors that end a command. Each class has its exit code, and its message is one sentence for the user.
 
-BadInputError
-├── ConfigError        a configuration value              config
-├── DatasetError       a dataset, or the source of one    data
-├── CheckpointError    a training run's checkpoint        training
-├── WeightsError       a weights file                     weights
-├── NvidiaPickleError  a pickle of NVIDIA's networks      sources.nvidia
-├── HubModuleError     a TF Hub module                    sources.hub_download
-├── SourceError        what is no kind of source          sources.source
-├── FakesError         what cannot be measured            sources.fakes
-├── OutOfMemoryError   a stage that does not fit          training.dry_run
-└── ModelStoreError    a model store or version           model_store
+ProganError                            exit code
+├── BadInputError                      78   what the user gave cannot be used
+│   ├── ConfigError                         a configuration value         here
+│   ├── DatasetError                        a dataset, or its source      data.errors
+│   ├── ImageSetError                       images to be measured         evaluation.images
+│   ├── CheckpointError                     a checkpoint of a run         training.run.checkpoint
+│   ├── OutOfMemoryError                    a stage that does not fit     training.dry_run
+│   ├── WeightsError                        a weights file                export.weights_file
+│   ├── NvidiaPickleError                   a pickle of NVIDIA's          sources.nvidia.network
+│   ├── HubModuleError                      a TF Hub module               sources.tfhub.fetch
+│   ├── SourceError                         no kind of source             sources.source
+│   ├── FakesError                          a generator to be measured    sources.fakes
+│   └── ModelStoreError                     a model store                 store.errors
+│       └── DamagedVersionError             a version in it               store.errors
+├── MendableError                       1   something outside; once it is mended, the same command works
+│   ├── FileError                           full disk, no permission, …   here; made by host.faults
+│   ├── RunBusyError                        a run that is being trained   training.run.directory
+│   └── ListenError                         a port in use                 serving.listen
+└── WorkerLostError                    75   run again to go on            training.devices
+
+What a server answers to a call that fails is another tree: serving.errors.
 """
 
+from typing import ClassVar
 
-class BadInputError(ValueError):
-    """Something the user gave cannot be used; the message names the place, the value and the rule."""
+from progan_service import exit_codes
+
+
+class ProganError(Exception):
+    """An error that ends a command with `exit_code`."""
+
+    exit_code: ClassVar[int]
+
+
+class BadInputError(ProganError, ValueError):
+    """Something the user gave cannot be used. The message names the place, the value and the rule."""
+
+    exit_code = exit_codes.BAD_CONFIG
 
 
 class ConfigError(BadInputError):
@@ -28,3 +50,13 @@ class ConfigError(BadInputError):
         super().__init__(message)
         self.field = field
         self.rule = rule
+
+
+class MendableError(ProganError):
+    """Something outside of this program is in the way. The message says what to do about it."""
+
+    exit_code = exit_codes.FAILED
+
+
+class FileError(MendableError, OSError):
+    """A file or directory cannot be read or written. The message names the path, the reason and what to do."""

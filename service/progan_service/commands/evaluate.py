@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from progan_service import exit_codes
 from progan_service.errors import ConfigError
+from progan_service.host.files import replaced
 from progan_service.host.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
@@ -43,5 +44,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from error
     print(evaluation.table())
     if arguments.json:
-        arguments.json.write_text(evaluation.to_json())
+        with replaced(arguments.json) as partial:
+            partial.write_text(evaluation.to_json())
     return exit_codes.DONE

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from progan_service.checks import resolutions_up_to
 from progan_service.errors import BadInputError
 from progan_service.export.trained import TrainedGenerator
-from progan_service.host.files import sync
+from progan_service.host.files import replaced
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
 from progan_service.store.digests import sha256_of
@@ -55,21 +55,13 @@ def check_weights_name(path: Path) -> None:
 def save_weights(trained: TrainedGenerator, path: Path) -> None:
     """Write a weights file in the format of its suffix, whole or not at all, over an earlier one; makes its directory.
 
-    Raises WeightsError for another suffix, OSError when it cannot be written.
+    Raises WeightsError for another suffix, FileError when it cannot be written.
     """
     check_weights_name(path)
     arrays = {_layer_path(weight): weight.numpy() for weight in trained.generator.weights}
     write = _write_npz if path.suffix == ".npz" else _write_safetensors
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            write(file, _description(trained), arrays)
-        sync(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync(path.parent)
+    with replaced(path) as partial, partial.open("wb") as file:
+        write(file, _description(trained), arrays)
 
 
 def load_weights(path: Path) -> TrainedGenerator:

@@ -1,13 +1,146 @@
-"""Making what was written outlast a power cut."""
+"""The ways to write a file or a directory, so that it appears whole or not at all and outlasts a power cut.
+
+What is being written stands beside its place, as `.NAME.xxxxxxxx.partial` with eight random hexadecimal digits. A
+process that is killed leaves it there: `remove_partials` finds it.
+"""
 
 import os
+import re
+import secrets
+import shutil
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
+from types import FrameType
+
+from progan_service.errors import ConfigError
+from progan_service.host.faults import named
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
-def sync(path: Path) -> None:
+def synced(path: Path) -> None:
     """Bring a file's content, or the names in a directory, to disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield the name of a partial file to write; at the end it becomes `path`, in place of an earlier file.
+
+    Makes missing parents. On any failure an earlier file stays as it was and nothing is left behind; but if the earlier
+    file is already replaced when the sync of its directory fails, the new one stays. Raises FileError.
+    """
+    partial, is_new = partial_of(path), not path.exists()
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            synced(partial)
+            partial.replace(path)
+            _sync_name(path, back_to=partial if is_new else None)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty partial directory to fill; at the end it becomes `path`, which must not exist.
+
+    Makes missing parents. On any failure nothing is left behind, and SIGTERM is one: it is raised as SystemExit within
+    the block. Raises ConfigError when `path` exists, and FileError.
+    """
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path}: already exists: give the name of a new directory")
+    with partial_directory(path) as partial:
+        yield partial
+        move_into_place(partial, path)
+
+
+@contextmanager
+def partial_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty directory beside `path`, and remove it at the end unless it was moved.
+
+    Makes missing parents. SIGTERM is raised as SystemExit within the block. Raises FileError.
+    """
+    partial = partial_of(path)
+    with _sigterm_raises(), named(path):
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def move_into_place(partial: Path, path: Path) -> None:
+    """Rename a partial directory to `path`, all of it synced; after a failed sync it is back where it was.
+
+    Raises OSError.
+    """
+    for written in (*partial.rglob("*"), partial):
+        synced(written)
+    partial.rename(path)
+    _sync_name(path, back_to=partial)
+
+
+def partial_of(path: Path) -> Path:
+    """Return a new name beside `path` for what is not whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def is_partial(path: Path) -> bool:
+    return _PARTIAL.fullmatch(path.name) is not None
+
+
+def remove_partials(directory: Path, older_than_s: float = 0) -> int:
+    """Remove the partial files and directories anywhere in `directory`; return how many they were."""
+    removed = 0
+    for folder, *names in os.walk(directory):
+        for partial in filter(is_partial, (Path(folder, name) for name in chain(*names))):
+            with suppress(FileNotFoundError):  # whoever writes it has finished meanwhile
+                removed += _removed(partial, older_than_s)
+    return removed
+
+
+def _removed(partial: Path, older_than_s: float) -> bool:
+    found = partial.lstat()
+    if time.time() - found.st_mtime < older_than_s:
+        return False
+    shutil.rmtree(partial) if stat.S_ISDIR(found.st_mode) else partial.unlink()
+    return True
+
+
+def _sync_name(path: Path, *, back_to: Path | None) -> None:
+    try:
+        synced(path.parent)
+    except OSError:
+        if back_to:
+            path.rename(back_to)
+        raise
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set a handler, and only it is interrupted by a signal
+        return
+    previous = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the cleaning up short
+    raise SystemExit(128 + number)

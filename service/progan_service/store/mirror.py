@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from progan_service.host import files as durable
+from progan_service.host.faults import named
+from progan_service.host.files import remove_partials, replaced
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.store.errors import DamagedVersionError, ModelStoreError
 from progan_service.store.metadata import METADATA_FILE
@@ -27,6 +28,7 @@ from progan_service.store.store import MODEL_NAME, VERSION, ModelStore
 Stamp = tuple[int, int]  # size in bytes, modification time in ns (0 where the file system gives none)
 
 _MARK = ".copy-of"
+_AT_ONCE_BYTES = 16 * 2**20
 _COARSEST_NS = 2 * 10**9  # of the modification times that file systems give
 
 
@@ -36,12 +38,14 @@ class Mirror:
     def __init__(self, url: str, cache: Path) -> None:
         """`cache` is made if it is missing; it keeps what was copied.
 
-        Raises ModelStoreError when it holds other models, which would be removed; OSError when it cannot be written.
+        Raises ModelStoreError when it holds other models, which would be removed; FileError when it cannot be written.
         """
         self._url = url.rstrip("/")
-        cache.mkdir(parents=True, exist_ok=True)
-        self.store = ModelStore(cache)
-        self._claim(cache / _MARK)
+        with named(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+            self.store = ModelStore(cache)
+            self._claim(cache / _MARK)
+            remove_partials(cache)
 
     def close(self) -> None:
         """Leave the directory to another server."""
@@ -90,7 +94,7 @@ class Mirror:
             raise ModelStoreError(f"{mark.parent}: is the copy of {of}, not of {self._url}; give another directory")
         if self.store.models():
             raise ModelStoreError(f"{mark.parent}: has models that are no copy of {self._url}; give another directory")
-        mark.write_text(f"{self._url}\n")
+        mark.write_text(f"{self._url}\n")  # in place: the lock is on this very file
 
     def _outline(self) -> dict[str, Stamp | None]:
         """The small files of the remote store: progan.json of each version, None where it is missing, and rollouts."""
@@ -108,7 +112,7 @@ class Mirror:
             (self.store.root / name / ROLLOUT_FILE).unlink(missing_ok=True)
         for version in self.store.versions(name):
             if f"{name}/{version}/{METADATA_FILE}" not in outline:
-                shutil.rmtree(self.store.path(name, version))
+                self.store.remove(name, version)
         if not self.store.versions(name):
             shutil.rmtree(self.store.root / name)
 
@@ -126,17 +130,10 @@ class Mirror:
             self._copy(path, (size, mtime_ns))
 
     def _copy(self, path: str, stamp: Stamp) -> None:
-        local = self.store.root / path
-        local.parent.mkdir(parents=True, exist_ok=True)
-        partial = local.with_name(f".{local.name}-{os.getpid()}")
-        try:
-            with self._remote(path) as (gfile, url):
-                gfile.copy(url, str(partial), overwrite=True)
+        with replaced(self.store.root / path) as partial:
+            with self._remote(path) as (gfile, url), gfile.GFile(url, "rb") as remote, partial.open("wb") as copy:
+                shutil.copyfileobj(remote, copy, _AT_ONCE_BYTES)
             os.utime(partial, ns=(stamp[1], stamp[1]))
-            durable.sync(partial)
-            partial.replace(local)
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _entries(self, path: str) -> list[str]:
         """What is in a remote directory; object stores end the names of directories with a slash."""

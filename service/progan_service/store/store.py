@@ -6,16 +6,22 @@ Needs no TensorFlow.
 """
 
 import json
-import os
 import re
 import shutil
-import tempfile
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from progan_service.host.files import sync
+from progan_service.host.faults import named
+from progan_service.host.files import (
+    move_into_place,
+    partial_directory,
+    partial_of,
+    remove_partials,
+    replaced,
+    synced,
+)
 from progan_service.store.digests import sha256_of
 from progan_service.store.errors import DamagedVersionError, ModelStoreError
 from progan_service.store.metadata import METADATA_FILE, ModelMetadata
@@ -23,7 +29,6 @@ from progan_service.store.rollout import ROLLOUT_FILE, Rollout
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
-_INCOMING, _REMOVED = ".incoming-", ".removed-"
 _ABANDONED_S = 24 * 3600
 
 Fingerprint = tuple[tuple[str, int, int], ...]  # name, size and change time of every file: another one, another try
@@ -97,12 +102,8 @@ class ModelStore:
         self.require(name)
         for version in rollout.versions:
             self.require(name, version)
-        path = self.root / name / ROLLOUT_FILE
-        partial = path.with_name(f".{ROLLOUT_FILE}-{os.getpid()}")
-        partial.write_text(json.dumps(asdict(rollout), indent=2) + "\n")
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
+        with replaced(self.root / name / ROLLOUT_FILE) as partial:
+            partial.write_text(json.dumps(asdict(rollout), indent=2) + "\n")
 
     def require(self, name: str, version: int = 0) -> None:
         """Raises ModelStoreError when the model, or that version of it, is not there; the message tells what is."""
@@ -127,22 +128,17 @@ class ModelStore:
         return superfluous
 
     def remove(self, name: str, version: int) -> None:
-        """Take a version out of the store: at once for readers, by one rename."""
-        removed = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=self.root))
-        self.path(name, version).rename(removed / str(version))
-        shutil.rmtree(removed)
+        """Take a version out of the store: at once for readers, by one rename. Raises FileError."""
+        path, removed = self.path(name, version), partial_of(self.root / f"{name}-{version}")
+        with named(path):
+            path.touch()  # its age as a partial directory counts from now
+            path.rename(removed)
+            shutil.rmtree(removed)
 
     def remove_abandoned(self) -> int:
-        """Remove what killed processes left half-written more than a day ago; how many directories that were."""
-        abandoned = [
-            directory
-            for directory in self.root.iterdir()
-            if directory.name.startswith((_INCOMING, _REMOVED))
-            and time.time() - directory.stat().st_mtime > _ABANDONED_S
-        ]
-        for directory in abandoned:
-            shutil.rmtree(directory)
-        return len(abandoned)
+        """Remove the partial files and directories that killed processes left more than a day ago; return how many."""
+        with named(self.root):
+            return remove_partials(self.root, _ABANDONED_S)
 
     def _is_whole(self, name: str, version: int) -> bool:
         try:
@@ -155,29 +151,27 @@ class ModelStore:
         """Make the next version of a model and return its number; it appears whole or not at all.
 
         write   fills an empty directory with a SavedModel and returns its metadata, `files` left out
-        Raises ModelStoreError for a name that is no plain directory name.
+        Raises ModelStoreError for a name that is no plain directory name, FileError when it cannot be written.
         """
         check_model_name(name)
-        incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=self.root))
-        try:
-            metadata = write(incoming)
-            complete = replace(metadata, files=_hashes(incoming))
-            (incoming / METADATA_FILE).write_text(complete.to_json())
-            incoming.chmod(0o755)
-            for path in (*incoming.rglob("*"), incoming):
-                sync(path)
-            version = self._rename_to_next(name, incoming)
-            sync(self.root / name)
-            return version
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+        with partial_directory(self.root / name) as partial:
+            metadata = write(partial)
+            complete = replace(metadata, files=_hashes(partial))
+            (partial / METADATA_FILE).write_text(complete.to_json())
+            try:
+                return self._move_to_next(name, partial)
+            except OSError:
+                with suppress(OSError):  # it has versions
+                    (self.root / name).rmdir()
+                raise
 
-    def _rename_to_next(self, name: str, incoming: Path) -> int:
+    def _move_to_next(self, name: str, partial: Path) -> int:
         (self.root / name).mkdir(exist_ok=True)
+        synced(self.root)
         version = max(self.versions(name), default=0) + 1
         while True:
             try:
-                incoming.rename(self.path(name, version))
+                move_into_place(partial, self.path(name, version))
                 return version
             except OSError:
                 if not self.path(name, version).exists():

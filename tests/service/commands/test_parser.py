@@ -33,6 +33,9 @@ SCHEDULE += ["--batch-sizes", "8", "--fmap-base", "32", "--fmap-max", "8"]
 Progan = Callable[..., Any]  # see conftest.py
 
 
+A_FILE_IN_THE_PATH = "a part of this path is a file, not a directory; give another path"
+
+
 def refusal(sentence: str) -> tuple[int, str, str]:
     """Bad configuration or data: running again will not help."""
     return 78, "", f"progan: {sentence}\n"
@@ -247,7 +250,7 @@ def test_train_fails_where_it_may_not_write(progan: Progan, faces: Dataset, tmp_
     (tmp_path / "file").write_text("")
     ended = progan("train", "--data", faces.directory, "--run", tmp_path / "file" / "run")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == f"progan: [Errno 20] Not a directory: '{tmp_path}/file/run'\n"
+    assert ended.err == f"progan: {tmp_path}/file/run: {A_FILE_IN_THE_PATH}\n"
 
 
 def test_train_killed_by_sigterm_saves_and_goes_on(progan: Progan, faces: Dataset, tmp_path: Path) -> None:

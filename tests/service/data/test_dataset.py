@@ -68,7 +68,7 @@ def test_the_two_features_of_a_record_may_stand_in_any_order(tmp_path: Path, cha
 
 
 def test_reading_and_building_are_imported_without_tensorflow() -> None:
-    modules = ("dataset", "order", "build", "demo")
+    modules = ("dataset", "order", "making.build", "making.demo")
     imports = "; ".join(f"import progan_service.data.{module}" for module in modules)
     check = f"import sys; {imports}; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import safetensors.numpy
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from progan_service.errors import FileError
 from progan_service.export import weights_file as weights
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import WeightsError, load_weights, save_weights
@@ -197,16 +199,15 @@ def test_the_directory_of_a_weights_file_is_made(trained: TrainedGenerator, tmp_
     assert names_in(tmp_path / "new" / "place") == ["faces.npz"]
 
 
-def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(
-    trained: TrainedGenerator, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_space(_: Path) -> None:
-        raise OSError(28, "No space left on device")
-
+def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(trained: TrainedGenerator, path: Path) -> None:
     save_weights(trained, path)
-    monkeypatch.setattr(weights, "sync", no_space)
-    with pytest.raises(OSError, match="No space left"):
-        save_weights(replace(trained, alpha=0.5), path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(FileError, match=f"^{path}: the file would be larger than the limit on file sizes; "):
+            save_weights(replace(trained, alpha=0.5), path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert names_in(path.parent) == [path.name]
     assert load_weights(path).alpha == 0.375
 

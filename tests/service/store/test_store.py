@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from progan_service.errors import FileError
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import METADATA_FILE, ModelMetadata
 from progan_service.store.rollout import Rollout
@@ -101,6 +102,21 @@ def test_a_failing_write_leaves_nothing(store: ModelStore) -> None:
 
     with pytest.raises(RuntimeError, match="disk full"):
         store.publish("faces", fail)
+    assert everything_in(store.root) == []
+
+
+@pytest.mark.parametrize("good", range(7))
+def test_a_failed_sync_leaves_nothing(store: ModelStore, monkeypatch: pytest.MonkeyPatch, good: int) -> None:
+    """Of the four files and directories of a version, of the version itself, the store and the model."""
+    calls = iter(range(100))
+
+    def fsync(_: int) -> None:
+        if next(calls) >= good:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(FileError, match=f"^{store.root}/faces: the disk is full; free some space, or give another"):
+        store.publish("faces", write_model)
     assert everything_in(store.root) == []
 
 
@@ -364,11 +380,14 @@ def test_superfluous_is_what_is_older_than_the_newest_good_ones(store: ModelStor
 
 
 def test_what_a_killed_process_left_is_removed_after_a_day(store: ModelStore) -> None:
-    for name in (".incoming-old", ".removed-old", ".incoming-new", "faces"):
-        (store.root / name).mkdir()
-        (store.root / name / "file").touch()
+    old, new = (store.root / f".faces.0000000{n}.partial" for n in range(2))
+    for directory in (old, new, store.root / "faces"):
+        directory.mkdir()
+        (directory / "saved_model.pb").touch()
+    rollout = store.root / "faces" / ".rollout.json.00000000.partial"
+    rollout.touch()
     two_days_ago = time.time() - 2 * 24 * 3600
-    for name in (".incoming-old", ".removed-old", "faces"):
-        os.utime(store.root / name, (two_days_ago, two_days_ago))
+    for path in (old, rollout, store.root / "faces"):
+        os.utime(path, (two_days_ago, two_days_ago))
     assert store.remove_abandoned() == 2
-    assert sorted(path.name for path in store.root.iterdir()) == [".incoming-new", "faces"]
+    assert everything_in(store.root) == [new.name, f"{new.name}/saved_model.pb", "faces", "faces/saved_model.pb"]

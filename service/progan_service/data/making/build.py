@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.archives import SourceFile, UnreadableFileError, open_source
 from progan_service.data.making.picture import Fit, PictureError, check_size, decode_rgb, is_picture_name, to_square
-from progan_service.data.making.publish import new_directory
 from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
 from progan_service.data.progress import Progress
+from progan_service.host.files import new_directory
 
 _SHUFFLE_SEED = 123  # of NVIDIA's dataset tool: the same files in the same order give the same dataset
 _SHOWN_PROBLEMS = 20
@@ -48,6 +48,8 @@ def build_dataset(source: Path, out: Path, resolution: int, fit: Fit, progress: 
     Raises:
         DatasetError: an argument out of range, an unreadable or empty source, or pictures that are broken or too small:
             the message names up to 20 of them and how many there are.
+        ConfigError: `out` exists.
+        FileError: `out` cannot be written.
     """
     check_resolution(resolution)
     if fit not in get_args(Fit):

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.faces import ATTRIBUTE_VALUES, FaceAttributes, draw_face
-from progan_service.data.making.publish import new_directory
 from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
 from progan_service.data.progress import Progress
+from progan_service.host.files import new_directory
 
 ATTRIBUTES_FILE_NAME = "attributes.csv"
 
@@ -42,7 +42,9 @@ def build_demo(
         label: the attribute that becomes the one-hot label, a key of `faces.ATTRIBUTE_VALUES`.
 
     Raises:
-        DatasetError: an argument out of range, or `out` exists or cannot be written.
+        DatasetError: an argument out of range.
+        ConfigError: `out` exists.
+        FileError: `out` cannot be written.
     """
     _check_arguments(resolution, count, seed, label)
     names = ATTRIBUTE_VALUES[label]

@@ -33,7 +33,7 @@ def write_dataset(
     """Fill `directory` with the level files, the label file and `dataset.json` of a dataset.
 
     Args:
-        directory: an existing directory; see `publish.new_directory`.
+        directory: an existing directory; see `files.new_directory`.
         name: the dataset's name, the first part of its file names.
         images: each uint8 [R, R, C] of the manifest's resolution and channels; consumed one by one.
         manifest: the provenance, written as it is.
@@ -61,11 +61,8 @@ def _write_levels(directory: Path, name: str, images: Iterable[NDArray[np.uint8]
     largest = resolution.bit_length() - 1
     smallest = SMALLEST_RESOLUTION.bit_length() - 1
     paths = [directory / f"{name}-r{log2:02d}.tfrecords" for log2 in range(largest, smallest - 1, -1)]
-    try:
-        with ExitStack() as stack:
-            writers = [stack.enter_context(tf.io.TFRecordWriter(str(path))) for path in paths]
-            for image in images:
-                for writer, level in zip(writers, box_pyramid(image), strict=True):
-                    writer.write(example(level))
-    except tf.errors.OpError as error:  # a full disk, a lost mount
-        raise OSError(str(error.message)) from error
+    with ExitStack() as stack:
+        writers = [stack.enter_context(tf.io.TFRecordWriter(str(path))) for path in paths]
+        for image in images:
+            for writer, level in zip(writers, box_pyramid(image), strict=True):
+                writer.write(example(level))

@@ -4,7 +4,6 @@ A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks a
 and `config_digest`, which ties it to its run.
 """
 
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
-from progan_service.host.files import sync
+from progan_service.host.files import replaced
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -36,15 +35,13 @@ def images_shown_at_checkpoint(path: Path) -> int:
 
 
 def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDArray[np.generic]]) -> Path:
-    """Write a checkpoint and remove all but the newest KEPT; a kill at any moment leaves the earlier ones whole."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write a checkpoint and remove all but the newest KEPT; a kill at any moment leaves the earlier ones whole.
+
+    Raises FileError.
+    """
     path = directory / f"images-{images_shown:09d}.npz"
-    partial = directory / ".partial.npz"
-    with partial.open("wb") as file:
+    with replaced(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    sync(partial)
-    os.replace(partial, path)
-    sync(directory)
     for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
         old.unlink()
     return path

@@ -5,11 +5,12 @@ import os
 from pathlib import Path
 
 from progan_service.errors import ConfigError
+from progan_service.host.faults import named
+from progan_service.host.files import is_partial, remove_partials, replaced
 from progan_service.training.config import MAY_CHANGE, RunConfig
 from progan_service.training.run.checkpoint import images_shown_at_checkpoint, latest_checkpoint
 
 CONFIG_FILE = "config.json"
-_PARTIAL = ".config.json"
 _LOCK = ".lock"
 
 
@@ -25,16 +26,17 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
     file = run / CONFIG_FILE
     if file.is_file():
         _require_same(run, read_run_config(run), config)
-    elif run.exists() and (not run.is_dir() or any(entry.name not in (_PARTIAL, _LOCK) for entry in run.iterdir())):
+    elif run.exists() and (not run.is_dir() or any(not is_partial(e) and e.name != _LOCK for e in run.iterdir())):
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
-    run.mkdir(parents=True, exist_ok=True)
-    _hold(run)
+    with named(run):
+        run.mkdir(parents=True, exist_ok=True)
+        _hold(run)
+        remove_partials(run)
     newest = latest_checkpoint(run / "checkpoints")
     if newest and images_shown_at_checkpoint(newest) > config.training.total_kimg * 1000:
         return  # nothing will be trained: what was trained stays on record as it was
-    partial = run / _PARTIAL
-    partial.write_text(config.to_json())
-    partial.replace(file)
+    with replaced(file) as partial:
+        partial.write_text(config.to_json())
 
 
 def _hold(run: Path) -> None:

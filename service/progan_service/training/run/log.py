@@ -12,6 +12,8 @@ from PIL import Image
 from progan_service.data.dataset import Dataset
 from progan_service.evaluation.ms_ssim import PairSimilarity
 from progan_service.evaluation.swd import PATCH_SIZE
+from progan_service.host.faults import named
+from progan_service.host.files import replaced
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.training.config import RunConfig
 from progan_service.training.run.collapse_guard import CollapseGuard
@@ -35,8 +37,8 @@ def save_grid(path: Path, images: NDArray[np.uint8], size: int) -> None:
     grid[:count] = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     sheet = grid.reshape(rows, columns, size, size, channels).transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(rows * size, columns * size, channels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet).save(path)
+    with replaced(path) as partial:
+        Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet).save(partial, "PNG")
 
 
 class RunLog:
@@ -54,7 +56,8 @@ class RunLog:
         self._labels = cycled_labels(GUARD_IMAGES, config.network.label_size)
         self._losses: dict[str, list[float]] = {}
         self._tick_started = (time.monotonic(), images_shown, 0.0)
-        self._writer = tf.summary.create_file_writer(str(run / "tensorboard"))
+        with named(run / "tensorboard"):
+            self._writer = tf.summary.create_file_writer(str(run / "tensorboard"))
         self._guard = CollapseGuard()
         self._reals_ms_ssim: dict[int, float] = {}
         self._metrics = RunMetrics(dataset, config) if config.training.metric_images else None
@@ -117,10 +120,11 @@ class RunLog:
         return self._reals_ms_ssim[resolution]
 
     def _write(self, images_shown: int, scalars: Mapping[str, float]) -> None:
-        with self._writer.as_default(step=images_shown):
-            for name, value in scalars.items():
-                tf.summary.scalar(name, value)
-        self._writer.flush()
+        with named(self._run / "tensorboard"):
+            with self._writer.as_default(step=images_shown):
+                for name, value in scalars.items():
+                    tf.summary.scalar(name, value)
+            self._writer.flush()
 
     def _status_line(
         self, images_shown: int, phase: Phase, losses: Mapping[str, float], rate: float, waiting: float

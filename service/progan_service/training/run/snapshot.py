@@ -18,7 +18,7 @@ def trained_generator(config: RunConfig, generator: Generator, images_shown: int
 
 
 def save_snapshot(directory: Path, config: RunConfig, generator: Generator, images_shown: int) -> None:
-    """Write `images-NNNNNNNNN.safetensors`, whole or not at all. Raises OSError."""
+    """Write `images-NNNNNNNNN.safetensors`, whole or not at all. Raises FileError."""
     save_weights(
         trained_generator(config, generator, images_shown), directory / f"images-{images_shown:09d}.safetensors"
     )

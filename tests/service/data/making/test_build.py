@@ -15,6 +15,7 @@ from progan_service.data.dataset import Dataset
 from progan_service.data.errors import DatasetError
 from progan_service.data.making import archives as source_files
 from progan_service.data.making.build import build_dataset
+from progan_service.errors import ConfigError, FileError
 
 SavePictures = Callable[[Path, int], Path]
 
@@ -214,7 +215,7 @@ def test_an_output_that_exists_is_left_alone(tmp_path: Path, save_pictures: Save
     source = save_pictures(tmp_path / "photos", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").touch()
-    with pytest.raises(DatasetError, match="out: already exists: give the name of a new directory"):
+    with pytest.raises(ConfigError, match="out: already exists: give the name of a new directory"):
         build_dataset(source, tmp_path / "out", 8, "crop", _silent)
     assert (tmp_path / "out" / "precious").exists()
 
@@ -222,7 +223,7 @@ def test_an_output_that_exists_is_left_alone(tmp_path: Path, save_pictures: Save
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, save_pictures: SavePictures) -> None:
     source = save_pictures(tmp_path / "photos", 1)
     (tmp_path / "file").touch()
-    with pytest.raises(DatasetError, match="out: cannot be written: Not a directory"):
+    with pytest.raises(FileError, match="file/out: a part of this path is a file, not a directory; give another path"):
         build_dataset(source, tmp_path / "file" / "out", 8, "crop", _silent)
 
 

@@ -147,6 +147,6 @@ def test_a_damaged_configuration_is_named(tmp_path: Path, content: bytes) -> Non
 
 
 def test_a_start_that_was_killed_does_not_stand_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / ".config.json").write_text('{"netw')
+    (tmp_path / ".config.json.0123abcd.partial").write_text('{"netw')
     claim_run_directory(tmp_path, CONFIG)
     assert read_run_config(tmp_path) == CONFIG
