@@ -4,11 +4,12 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help serve test check soak bench protos locks clean
+.PHONY: help serve test lint check soak bench protos locks clean
 
 help:
 	@echo "make serve    serve the bundled model on localhost:8500"
 	@echo "make test     run the tests"
+	@echo "make lint     lint, types and import contracts"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
@@ -21,11 +22,13 @@ serve: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest
 
-check: .venv/ready
+lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+check: lint
 	$(BIN)/buf lint protos
 	$(BIN)/hadolint Dockerfile
 	$(call generate_stubs,build/stubs)
