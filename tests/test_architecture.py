@@ -59,3 +59,11 @@ def test_cpu_locks_have_one_tensorflow_a_machine() -> None:
             "tensorflow==2.21.0 ; platform_machine != 'AMD64' and platform_machine != 'x86_64'",
             "tensorflow-cpu==2.21.0 ; platform_machine == 'AMD64' or platform_machine == 'x86_64'",
         ]
+
+
+def test_the_picture_of_the_house_has_every_room() -> None:
+    service = ROOT / "service" / "progan_service"
+    picture = (ROOT / "docs" / "architecture.md").read_text()
+    for house in (service, service / "serving"):
+        rooms = {room.parent.name for room in house.glob("*/__init__.py")}
+        assert {room for room in rooms if f"{room}[" not in picture and f"| `{room}/` |" not in picture} == set()
