@@ -87,12 +87,12 @@ async def test_errors_are_those_of_client(client: AsyncClient) -> None:
         client.stream(count=0)
 
 
-async def test_nobody_there() -> None:
-    async with AsyncClient("127.0.0.1:1") as nobody:
+async def test_an_unreachable_service() -> None:
+    async with AsyncClient("127.0.0.1:1") as unreachable:
         with pytest.raises(UnavailableError, match=r"no ready ProGAN service at 127\.0\.0\.1:1: is it running"):
-            await nobody.generate(seed=1)
+            await unreachable.generate(seed=1)
         with pytest.raises(DeadlineExceededError, match=r"no ready ProGAN service at 127\.0\.0\.1:1 within 0\.2 s"):
-            await nobody.wait_until_ready(timeout_s=0.2)
+            await unreachable.wait_until_ready(timeout_s=0.2)
 
 
 async def test_a_closed_client_says_so(server_target: str) -> None:

@@ -147,21 +147,21 @@ def test_labels_are_refused_by_a_model_without(client: Client) -> None:
 
 
 def test_wrong_arguments_are_found_before_anything_is_sent() -> None:
-    with Client("127.0.0.1:1") as nobody:  # a call would raise UnavailableError
+    with Client("127.0.0.1:1") as unreachable:  # a call would raise UnavailableError
         with pytest.raises(ArgumentError, match="give exactly one"):
-            nobody.generate()
+            unreachable.generate()
         with pytest.raises(ArgumentError, match="count: must be 1 to"):
-            nobody.stream(count=0)
+            unreachable.stream(count=0)
         with pytest.raises(ArgumentError, match="seeds: must be two or more; got 1"):
-            nobody.interpolate(seeds=[1])
+            unreachable.interpolate(seeds=[1])
 
 
-def test_nobody_there() -> None:
-    with Client("127.0.0.1:1") as nobody:
+def test_an_unreachable_service() -> None:
+    with Client("127.0.0.1:1") as unreachable:
         with pytest.raises(UnavailableError, match=r"no ready ProGAN service at 127\.0\.0\.1:1: is it running"):
-            nobody.generate(seed=1)
+            unreachable.generate(seed=1)
         with pytest.raises(DeadlineExceededError, match=r"no ready ProGAN service at 127\.0\.0\.1:1 within 0\.2 s"):
-            nobody.wait_until_ready(timeout_s=0.2)
+            unreachable.wait_until_ready(timeout_s=0.2)
 
 
 def test_a_closed_client_says_so(server_target: str) -> None:

@@ -1,4 +1,4 @@
-"""Images in memory, as files, as grids, as moving pictures."""
+"""Images in memory, as files, as grids, as animations."""
 
 import io
 from dataclasses import replace
@@ -121,42 +121,42 @@ def test_quality_has_a_range(three: GeneratedImages, tmp_path: Path) -> None:
         three[:1].save(tmp_path / "image.jpg", quality=101)
 
 
-def travelled_as_png(pixels: Pixels) -> GeneratedImages:
+def sent_as_png(pixels: Pixels) -> GeneratedImages:
     files = tuple(encoded(to_image(each), ".png") for each in pixels)
     return replace(images_of(pixels), encoding="png", files=files, raw=None)
 
 
 def test_files_are_decoded_when_pixels_are_asked_for(three: GeneratedImages) -> None:
-    travelled = travelled_as_png(three.pixels)
-    assert np.array_equal(travelled.pixels, three.pixels)
-    assert travelled[1:].pixels[0, 0, 0].tolist() == GREEN
+    sent = sent_as_png(three.pixels)
+    assert np.array_equal(sent.pixels, three.pixels)
+    assert sent[1:].pixels[0, 0, 0].tolist() == GREEN
 
 
 def test_a_grey_file_keeps_one_channel() -> None:
     grey = np.array([[[[7], [8]]]], np.uint8)
-    assert np.array_equal(travelled_as_png(grey).pixels, grey)
+    assert np.array_equal(sent_as_png(grey).pixels, grey)
 
 
-def test_a_file_that_travelled_is_written_as_it_came(three: GeneratedImages, tmp_path: Path) -> None:
-    with_a_note = three.file(0, ".png") + b"as it came"
-    travelled = replace(travelled_as_png(three.pixels[:1]), files=(with_a_note,))
-    (path,) = travelled.save(tmp_path / "image.png")
+def test_a_file_of_the_service_is_written_unchanged(three: GeneratedImages, tmp_path: Path) -> None:
+    with_a_note = three.file(0, ".png") + b"unchanged"
+    sent = replace(sent_as_png(three.pixels[:1]), files=(with_a_note,))
+    (path,) = sent.save(tmp_path / "image.png")
     assert path.read_bytes() == with_a_note
-    (path,) = travelled.save(tmp_path / "image.webp")
+    (path,) = sent.save(tmp_path / "image.webp")
     assert path.read_bytes()[8:12] == b"WEBP"
 
 
 @pytest.mark.parametrize("file", [b"no image", b""])
 def test_a_file_that_is_no_image_is_the_services_fault(three: GeneratedImages, file: bytes) -> None:
-    travelled = replace(travelled_as_png(three.pixels[:1]), files=(file,))
+    sent = replace(sent_as_png(three.pixels[:1]), files=(file,))
     with pytest.raises(ReplyError, match="the service sent a file that is not an image"):
-        _ = travelled.pixels
+        _ = sent.pixels
 
 
 def test_a_file_of_another_size_is_the_services_fault(three: GeneratedImages) -> None:
-    travelled = replace(travelled_as_png(three.pixels[:1]), shape=(1, 2, 2, 3))
+    sent = replace(sent_as_png(three.pixels[:1]), shape=(1, 2, 2, 3))
     with pytest.raises(ReplyError, match=r"announced images of \(2, 2\) pixels and sent one of \(1, 2\)"):
-        _ = travelled.pixels
+        _ = sent.pixels
 
 
 def test_numbers_come_before_the_suffix() -> None:
@@ -174,7 +174,7 @@ def walk() -> list[Frame]:
     ("name", "durations"),
     [("walk.webp", [42, 41, 42, 42, 41, 42, 42]), ("walk.gif", [40, 40, 40, 50, 40, 40, 40])],
 )
-def test_a_walk_becomes_a_moving_picture(walk: list[Frame], tmp_path: Path, name: str, durations: list[int]) -> None:
+def test_a_walk_becomes_an_animation(walk: list[Frame], tmp_path: Path, name: str, durations: list[int]) -> None:
     assert save_animation(iter(walk), tmp_path / name, fps=24, scale=2) == 7
     with Image.open(tmp_path / name) as picture:
         assert picture.size == (16, 16)

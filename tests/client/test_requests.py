@@ -76,7 +76,7 @@ def test_stream_generate_asks_the_same_question() -> None:
     assert not stream_generate_request(generate(seeds=[1])).HasField("labels")
 
 
-def test_what_nobody_waits_for_says_so() -> None:
+def test_bulk_is_a_low_priority() -> None:
     assert generate(seeds=[1]).priority == pb.PRIORITY_INTERACTIVE
     assert generate(seeds=[1], bulk=True).priority == pb.PRIORITY_BULK
     assert interpolate(seeds=[1, 2], bulk=True).priority == pb.PRIORITY_BULK

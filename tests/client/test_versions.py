@@ -71,13 +71,13 @@ def test_a_version_that_does_not_answer(client: Client) -> None:
 
 
 def test_a_wrong_version_is_found_before_anything_is_sent() -> None:
-    with Client("127.0.0.1:1") as nobody:  # a call would raise UnavailableError
+    with Client("127.0.0.1:1") as unreachable:  # a call would raise UnavailableError
         with pytest.raises(ArgumentError, match="version: must be a number or a label"):
-            nobody.generate(seeds=[1], version="Canary")
+            unreachable.generate(seeds=[1], version="Canary")
         with pytest.raises(ArgumentError, match="version: must be 1 to 18446744073709551615; got 0"):
-            nobody.stream(count=1, version=0)
+            unreachable.stream(count=1, version=0)
         with pytest.raises(ArgumentError, match="version: must be a number or a label"):
-            nobody.interpolate(seeds=[1, 2], version="")
+            unreachable.interpolate(seeds=[1, 2], version="")
 
 
 def test_a_model_tells_which_of_its_versions_does_what(client: Client) -> None:

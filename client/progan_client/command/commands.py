@@ -1,6 +1,5 @@
-"""The commands of `progan-client`. Each takes the client and the parsed command line and returns an exit code."""
+"""The commands of `progan-client`. Each takes the client and its options and returns an exit code."""
 
-import argparse
 import json
 import math
 import sys
@@ -13,6 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from progan_client.channel import Settings
 from progan_client.client import Client
 from progan_client.command.listing import model_lines, report_lines
+from progan_client.command.options import (
+    Connection,
+    GenerateOptions,
+    HealthOptions,
+    InterpolateOptions,
+    LoadOptions,
+    ModelOptions,
+    OutputOptions,
+)
 from progan_client.command.output import Output, check_writable, checked_output
 from progan_client.errors import ArgumentError
 from progan_client.images import Encoding, encoded, encoding_of
@@ -27,95 +35,99 @@ MAX_IN_FLIGHT = 1_000  # default of an open loop
 SUCCESS, FAILURE, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
 
-def generate(client: Client, args: argparse.Namespace) -> int:
+def generate(client: Client, options: GenerateOptions) -> int:
     """Write images to one picture, or each to a file of its own."""
-    output = _output(args, "image")
-    if not output.each and (args.count or 1) > MAX_IN_ONE_PICTURE:
-        raise ArgumentError("--count", f"must be at most {MAX_IN_ONE_PICTURE} for one picture; use -o DIR/", args.count)
-    source = _source(args)
-    one_image = row_count(latents_message(source)) == 1 and args.columns in (None, 1)
+    output = _output(options, "image")
+    if not output.each and (options.count or 1) > MAX_IN_ONE_PICTURE:
+        raise ArgumentError(
+            "--count", f"must be at most {MAX_IN_ONE_PICTURE} for one picture; use -o DIR/", options.count
+        )
+    source = _source(options)
+    one_image = row_count(latents_message(source)) == 1 and options.columns in (None, 1)
     arguments: GenerateArguments = {
         **source,
-        **_image_arguments(client, args, *output.wire_format(unchanged=output.each or one_image)),
+        **_image_arguments(client, options, *output.wire_format(unchanged=output.each or one_image)),
     }
     parts = client.stream(**arguments)
     if output.each:
         output.write_each(parts)
     else:
-        output.write_grid(list(parts), args.columns)
+        output.write_grid(list(parts), options.columns)
     return SUCCESS
 
 
-def interpolate(client: Client, args: argparse.Namespace) -> int:
+def interpolate(client: Client, options: InterpolateOptions) -> int:
     """Write a walk to one animation, or each frame to a file of its own."""
-    output = _output(args, "frame", animated=True)
+    output = _output(options, "frame", animated=True)
     frames = client.interpolate(
-        latents=_latents(args.latents),
-        seeds=args.seeds,
-        frames_between=args.frames,
-        path="linear" if args.linear else "spherical",
-        loop=args.loop,
-        **_image_arguments(client, args, *output.wire_format(unchanged=output.each)),
+        latents=_latents(options.latents),
+        seeds=options.seeds,
+        frames_between=options.frames,
+        path="linear" if options.linear else "spherical",
+        loop=options.loop,
+        **_image_arguments(client, options, *output.wire_format(unchanged=output.each)),
     )
     if output.each:
         output.write_each(frame.images for frame in frames)
     else:
-        output.write_animation(list(frames), args.fps)
+        output.write_animation(list(frames), options.fps)
     return SUCCESS
 
 
-def models(client: Client, args: argparse.Namespace) -> int:
+def models(client: Client, options: Connection) -> int:
     """Print all models of the service and their versions."""
     listed = ["\n".join(model_lines(model)) for model in client.models()]
-    print("\n\n".join(listed) or f"{args.target} has no models")
+    print("\n\n".join(listed) or f"{options.target} has no models")
     return SUCCESS
 
 
-def health(client: Client, args: argparse.Namespace) -> int:
+def health(client: Client, options: HealthOptions) -> int:
     """Print the health of the service or of one model; succeed only if it is ready."""
-    if args.wait is not None:
-        client.wait_until_ready(args.wait)
-    state = client.health(args.model)
-    print(f"{args.target}{f' {args.model}' if args.model else ''}: {state}")
+    if options.wait is not None:
+        client.wait_until_ready(options.wait)
+    state = client.health(options.model)
+    print(f"{options.target}{f' {options.model}' if options.model else ''}: {state}")
     return SUCCESS if state == "SERVING" else FAILURE
 
 
-def load(client: Client, args: argparse.Namespace) -> int:
+def load(client: Client, options: LoadOptions) -> int:
     """Put load on the service and print the report; succeed if any call did."""
-    if args.output:
-        _ = encoding_of(args.output.suffix)
-    for path in filter(None, (args.output, args.json)):
+    if options.output:
+        _ = encoding_of(options.output.suffix)
+    for path in filter(None, (options.output, options.json)):
         check_writable(path)
-    plan = _plan(args)
-    request = generate_request(count=args.images, seed=0, **_image_arguments(client, args, args.format, quality=0))
+    plan = _plan(options)
+    request = generate_request(
+        count=options.images, seed=0, **_image_arguments(client, options, options.format, quality=0)
+    )
     # The load has its own connections and deadlines.
-    settings = Settings(args.target, Load.timeout_s, Load.timeout_s, args.tls, args.token)
+    settings = Settings(options.target, Load.timeout_s, Load.timeout_s, options.tls, options.token)
     show = _show_progress if sys.stderr.isatty() else None
     report = run_load(plan, request, settings, show)
     print("\n".join(report_lines(report)))
-    if args.json:
-        args.json.write_text(json.dumps(as_json(report), indent=2) + "\n")
-    if args.output:
-        args.output.write_bytes(encoded(latency_picture(report), args.output.suffix))
+    if options.json:
+        options.json.write_text(json.dumps(as_json(report), indent=2) + "\n")
+    if options.output:
+        options.output.write_bytes(encoded(latency_picture(report), options.output.suffix))
     return SUCCESS if report.calls else FAILURE
 
 
-def _plan(args: argparse.Namespace) -> Load:
-    """Return the load; some defaults depend on other options."""
-    clients = Load.clients if args.rate is None else MAX_IN_FLIGHT
-    duration_s = Load.duration_s if args.calls is None else math.inf
+def _plan(options: LoadOptions) -> Load:
+    """Return the load. Some defaults depend on other options."""
+    clients = Load.clients if options.rate is None else MAX_IN_FLIGHT
+    duration_s = Load.duration_s if options.calls is None else math.inf
     return Load(
-        images=args.images,
-        encoding=args.format,
-        clients=clients if args.clients is None else args.clients,
-        rate=args.rate,
-        even=args.even,
-        warmup_s=args.warmup,
-        duration_s=duration_s if args.duration is None else args.duration,
-        calls=args.calls,
-        connections=args.connections,
-        timeout_s=Load.timeout_s if args.timeout is None else args.timeout,
-        retries=args.retries,
+        images=options.images,
+        encoding=options.format,
+        clients=clients if options.clients is None else options.clients,
+        rate=options.rate,
+        even=options.even,
+        warmup_s=options.warmup,
+        duration_s=duration_s if options.duration is None else options.duration,
+        calls=options.calls,
+        connections=options.connections,
+        timeout_s=Load.timeout_s if options.timeout is None else options.timeout,
+        retries=options.retries,
     )
 
 
@@ -124,46 +136,45 @@ def _show_progress(line: str) -> None:
     print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
-def _output(args: argparse.Namespace, stem: str, *, animated: bool = False) -> Output:
+def _output(options: OutputOptions, stem: str, *, animated: bool = False) -> Output:
     return checked_output(
-        args.output,
+        options.output,
         stem=stem,
-        each=args.each,
-        file_format=args.format,
-        quality=args.quality,
-        scale=args.scale,
+        each=options.each,
+        file_format=options.format,
+        quality=options.quality,
+        scale=options.scale,
         animated=animated,
     )
 
 
-def _source(args: argparse.Namespace) -> GenerateArguments:
+def _source(options: GenerateOptions) -> GenerateArguments:
     """Return the source of the latents; by default one image of a random seed."""
-    nothing = args.seed is None and args.seeds is None and args.latents is None and args.count is None
+    nothing = options.seed is None and options.seeds is None and options.latents is None and options.count is None
     return {
-        "latents": _latents(args.latents),
-        "seeds": args.seeds,
-        "count": 1 if nothing else args.count,
-        "seed": args.seed,
+        "latents": _latents(options.latents),
+        "seeds": options.seeds,
+        "count": 1 if nothing else options.count,
+        "seed": options.seed,
     }
 
 
-def _image_arguments(client: Client, args: argparse.Namespace, encoding: Encoding, quality: int) -> ImageArguments:
+def _image_arguments(client: Client, options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
     return {
-        "labels": _labels(client, args),
-        "model": args.model,
-        "version": args.version,
+        "labels": _labels(client, options),
+        "model": options.model,
+        "version": options.version,
         "encoding": encoding,
         "quality": quality,
-        "bulk": args.bulk,
+        "bulk": options.bulk,
     }
 
 
-def _labels(client: Client, args: argparse.Namespace) -> ArrayLike | None:
+def _labels(client: Client, options: ModelOptions) -> ArrayLike | None:
     """Return the label vector of `--labels`, or that of the name in `--label`, for the version that is asked."""
-    if args.label is None:
-        given: ArrayLike | None = args.labels
-        return given
-    return client.model(args.model).version(args.version).one_hot(args.label)
+    if options.label is None:
+        return options.labels
+    return client.model(options.model).version(options.version).one_hot(options.label)
 
 
 def _latents(path: Path | None) -> NDArray[Any] | None:

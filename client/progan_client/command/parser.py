@@ -241,7 +241,9 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     labels = group.add_mutually_exclusive_group()
     labels.add_argument("--label", metavar="NAME", help="name of a label, for models with labels")
     labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, for a mixture of labels")
-    group.add_argument("--model", metavar="NAME", default="", help="name of the model (default: the service's own)")
+    group.add_argument(
+        "--model", metavar="NAME", default="", help="name of the model (default: the service's default model)"
+    )
     group.add_argument(
         "--version",
         metavar="N|LABEL",

@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
 import grpc
@@ -21,6 +21,7 @@ PROGRESS_S = 0.5  # between two progress lines
 
 Send = Callable[[int], Awaitable[Answer]]  # sends call n
 Show = Callable[[str], None]
+Clock = Callable[[], float]  # returns the seconds since the start of the load
 
 
 def run_load(load: Load, request: pb.GenerateRequest, settings: Settings, show: Show | None = None) -> Report:
@@ -63,33 +64,8 @@ async def drive(load: Load, sends: list[Send], report: Report, show: Show | None
         return clock() - start
 
     calls = enumerate(due_times(load, now), start=1)
-
-    async def client(send: Send) -> None:
-        for number, due in calls:
-            if report.interrupted:
-                return
-            if load.is_too_late(due, now()):
-                report.not_sent(due)
-                continue
-            if (early_s := due - now()) > 0:
-                await asyncio.sleep(early_s)
-            report.sent(due, now())
-            try:
-                answer = await send(number)
-            except ServiceError as error:
-                report.failed(due, now(), error.code.name, str(error))
-                if load.rate is None:
-                    await asyncio.sleep(PAUSE_S)
-            else:
-                report.answered(due, now(), answer)
-
-    async def show_progress(show: Show) -> None:
-        while True:
-            show(progress_line(report, now()))
-            await asyncio.sleep(PROGRESS_S)
-
-    progress = asyncio.create_task(show_progress(show)) if show else None
-    clients = [asyncio.create_task(client(sends[index % len(sends)])) for index in range(load.clients)]
+    clients = [asyncio.create_task(_client(calls, sends[i % len(sends)], report, now)) for i in range(load.clients)]
+    progress = asyncio.create_task(_show_progress(report, now, show)) if show else None
     try:
         await asyncio.wait(clients, return_when=asyncio.FIRST_EXCEPTION)
     except asyncio.CancelledError:
@@ -104,6 +80,33 @@ async def drive(load: Load, sends: list[Send], report: Report, show: Show | None
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
+
+
+async def _client(calls: Iterator[tuple[int, float]], send: Send, report: Report, now: Clock) -> None:
+    """Send one call after another. All clients share `calls`, which yields the number and due time of each call."""
+    for number, due in calls:
+        if report.interrupted:
+            return
+        if report.load.is_too_late(due, now()):
+            report.not_sent(due)
+            continue
+        if (early_s := due - now()) > 0:
+            await asyncio.sleep(early_s)
+        report.sent(due, now())
+        try:
+            answer = await send(number)
+        except ServiceError as error:
+            report.failed(due, now(), error.code.name, str(error))
+            if report.load.rate is None:
+                await asyncio.sleep(PAUSE_S)
+        else:
+            report.answered(due, now(), answer)
+
+
+async def _show_progress(report: Report, now: Clock, show: Show) -> None:
+    while True:
+        show(progress_line(report, now()))
+        await asyncio.sleep(PROGRESS_S)
 
 
 def _sender(channel: grpc.aio.Channel, request: pb.GenerateRequest, settings: Settings, timeout_s: float) -> Send:

@@ -14,7 +14,7 @@ PERCENTILES = (50, 90, 95, 99, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the report needs of a reply: `size` is (H, W, C) of its images, `model` such as "fruits version 2"."""
+    """The part of a reply that is measured: `size` is (H, W, C) of its images, `model` such as "fruits version 2"."""
 
     images: int
     size: tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""Describe a load test in words: who answered, at what load, how far it is. Pure."""
+"""Describe a load test in words: its models, its load, its progress. Pure."""
 
 import math
 from collections import Counter

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -15,6 +15,8 @@ from PIL import Image, ImageSequence
 import progan_client
 from progan_client import Client
 from progan_client.command import main
+from progan_client.command.options import GenerateOptions, HealthOptions, InterpolateOptions, LoadOptions
+from progan_client.command.parser import command_parser
 from progan_service.serving.config import ServerConfig
 
 NOBODY = "127.0.0.1:1"
@@ -298,6 +300,20 @@ def test_help(run: Run, command: list[str]) -> None:
     assert (code, err) == (0, "")
     assert out.startswith(" ".join(["usage: progan-client", *command]))
     assert "--target HOST:PORT" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("generate -o a.png", GenerateOptions),
+        ("interpolate --seeds 1,2 -o a.gif", InterpolateOptions),
+        ("health", HealthOptions),
+        ("load", LoadOptions),
+    ],
+)
+def test_the_parser_has_every_option_of_a_command(command: str, options: type) -> None:
+    read_by_main = {"tls", "token"}
+    assert get_type_hints(options).keys() <= vars(command_parser().parse_args(command.split())).keys() | read_by_main
 
 
 def test_the_version(run: Run) -> None:

@@ -34,7 +34,7 @@ RunServer = Callable[[ServerConfig], Any]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `progan-client load` in an empty folder; gives exit code, stdout, stderr."""
+    """Run `progan-client load` in an empty directory and return exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(target: str, *arguments: str) -> tuple[int, str, str]:

@@ -1,0 +1,81 @@
+"""The parsed options of each command with their types; `parser` explains them."""
+
+from pathlib import Path
+from typing import Protocol
+
+from progan_client.channel import Tls
+from progan_client.images import Encoding
+
+
+class Connection(Protocol):
+    """The options of every command. `main` reads `tls` and `token` from files and the environment."""
+
+    target: str
+    timeout: float | None
+    tls: Tls | None
+    token: str
+
+
+class ModelOptions(Connection, Protocol):
+    """The options of commands that make images."""
+
+    label: str | None
+    labels: list[float] | None
+    model: str
+    version: int | str | None
+    bulk: bool
+
+
+class OutputOptions(Protocol):
+    """The options of commands that write images."""
+
+    output: str
+    each: bool
+    format: str | None
+    quality: int | None
+    scale: int
+
+
+class GenerateOptions(ModelOptions, OutputOptions, Protocol):
+    """The options of `generate`."""
+
+    seed: int | None
+    seeds: list[int] | None
+    latents: Path | None
+    count: int | None
+    columns: int | None
+
+
+class InterpolateOptions(ModelOptions, OutputOptions, Protocol):
+    """The options of `interpolate`."""
+
+    seeds: list[int] | None
+    latents: Path | None
+    frames: int
+    linear: bool
+    loop: bool
+    fps: float
+
+
+class HealthOptions(Connection, Protocol):
+    """The options of `health`."""
+
+    model: str
+    wait: float | None
+
+
+class LoadOptions(ModelOptions, Protocol):
+    """The options of `load`."""
+
+    clients: int | None
+    rate: float | None
+    even: bool
+    duration: float | None
+    calls: int | None
+    warmup: float
+    connections: int
+    retries: bool
+    images: int
+    format: Encoding
+    json: Path | None
+    output: Path | None
