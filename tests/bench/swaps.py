@@ -38,7 +38,7 @@ async def measure(catalog: ModelCatalog, model: Path, bundled: Path) -> None:
     swapping: list[float] = []
     turns: list[float] = []
     times = quiet
-    latents = latents_from_seeds(seed_range(0, BATCH), catalog.ready_models()[0].metadata.latent_size)
+    latents = latents_from_seeds(seed_range(0, BATCH), catalog.serving_versions()[0].metadata.latent_size)
 
     async def load() -> None:
         while True:
@@ -55,7 +55,7 @@ async def measure(catalog: ModelCatalog, model: Path, bundled: Path) -> None:
         await asyncio.to_thread(shutil.copytree, bundled, model / str(version))
         times = swapping
         await catalog.refresh()
-        assert catalog.ready_models()[0].version == version
+        assert catalog.serving_versions()[0].version == version
     loading.cancel()
     rows = [*percentiles("quiet", quiet), *percentiles("during a swap", swapping)]
     publish("swaps", [*rows, Row("longest wait beside the inference itself", 1000 * max(turns), "ms")])

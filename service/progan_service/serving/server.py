@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from progan_service.host.cpus import available_cpus
 from progan_service.serving.access.certificates import read_certificates
 from progan_service.serving.access.exposure import warnings
-from progan_service.serving.access.reloadable import Kept
+from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import read_tokens
 from progan_service.serving.batching.queue import Priority
 from progan_service.serving.config import ServerConfig
@@ -30,7 +30,7 @@ from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.listen import bind_error, refusal
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.logs import announce
 from progan_service.serving.watching.metrics import Metrics
 
@@ -54,9 +54,9 @@ class Server:
         self._tls, self._tokens = None, None
         if config.tls_cert and config.tls_key:
             read = partial(read_certificates, config.tls_cert, config.tls_key, config.client_ca)
-            self._tls = Kept("certificates", read)
+            self._tls = Reloadable("certificates", read)
         if config.tokens:
-            self._tokens = Kept("tokens", partial(read_tokens, config.tokens))
+            self._tokens = Reloadable("tokens", partial(read_tokens, config.tokens))
         self._metrics = Metrics()
         self._store_problem: str | None = None
         self._hanging: set[str] = set()
@@ -97,12 +97,12 @@ class Server:
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
         await self._health.alive()
-        await self._catalog.look()
+        await self._catalog.read_store()
         await self._health.models(self._catalog.models, [])
         await self._grpc.start()
         self._http.start()
 
-    async def refresh(self) -> list[ReadyModel]:
+    async def refresh(self) -> list[LoadedVersion]:
         """Look at the store and serve what it holds; the models that are ready now.
 
         A store that cannot be read is reported; what serves goes on.
@@ -115,7 +115,7 @@ class Server:
         else:
             self._store_problem = None
         await self._tell_health()
-        return self._catalog.ready_models()
+        return self._catalog.serving_versions()
 
     async def watch_devices(self) -> None:
         """A model whose device hangs is not ready until the device goes on."""
@@ -129,7 +129,7 @@ class Server:
             await self._tell_health()
 
     async def _tell_health(self) -> None:
-        ready = {model.name for model in self._catalog.ready_models()}
+        ready = {model.name for model in self._catalog.serving_versions()}
         await self._health.models(self._catalog.models, ready - self._hanging)
 
     def _report(self, error: Exception) -> None:

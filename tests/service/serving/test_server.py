@@ -293,8 +293,8 @@ def test_the_parts_of_a_stream_tell_their_own_seeds(puppets: Guest) -> None:
     request = pb.StreamGenerateRequest(latents=seed_range(2**64 - 3, 6), format=PNG)
     replies = list(puppets.stub.StreamGenerate(request, timeout=PATIENCE_S))
     assert len(replies) > 1
-    told = [found["Seed"] for reply in replies for found in texts(reply.images.files)]
-    assert told == ["18446744073709551613", "18446744073709551614", "18446744073709551615", "0", "1", "2"]
+    seeds = [found["Seed"] for reply in replies for found in texts(reply.images.files)]
+    assert seeds == ["18446744073709551613", "18446744073709551614", "18446744073709551615", "0", "1", "2"]
 
 
 PROVENANCE_AND_TEXTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
@@ -315,10 +315,15 @@ def test_a_png_tells_what_the_provenance_of_its_model_says_in_text(
     for name, (provenance, _) in PROVENANCE_AND_TEXTS.items():
         publish_puppet(tmp_path, name, provenance=provenance)
     with guest(configured(tmp_path)) as host:
-        for name, (_, told) in PROVENANCE_AND_TEXTS.items():
+        for name, (_, expected) in PROVENANCE_AND_TEXTS.items():
             reply = host.generate((0, 0, 0, 1), model=pb.ModelSelector(name=name), format=PNG)
             (found,) = texts(reply.images.files)
-            assert found == {"Software": "progan", "Model": f"{name} version 1", "Digest": reply.model.digest, **told}
+            assert found == {
+                "Software": "progan",
+                "Model": f"{name} version 1",
+                "Digest": reply.model.digest,
+                **expected,
+            }
 
 
 @pytest.mark.parametrize("encoding", ["JPEG", "WEBP"])
@@ -387,8 +392,8 @@ def test_a_request_that_breaks_a_rule_is_an_invalid_argument_and_names_the_field
     for call in (puppets.stub.Generate, lambda request, timeout: list(streamed(puppets, request, timeout))):
         if request_.latents.seed_range.count == 13 and call != puppets.stub.Generate:
             continue  # a stream may ask for any number
-        told = refusal(lambda call=call: call(request_, timeout=PATIENCE_S))
-        assert (told.code, told.reason, told.field) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT", field)
+        refused = refusal(lambda call=call: call(request_, timeout=PATIENCE_S))
+        assert (refused.code, refused.reason, refused.field) == ("INVALID_ARGUMENT", "INVALID_ARGUMENT", field)
 
 
 def streamed(host: Guest, request: pb.GenerateRequest, timeout: float) -> Iterator[pb.StreamGenerateResponse]:
@@ -402,8 +407,8 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(puppets: Guest, metho
     streaming = method in ("StreamGenerate", "Interpolate")
     make = puppets.channel.unary_stream if streaming else puppets.channel.unary_unary
     call = make(f"/{SERVICE}/{method}")
-    told = refusal(lambda: list(call(b"\xff\xff\xff", timeout=PATIENCE_S)))
-    assert (told.code, told.field) == ("INVALID_ARGUMENT", "request")
+    refused = refusal(lambda: list(call(b"\xff\xff\xff", timeout=PATIENCE_S)))
+    assert (refused.code, refused.field) == ("INVALID_ARGUMENT", "request")
 
 
 @pytest.mark.parametrize(
@@ -414,31 +419,31 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(puppets: Guest, metho
     ],
 )
 def test_an_unknown_model_or_version_is_not_found(puppets: Guest, selector: pb.ModelSelector, says: str) -> None:
-    told = refusal(lambda: puppets.generate((0, 0, 0, 1), model=selector))
-    assert (told.code, told.reason, told.text) == ("NOT_FOUND", "MODEL_NOT_FOUND", says)
+    refused = refusal(lambda: puppets.generate((0, 0, 0, 1), model=selector))
+    assert (refused.code, refused.reason, refused.text) == ("NOT_FOUND", "MODEL_NOT_FOUND", says)
 
 
 def test_even_a_name_of_megabytes_is_not_found_and_cut_short(puppets: Guest) -> None:
-    told = refusal(lambda: puppets.generate((0, 0, 0, 1), model=pb.ModelSelector(name="\N{CAT}" * 500_000)))
-    assert told.code == "NOT_FOUND"
-    assert len(told.text) == 300
+    refused = refusal(lambda: puppets.generate((0, 0, 0, 1), model=pb.ModelSelector(name="\N{CAT}" * 500_000)))
+    assert refused.code == "NOT_FOUND"
+    assert len(refused.text) == 300
 
 
 @pytest.mark.parametrize("version", [1, 3])
 def test_a_version_that_is_not_loaded_is_a_failed_precondition(puppets: Guest, version: int) -> None:
     selector = pb.ModelSelector(version=version)
-    told = refusal(lambda: puppets.generate((0, 0, 0, 1), model=selector))
-    assert (told.code, told.reason) == ("FAILED_PRECONDITION", "FAILED_PRECONDITION")
+    refused = refusal(lambda: puppets.generate((0, 0, 0, 1), model=selector))
+    assert (refused.code, refused.reason) == ("FAILED_PRECONDITION", "FAILED_PRECONDITION")
 
 
 def test_labels_for_a_model_without_any_are_a_failed_precondition(puppets: Guest) -> None:
-    told = refusal(lambda: puppets.generate((0, 0, 0, 1), labels=matrix((1, 0))))
-    assert (told.code, told.text) == ("FAILED_PRECONDITION", "labels were given, and this model has none")
+    refused = refusal(lambda: puppets.generate((0, 0, 0, 1), labels=matrix((1, 0))))
+    assert (refused.code, refused.text) == ("FAILED_PRECONDITION", "labels were given, and this model has none")
 
 
 def test_too_many_images_for_one_reply_are_told_of_streams(puppets: Guest) -> None:
-    told = refusal(lambda: puppets.stub.Generate(pb.GenerateRequest(latents=seed_range(0, 13)), timeout=PATIENCE_S))
-    assert told.text == "latents: asks for 13 images; one call gives at most 12, use StreamGenerate"
+    refused = refusal(lambda: puppets.stub.Generate(pb.GenerateRequest(latents=seed_range(0, 13)), timeout=PATIENCE_S))
+    assert refused.text == "latents: asks for 13 images; one call gives at most 12, use StreamGenerate"
 
 
 def test_too_many_bytes_for_one_reply_are_told_of_streams(puppet_store: Path) -> None:
@@ -448,9 +453,9 @@ def test_too_many_bytes_for_one_reply_are_told_of_streams(puppet_store: Path) ->
     with guest(config) as host:
         wide = pb.ModelSelector(name="wide")
         assert host.generate(*[(0, 0, 0, 1)] * 20, model=wide).images.count == 20  # of 196,608 bytes each
-        told = refusal(lambda: host.generate(*[(0, 0, 0, 1)] * 21, model=wide))
-    assert told.code == "INVALID_ARGUMENT"
-    assert told.text == (
+        refused = refusal(lambda: host.generate(*[(0, 0, 0, 1)] * 21, model=wide))
+    assert refused.code == "INVALID_ARGUMENT"
+    assert refused.text == (
         "latents: asks for 21 images, up to 4194640 bytes; a reply holds at most 4194304, use StreamGenerate"
     )
 
@@ -460,11 +465,11 @@ def test_long_licences_count_as_bytes_of_a_reply(tmp_path: Path, publish_puppet:
     publish_puppet(tmp_path, "puppet", provenance={"license": licence})
     with guest(configured(tmp_path, max_message_bytes=4 * 2**20, batching=BatchingConfig(16, (16,), 100))) as host:
         request = pb.GenerateRequest(latents=seed_range(0, 50), format=PNG)
-        told = refusal(lambda: host.stub.Generate(request, timeout=PATIENCE_S))
+        refused = refusal(lambda: host.stub.Generate(request, timeout=PATIENCE_S))
         streamed = pb.StreamGenerateRequest(latents=request.latents, format=PNG)
         replies = list(host.stub.StreamGenerate(streamed, timeout=PATIENCE_S))
-    assert told.code == "INVALID_ARGUMENT"
-    assert "a reply holds at most 4194304, use StreamGenerate" in told.text
+    assert refused.code == "INVALID_ARGUMENT"
+    assert "a reply holds at most 4194304, use StreamGenerate" in refused.text
     assert [found["License"] for reply in replies for found in texts(reply.images.files)] == [licence] * 50
     assert all(reply.ByteSize() < 4 * 2**20 for reply in replies)
 
@@ -472,17 +477,17 @@ def test_long_licences_count_as_bytes_of_a_reply(tmp_path: Path, publish_puppet:
 def test_more_images_than_ever_fit_the_queue_are_an_invalid_argument_not_a_retry(puppet_store: Path) -> None:
     with guest(configured(puppet_store, max_images=100)) as host:  # the queue holds 16
         request = pb.GenerateRequest(latents=seed_range(0, 17))
-        told = refusal(lambda: host.stub.Generate(request, timeout=PATIENCE_S))
-    assert told.code == "INVALID_ARGUMENT"
-    assert "one call gives at most 16, use StreamGenerate" in told.text
+        refused = refusal(lambda: host.stub.Generate(request, timeout=PATIENCE_S))
+    assert refused.code == "INVALID_ARGUMENT"
+    assert "one call gives at most 16, use StreamGenerate" in refused.text
 
 
 def test_a_fault_inside_is_internal_and_tells_only_the_id_of_its_log_entry(
     puppets: Guest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = refusal(lambda: puppets.generate(FAIL))
-    assert (told.code, told.reason) == ("INTERNAL", "INTERNAL")
-    found = re.fullmatch("internal error; the server's log has it under id ([0-9a-f]{12})", told.text)
+    refused = refusal(lambda: puppets.generate(FAIL))
+    assert (refused.code, refused.reason) == ("INTERNAL", "INTERNAL")
+    found = re.fullmatch("internal error; the server's log has it under id ([0-9a-f]{12})", refused.text)
     assert found
     assert f"Generate failed, id {found[1]}" in caplog.text
     assert "secret of the graph" in caplog.text
@@ -505,12 +510,12 @@ def begin_waiting(host: Guest, rows: int) -> list[Any]:
 
 def test_a_full_queue_refuses_with_the_time_to_come_back(puppets: Guest, hold: Path) -> None:
     calls = begin_waiting(puppets, 12)
-    told = refusal(lambda: puppets.generate(*[(2, 0, 0, 1)] * 5))
-    assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
-    assert told.text == "no room for 5 images: 12 wait already, max_queued_rows is 16"
-    retry_ms = told.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds()
+    refused = refusal(lambda: puppets.generate(*[(2, 0, 0, 1)] * 5))
+    assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+    assert refused.text == "no room for 5 images: 12 wait already, max_queued_rows is 16"
+    retry_ms = refused.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds()
     assert retry_ms > 0
-    assert abs(int(told.trailers["grpc-retry-pushback-ms"]) - retry_ms) <= 1
+    assert abs(int(refused.trailers["grpc-retry-pushback-ms"]) - retry_ms) <= 1
     hold.unlink()
     assert [call.result().images.count for call in calls] == [1, 12]
 
@@ -518,8 +523,8 @@ def test_a_full_queue_refuses_with_the_time_to_come_back(puppets: Guest, hold: P
 def test_work_whose_deadline_passes_in_the_queue_is_never_done(puppets: Guest, hold: Path) -> None:
     images = puppets.metric('progan_images_total{model="puppet",version="2"}')
     calls = begin_waiting(puppets, 1)
-    told = refusal(lambda: puppets.stub.Generate(pb.GenerateRequest(latents=shaded(1, 2, 3)), timeout=0.2))
-    assert told.code == "DEADLINE_EXCEEDED"
+    refused = refusal(lambda: puppets.stub.Generate(pb.GenerateRequest(latents=shaded(1, 2, 3)), timeout=0.2))
+    assert refused.code == "DEADLINE_EXCEEDED"
     puppets.queued(1)
     hold.unlink()
     assert [call.result().images.count for call in calls] == [1, 1]
@@ -608,8 +613,8 @@ def test_a_stream_that_finds_no_room_for_its_first_images_is_refused(puppets: Gu
     calls.append(puppets.begin_generate(*[(1, 0, 0, 1)] * 4))
     puppets.queued(16)
     request = pb.StreamGenerateRequest(latents=seed_range(0, 40))
-    told = refusal(lambda: list(puppets.stub.StreamGenerate(request, timeout=PATIENCE_S)))
-    assert (told.code, told.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+    refused = refusal(lambda: list(puppets.stub.StreamGenerate(request, timeout=PATIENCE_S)))
+    assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
     hold.unlink()
     assert [call.result().images.count for call in calls] == [1, 12, 4]
 
@@ -700,8 +705,8 @@ def test_the_key_frames_of_a_walk_are_the_images_of_their_seeds(tiny: pb_grpc.Im
 def test_a_walk_that_breaks_a_rule_is_an_invalid_argument_and_names_the_field(
     puppets: Guest, request_: pb.InterpolateRequest, field: str
 ) -> None:
-    told = refusal(lambda: list(puppets.stub.Interpolate(request_, timeout=PATIENCE_S)))
-    assert (told.code, told.field) == ("INVALID_ARGUMENT", field)
+    refused = refusal(lambda: list(puppets.stub.Interpolate(request_, timeout=PATIENCE_S)))
+    assert (refused.code, refused.field) == ("INVALID_ARGUMENT", field)
 
 
 # --- ListModels, GetModel ---
@@ -749,8 +754,8 @@ def test_a_version_without_bfloat16_fails_where_that_is_asked_for(tmp_path: Path
 
 
 def test_get_model_of_an_unknown_model_is_not_found(puppets: Guest) -> None:
-    told = refusal(lambda: puppets.stub.GetModel(pb.GetModelRequest(name="cats"), timeout=PATIENCE_S))
-    assert (told.code, told.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
+    refused = refusal(lambda: puppets.stub.GetModel(pb.GetModelRequest(name="cats"), timeout=PATIENCE_S))
+    assert (refused.code, refused.reason) == ("NOT_FOUND", "MODEL_NOT_FOUND")
 
 
 def test_what_the_wire_cannot_carry_of_a_provenance_is_left_out(tmp_path: Path, publish_puppet: Publish) -> None:
@@ -779,8 +784,8 @@ def test_before_loading_a_server_is_alive_and_not_ready_and_afterwards_both(pupp
         names = ("", SERVICE, f"{SERVICE}/puppet")
         assert [host.health(name) for name in names] == [SERVING, NOT_SERVING, NOT_SERVING]
         assert (host.http("/livez"), host.http("/readyz")) == ((200, "alive\n"), (503, "not ready\n"))
-        told = refusal(lambda: host.generate((0, 0, 0, 1)))
-        assert (told.code, told.reason, told.text) == (
+        refused = refusal(lambda: host.generate((0, 0, 0, 1)))
+        assert (refused.code, refused.reason, refused.text) == (
             "UNAVAILABLE",
             "UNAVAILABLE",
             "model 'puppet' is still loading",
@@ -799,8 +804,8 @@ def test_an_empty_store_is_alive_and_not_ready(tmp_path: Path) -> None:
         assert [host.health(""), host.health(SERVICE)] == [SERVING, NOT_SERVING]
         assert host.http("/readyz")[0] == 503
         assert not host.stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models
-        told = refusal(lambda: host.generate((0, 0, 0, 1)))
-        assert (told.code, told.text) == ("UNAVAILABLE", "this server has no model yet: its store is empty")
+        refused = refusal(lambda: host.generate((0, 0, 0, 1)))
+        assert (refused.code, refused.text) == ("UNAVAILABLE", "this server has no model yet: its store is empty")
 
 
 def test_with_two_replicas_a_long_batch_holds_up_nobody(puppet_store: Path, hold: Path) -> None:
@@ -845,9 +850,9 @@ def test_draining_finishes_streams_and_calls_in_flight_and_refuses_new_ones(pupp
         host.begin_stop()
         until(lambda: host.health(SERVICE) == NOT_SERVING)
         time.sleep(0.1)
-        told = refusal(lambda: host.generate((0, 0, 0, 1)))
-        assert (told.code, told.reason) == ("UNAVAILABLE", "UNAVAILABLE")
-        assert told.text == "the server is shutting down; ask another one"
+        refused = refusal(lambda: host.generate((0, 0, 0, 1)))
+        assert (refused.code, refused.reason) == ("UNAVAILABLE", "UNAVAILABLE")
+        assert refused.text == "the server is shutting down; ask another one"
         hold.unlink()
         assert [call.result().images.count for call in calls] == [1, 8]
         assert came + sum(reply.images.count for reply in stream) == 400
@@ -860,8 +865,8 @@ def test_what_draining_does_not_finish_in_time_is_unavailable(puppet_store: Path
         settled(lambda: host.metric(WIDE_IMAGES))
         calls = begin_waiting(host, 8)
         host.begin_stop()
-        told = [refusal(call.result) for call in calls]
-        assert [(one.code, one.reason) for one in told] == [("UNAVAILABLE", "UNAVAILABLE")] * 2
+        refusals = [refusal(call.result) for call in calls]
+        assert [(one.code, one.reason) for one in refusals] == [("UNAVAILABLE", "UNAVAILABLE")] * 2
         assert refusal(lambda: list(stream)).code == "UNAVAILABLE"
         hold.unlink()
 

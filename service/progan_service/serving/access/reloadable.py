@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Value]):
+class Reloadable(Generic[Value]):
     """What files say, as of the last time it could be used."""
 
     def __init__(self, what: str, read: Callable[[], Value]) -> None:
@@ -21,7 +21,7 @@ class Kept(Generic[Value]):
         self._what = what
         self._read = read
         self._problem = ""
-        self._told = False
+        self._reported = False
 
     def reload(self) -> None:
         """Read again. What is broken twice in a row is reported, once: files may be looked at amid being replaced."""
@@ -37,9 +37,9 @@ class Kept(Generic[Value]):
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:
-            self._problem, self._told = problem, False
-        elif not self._told:
-            self._told = True
+            self._problem, self._reported = problem, False
+        elif not self._reported:
+            self._reported = True
             log.error("%s stay as they were: %s", self._what, problem)
 
 

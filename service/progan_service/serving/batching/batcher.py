@@ -26,7 +26,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from progan_service.serving.batching.pace import SOONEST_RETRY_S, counted, reason_to_drop, too_late
+from progan_service.serving.batching.pace import MIN_RETRY_S, counted, reason_to_drop, too_late
 from progan_service.serving.batching.queue import BatchQueue, Priority, Slice, Work, ceil_div, padded_size
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
@@ -105,7 +105,7 @@ class DynamicBatcher:
         self._metrics = metrics
         self._queue = BatchQueue(config)
         self._requests: dict[Work, _Request] = {}
-        self._again: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
+        self._to_retry: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
         self._most_rows = config.max_batch_size
         self._loop = asyncio.get_running_loop()
         self._lock = threading.RLock()
@@ -119,19 +119,19 @@ class DynamicBatcher:
         inputs: tuple[NDArray[np.float32], ...],
         deadline: float = float("inf"),
         *,
-        caller: object = None,
+        flow: object = None,
         priority: Priority = Priority.INTERACTIVE,
         patient: bool = False,
     ) -> Generated:
         """The images of all rows of `inputs` (arrays of equal length), in order.
 
         deadline   seconds of time.monotonic(); rows not yet run by then are dropped and DeadlineExceeded is raised
-        caller     who takes turns; None: this submission alone
+        flow       submissions of the same flow take one turn together; None: this one alone
         patient    wait for room in the queue, and do not ask whether the deadline can be met
         Raises QueueFull at once when there is no room or the deadline cannot be met, Unavailable once closed.
         Cancelling drops waiting rows.
         """
-        work = Work(len(inputs[0]), deadline, time.monotonic(), caller, priority)
+        work = Work(len(inputs[0]), deadline, time.monotonic(), flow, priority)
         request = _Request(work, inputs, self._loop.create_future())
         while not self._admit(request, patient):
             await self._room.wait()
@@ -213,7 +213,7 @@ class DynamicBatcher:
 
     def _refusal(self, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-        return QueueFull(message, max(self.until_empty_s(), SOONEST_RETRY_S))
+        return QueueFull(message, max(self.until_empty_s(), MIN_RETRY_S))
 
     def _dispatch(self) -> None:
         """Give every idle device a batch, as far as there are rows."""
@@ -226,13 +226,13 @@ class DynamicBatcher:
             self._drop(work, "expired")
             error = DeadlineExceeded("the deadline passed before the work began")
             self._in_loop(self._fail, self._requests[work], error)
-        while self._again:
-            parts = [piece for piece in self._again.popleft() if self._is_wanted(piece.work)]
+        while self._to_retry:
+            parts = [piece for piece in self._to_retry.popleft() if self._is_wanted(piece.work)]
             if parts:
                 return parts
         slices = self._queue.take(self._most_rows)
         if slices:
-            self._tell_of_room()
+            self._signal_room()
         return slices
 
     def _is_wanted(self, work: Work) -> bool:
@@ -282,7 +282,7 @@ class DynamicBatcher:
         smaller = [allowed for allowed in self._config.allowed_batch_sizes if allowed < size]
         self._most_rows = min(self._most_rows, smaller[-1] if smaller else 1)
         self._metrics.out_of_memory.inc()
-        self._again.extend(_parts(slices, ceil_div(rows, 2)))
+        self._to_retry.extend(_parts(slices, ceil_div(rows, 2)))
 
     def _deliver(self, slices: list[Slice], requests: list[_Request], batch: Batch | Exception) -> None:
         if isinstance(batch, Exception):  # fails this batch's requests, and no others
@@ -304,10 +304,10 @@ class DynamicBatcher:
         self._metrics.rows_dropped.labels(reason).inc(self._discard(work))
 
     def _discard(self, work: Work) -> int:
-        self._tell_of_room()
+        self._signal_room()
         return self._queue.discard(work)
 
-    def _tell_of_room(self) -> None:
+    def _signal_room(self) -> None:
         if not self._room.is_set():
             self._in_loop(self._room.set)
 

@@ -5,7 +5,7 @@ import time
 from progan_service.serving.batching.queue import Work
 
 DEADLINE_SLACK_S = 0.05  # a call that is cancelled so near to its deadline was too late
-SOONEST_RETRY_S = 0.01
+MIN_RETRY_S = 0.01
 
 
 def too_late(work: Work, wait_s: float) -> str:

@@ -23,13 +23,13 @@ class Priority(IntEnum):
 class Work:
     """Rows of one call; `deadline` and `queued_at` in seconds of the caller's clock.
 
-    caller   works of the same caller take one turn together; None: this work is all that its caller has
+    flow     works of the same flow take one turn together; None: this work is a flow of its own
     """
 
     rows: int
     deadline: float = float("inf")
     queued_at: float = 0.0
-    caller: object = None
+    flow: object = None
     priority: Priority = Priority.INTERACTIVE
     taken: int = 0
 
@@ -55,38 +55,38 @@ class _Lane:
     """The works of one priority, by caller, in the order of the callers' turns."""
 
     def __init__(self) -> None:
-        self._callers: dict[object, deque[Work]] = {}
+        self._flows: dict[object, deque[Work]] = {}
         self.rows = 0
 
     @property
-    def callers(self) -> int:
-        return len(self._callers)
+    def flows(self) -> int:
+        return len(self._flows)
 
     @property
     def works(self) -> Iterator[Work]:
-        return chain.from_iterable(self._callers.values())
+        return chain.from_iterable(self._flows.values())
 
     def put(self, work: Work) -> None:
-        self._callers.setdefault(_caller(work), deque()).append(work)
+        self._flows.setdefault(_flow(work), deque()).append(work)
         self.rows += work.rows
 
     def discard(self, work: Work) -> int:
         dropped = work.waiting
         if dropped:
-            works = self._callers[_caller(work)]
+            works = self._flows[_flow(work)]
             works.remove(work)
             if not works:
-                del self._callers[_caller(work)]
+                del self._flows[_flow(work)]
             self.rows -= dropped
             work.taken = work.rows
         return dropped
 
     def take(self, room: int) -> list[Slice]:
         """At most `room` rows, shared evenly by those whose turn it is."""
-        chosen = dict(islice(self._callers.items(), room))
+        chosen = dict(islice(self._flows.items(), room))
         slices = []
-        for caller, share in _even_shares({c: sum(w.waiting for w in works) for c, works in chosen.items()}, room):
-            works = self._callers.pop(caller)
+        for flow, share in _even_shares({flow: sum(w.waiting for w in works) for flow, works in chosen.items()}, room):
+            works = self._flows.pop(flow)
             while share:
                 piece = Slice(works[0], works[0].taken, works[0].taken + min(share, works[0].waiting))
                 slices.append(piece)
@@ -96,21 +96,21 @@ class _Lane:
                 if not piece.work.waiting:
                     works.popleft()
             if works:
-                self._callers[caller] = works  # to the end of the line
+                self._flows[flow] = works  # to the end of the line
         return slices
 
 
-def _caller(work: Work) -> object:
-    return work if work.caller is None else work.caller
+def _flow(work: Work) -> object:
+    return work if work.flow is None else work.flow
 
 
 def _even_shares(wanted: Mapping[object, int], room: int) -> list[tuple[object, int]]:
     """Who gets how many of `room` rows, in the order of `wanted`; those who want less leave more to the others."""
     shares = {}
-    for place, caller in enumerate(sorted(wanted, key=lambda caller: wanted[caller])):
-        shares[caller] = min(wanted[caller], room // (len(wanted) - place))
-        room -= shares[caller]
-    return [(caller, shares[caller]) for caller in wanted]
+    for place, flow in enumerate(sorted(wanted, key=lambda flow: wanted[flow])):
+        shares[flow] = min(wanted[flow], room // (len(wanted) - place))
+        room -= shares[flow]
+    return [(flow, shares[flow]) for flow in wanted]
 
 
 class BatchQueue:
@@ -159,7 +159,7 @@ class BatchQueue:
         """About how many batches it takes until new work of so many rows is done, if nothing else comes."""
         room, lane = self._config.max_batch_size, self._lanes[priority]
         ahead = self._lanes[Priority.INTERACTIVE].rows if priority is Priority.BULK else 0
-        in_turn = ceil_div(rows * (lane.callers + 1), room)
+        in_turn = ceil_div(rows * (lane.flows + 1), room)
         one_after_the_other = ceil_div(lane.rows + rows, room)
         return ceil_div(ahead, room) + min(in_turn, one_after_the_other)
 

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from progan_service.serving.batching.pace import SOONEST_RETRY_S, counted, reason_to_drop, too_late
+from progan_service.serving.batching.pace import MIN_RETRY_S, counted, reason_to_drop, too_late
 from progan_service.serving.batching.queue import ONE_BY_ONE, BatchQueue, Priority, Slice, Work
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 
 _SMOOTHING = 0.1  # weight of the newest file in the pace
@@ -65,7 +65,7 @@ class Encoders:
         self._left = asyncio.Event()  # cleared by who waits for room
 
     @asynccontextmanager
-    async def room(self, model: ReadyModel, work: Work, *, patient: bool) -> AsyncIterator[None]:
+    async def room(self, model: LoadedVersion, work: Work, *, patient: bool) -> AsyncIterator[None]:
         """Room for the rows of `work`, which count until the block ends, when their files are there.
 
         patient   wait for room, and do not ask whether the deadline can be met
@@ -75,21 +75,21 @@ class Encoders:
             self._check_pace(model, work)
         at_once = model.batcher.rows_at_once  # at work, not waiting
         needed = 1 if work.rows <= at_once else work.rows  # rows leave singly: a batch would never fit
-        while model.files.rows + needed > self._max_queued_rows + at_once:
+        while model.encode_queue.rows + needed > self._max_queued_rows + at_once:
             if not patient:
                 raise self._refusal(
                     model,
                     work,
-                    f"no room for {counted(work.rows)}: the files of {model.files.rows} are not there yet, "
+                    f"no room for {counted(work.rows)}: the files of {model.encode_queue.rows} are not there yet, "
                     f"max_queued_rows is {self._max_queued_rows}",
                 )
             self._left.clear()
             await self._left.wait()
-        model.files.put(work)
+        model.encode_queue.put(work)
         try:
             yield
         finally:
-            model.files.discard(work)
+            model.encode_queue.discard(work)
             self._left.set()
 
     async def encode(self, work: Work, encode: Callable[[int], bytes]) -> list[bytes]:
@@ -122,17 +122,17 @@ class Encoders:
         """End the threads after what they are at."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _check_pace(self, model: ReadyModel, work: Work) -> None:
+    def _check_pace(self, model: LoadedVersion, work: Work) -> None:
         """Raises QueueFull for files that would come after their deadline. Who is alone may always show the pace."""
-        if model.files.rows:
-            rows = max(queue.batches_until_done(work.rows, work.priority) for queue in (model.files, self._line))
+        if model.encode_queue.rows:
+            rows = max(queue.batches_until_done(work.rows, work.priority) for queue in (model.encode_queue, self._line))
             if problem := too_late(work, self._expected_s(rows)):
                 raise self._refusal(model, work, problem)
 
-    def _refusal(self, model: ReadyModel, work: Work, message: str) -> QueueFull:
+    def _refusal(self, model: LoadedVersion, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-        slowest_s = max(model.batcher.until_empty_s(), self._expected_s(model.files.rows))
-        return QueueFull(message, max(slowest_s, SOONEST_RETRY_S))
+        slowest_s = max(model.batcher.until_empty_s(), self._expected_s(model.encode_queue.rows))
+        return QueueFull(message, max(slowest_s, MIN_RETRY_S))
 
     def _expected_s(self, rows: int) -> float:
         return math.ceil(rows / self._threads) * self._file_s

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 import grpc
 
-from progan_service.serving.access.reloadable import Kept
+from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens
 from progan_service.serving.errors import Unauthenticated
 from progan_service.serving.grpc.border import RPC_NAMES, Context, border, current_caller
@@ -17,7 +17,7 @@ _OPEN_TO_ALL = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"} 
 class Authentication(grpc.aio.ServerInterceptor):
     """Lets no call in without a token, before anything of its request is read. To ask for health needs none."""
 
-    def __init__(self, tokens: Kept[Tokens], metrics: Metrics) -> None:
+    def __init__(self, tokens: Reloadable[Tokens], metrics: Metrics) -> None:
         self._tokens = tokens
         self._metrics = metrics
 

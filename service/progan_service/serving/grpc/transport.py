@@ -3,7 +3,7 @@
 import grpc
 
 from progan_service.serving.access.certificates import Certificates
-from progan_service.serving.access.reloadable import Kept
+from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.config import ServerConfig
 
 _MAX_CONNECTIONS = 800  # a process commonly has 1024 file descriptors, and needs some for models
@@ -38,7 +38,7 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def credentials(certificates: Kept[Certificates]) -> grpc.ServerCredentials:
+def credentials(certificates: Reloadable[Certificates]) -> grpc.ServerCredentials:
     """TLS with the certificates as they are at each handshake; gRPC asks for news in a thread of its own."""
     used = certificates.value
 

@@ -12,7 +12,7 @@ from progan_service.serving.batching.batcher import Generated
 from progan_service.serving.batching.queue import Priority, Work
 from progan_service.serving.files.encoding import Encoding, encode, text_bytes, text_chunks
 from progan_service.serving.grpc.progan_v1.parse import Format, Labels
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 
 _FILE_HEADER_BYTES = 1024
 
@@ -30,15 +30,15 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """What a request asks for; `deadline` in seconds of time.monotonic(). Its pieces take turns as one `caller`."""
+    """What a request asks for; `deadline` in seconds of time.monotonic(). Its pieces share a `flow`: one turn."""
 
-    model: ReadyModel
+    model: LoadedVersion
     latents: Rows
     labels: Labels
     format: Format
     deadline: float
     priority: Priority
-    caller: object = field(default_factory=object)
+    flow: object = field(default_factory=object)
 
     @property
     def image_bytes(self) -> int:
@@ -49,7 +49,7 @@ class Job:
         return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
 
     def work(self, rows: int) -> Work:
-        return Work(rows, self.deadline, time.monotonic(), self.caller, self.priority)
+        return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority)
 
     def file(self, index: int, image: NDArray[np.uint8]) -> bytes:
         """The image of this index, encoded."""

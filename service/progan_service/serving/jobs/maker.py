@@ -44,7 +44,7 @@ class ImageMaker:
         generated = await job.model.batcher.submit(
             (latents, *job.labels.rows(start, stop)),
             job.deadline,
-            caller=job.caller,
+            flow=job.flow,
             priority=job.priority,
             patient=start > 0,
         )

@@ -15,7 +15,7 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.loader import Found, Loader
 from progan_service.serving.models.model import Model, State, VersionStatus
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import DamagedVersionError, ModelStoreError
 
@@ -30,28 +30,28 @@ class ModelCatalog:
         self._metrics = metrics
         self._loader = Loader(config, metrics)
         self._hang_s = config.hang_s
-        self._looked = False
+        self._store_was_read = False
         self._first_round = True
-        self._drains: dict[ReadyModel, asyncio.Task[None]] = {}
+        self._drains: dict[LoadedVersion, asyncio.Task[None]] = {}
         self.models: dict[str, Model] = {}
         self.default = config.default_model
         self._configured = bool(config.default_model)
         self._warned = False  # about the default
 
-    async def look(self) -> None:
+    async def read_store(self) -> None:
         """Take note of what is in the store. Raises OSError when it cannot be read."""
-        found = await self._loader.look()
+        found = await self._loader.read_store()
         for name in sorted(found.keys() | self.models.keys()):
             model = self.models.setdefault(name, Model(name))
-            told = model.error
+            reported = model.error
             model.update(found.get(name, Found({}, model.rollout)))
-            if model.error not in ("", told):
+            if model.error not in ("", reported):
                 self._metrics.model_load_failures.labels(name, "rollout").inc()
                 log.error("model %s: %s; what serves goes on", name, model.error)
             if not model.versions:
                 del self.models[name]
         self._choose_default()
-        self._looked = self._looked or bool(self.models) or self._loader.reachable
+        self._store_was_read = self._store_was_read or bool(self.models) or self._loader.reachable
 
     def _choose_default(self) -> None:
         """The configured one, or the first that was there alone; what clients rely on does not change any more."""
@@ -77,14 +77,14 @@ class ModelCatalog:
             await self._loader.sync()
         except OSError as error:
             unreachable = error
-        await self.look()
+        await self.read_store()
         for model in list(self.models.values()):
             await self._bring_up(model)
         self._first_round = False
         if unreachable:
             raise unreachable
 
-    def ready_models(self) -> list[ReadyModel]:
+    def serving_versions(self) -> list[LoadedVersion]:
         """The version of each model that answers requests which name none."""
         return [model.serving for model in self.models.values() if model.serving]
 
@@ -94,19 +94,19 @@ class ModelCatalog:
         return {model.name for model in models if any(r.batcher.busy_s() > self._hang_s for r in model.loaded.values())}
 
     @contextmanager
-    def use(self, name: str, version: int = 0, label: str = "") -> Iterator[ReadyModel]:
+    def use(self, name: str, version: int = 0, label: str = "") -> Iterator[LoadedVersion]:
         """The version for a request, which stays loaded within the block.
 
         An empty name is the default model; without version and label it is the one that serves.
         Raises InvalidArgument, ModelNotFound, FailedPrecondition or Unavailable.
         """
-        ready = self._resolve(name, version, label)
-        with ready.gate.enter():
-            yield ready
+        loaded = self._resolve(name, version, label)
+        with loaded.gate.enter():
+            yield loaded
 
     def model(self, name: str, field: str = "name") -> Model:
         """An empty name is the default model. Raises InvalidArgument, ModelNotFound or Unavailable."""
-        if not self._looked:
+        if not self._store_was_read:
             raise Unavailable("the server has not read its store yet")
         name = name or self._default_name(field)
         if name not in self.models:
@@ -116,17 +116,17 @@ class ModelCatalog:
         return self.models[name]
 
     def queued_rows(self, priority: Priority) -> int:
-        return sum(ready.batcher.queued_rows(priority) for ready in self._in_memory())
+        return sum(loaded.batcher.queued_rows(priority) for loaded in self._in_memory())
 
     def close(self) -> None:
         """Fail what still waits for a model, end the threads after what they are at."""
-        for ready in self._in_memory():
-            ready.batcher.close()
+        for loaded in self._in_memory():
+            loaded.batcher.close()
         for drain in self._drains.values():
             drain.cancel()
         self._loader.close()
 
-    def _resolve(self, name: str, version: int, label: str) -> ReadyModel:
+    def _resolve(self, name: str, version: int, label: str) -> LoadedVersion:
         if version and label:
             raise InvalidArgument("model.version_label", f"is {label!r}, and version is {version}: give one of them")
         model = self.model(name, "model.name")
@@ -139,7 +139,7 @@ class ModelCatalog:
             raise Unavailable(f"model {model.name!r} is {'still loading' if self._first_round else f'not ready{why}'}")
         return model.serving
 
-    def _numbered(self, model: Model, version: int) -> ReadyModel:
+    def _numbered(self, model: Model, version: int) -> LoadedVersion:
         if version in model.loaded:
             return model.loaded[version]
         status = model.status(version)
@@ -155,7 +155,7 @@ class ModelCatalog:
             f"version {version} of model {model.name!r} is not loaded (a label would load it); loaded: {loaded}"
         )
 
-    def _labelled(self, model: Model, label: str) -> ReadyModel:
+    def _labelled(self, model: Model, label: str) -> LoadedVersion:
         if label in model.labelled:
             return model.labelled[label]
         if label not in model.rollout.labels:
@@ -174,8 +174,10 @@ class ModelCatalog:
     def _names(self) -> str:
         return ", ".join(self.models) or "none"
 
-    def _in_memory(self) -> list[ReadyModel]:
-        return [ready for model in self.models.values() for ready in (*model.loaded.values(), *model.draining.values())]
+    def _in_memory(self) -> list[LoadedVersion]:
+        return [
+            loaded for model in self.models.values() for loaded in (*model.loaded.values(), *model.draining.values())
+        ]
 
     async def _bring_up(self, model: Model) -> None:
         best = await self._first_good(model, model.candidates())
@@ -185,30 +187,30 @@ class ModelCatalog:
             model.serving = best
         labels = model.rollout.labels
         for label, version in labels.items():
-            if ready := await self._first_good(model, [version]):
-                if model.labelled.get(label) is not ready:
+            if loaded := await self._first_good(model, [version]):
+                if model.labelled.get(label) is not loaded:
                     log.info("model %s: label %s is version %d", model.name, label, version)
-                model.labelled[label] = ready
-        model.labelled = {label: ready for label, ready in model.labelled.items() if label in labels}
-        for ready in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
-            self._retire(model, ready)
+                model.labelled[label] = loaded
+        model.labelled = {label: loaded for label, loaded in model.labelled.items() if label in labels}
+        for loaded in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
+            self._retire(model, loaded)
 
-    def _retire(self, model: Model, ready: ReadyModel) -> None:
-        model.draining[ready.version] = model.loaded.pop(ready.version)
-        self._set_state(model, ready.version, State.DRAINING)
+    def _retire(self, model: Model, loaded: LoadedVersion) -> None:
+        model.draining[loaded.version] = model.loaded.pop(loaded.version)
+        self._set_state(model, loaded.version, State.DRAINING)
 
         async def drain() -> None:
-            await ready.gate.emptied()
-            del model.draining[ready.version], self._drains[ready]
-            self._set_state(model, ready.version, State.AVAILABLE)
-            await self._loader.unload(ready)
-            log.info("model %s: version %d is unloaded", model.name, ready.version)
+            await loaded.gate.emptied()
+            del model.draining[loaded.version], self._drains[loaded]
+            self._set_state(model, loaded.version, State.AVAILABLE)
+            await self._loader.unload(loaded)
+            log.info("model %s: version %d is unloaded", model.name, loaded.version)
 
-        self._drains[ready] = asyncio.create_task(drain(), name=f"drain {model.name} {ready.version}")
+        self._drains[loaded] = asyncio.create_task(drain(), name=f"drain {model.name} {loaded.version}")
 
     def _bring_back(self, model: Model, version: int) -> None:
-        ready = model.loaded[version] = model.draining.pop(version)
-        self._drains.pop(ready).cancel()
+        loaded = model.loaded[version] = model.draining.pop(version)
+        self._drains.pop(loaded).cancel()
         self._set_state(model, version, State.READY)
 
     @staticmethod
@@ -216,18 +218,18 @@ class ModelCatalog:
         if status := model.status(version):
             status.state = state
 
-    async def _first_good(self, model: Model, versions: list[int]) -> ReadyModel | None:
+    async def _first_good(self, model: Model, versions: list[int]) -> LoadedVersion | None:
         for version in versions:
             if version in model.draining:
                 self._bring_back(model, version)
             if version in model.loaded:
                 return model.loaded[version]
             status = model.status(version)
-            if status and (ready := await self._try(model, status)):
-                return ready
+            if status and (loaded := await self._try(model, status)):
+                return loaded
         return None
 
-    async def _try(self, model: Model, status: VersionStatus) -> ReadyModel | None:
+    async def _try(self, model: Model, status: VersionStatus) -> LoadedVersion | None:
         """Load a version. Files that were no good are not tried again until they change, those that cannot be had are.
 
         Damage in what has just appeared may be a copy in progress; it is reported once the files have come to rest.
@@ -235,9 +237,9 @@ class ModelCatalog:
         try:
             files = await self._loader.fingerprint(model.name, status.version)
         except OSError as error:
-            told, status.error = status.error, str(error)
+            reported, status.error = status.error, str(error)
             status.state, status.tried = State.FAILED, None
-            if status.error != told:
+            if status.error != reported:
                 self._count_failure(model, status, error, "unreadable")
             return None
         if status.state is State.FAILED and status.tried == files:
@@ -245,7 +247,7 @@ class ModelCatalog:
         at_rest = self._first_round or status.tried == files
         status.tried, status.state = files, State.LOADING
         try:
-            ready = await self._loader.load(model.name, status.version)
+            loaded = await self._loader.load(model.name, status.version)
         except DamagedVersionError as error:
             status.state, status.error = (State.FAILED if at_rest else State.AVAILABLE), str(error)
             if at_rest:
@@ -256,9 +258,9 @@ class ModelCatalog:
             status.state, status.error = State.FAILED, str(error) if known else "it does not run; see the server's log"
             self._count_failure(model, status, error, "invalid" if known else "error")
             return None
-        status.state, status.metadata, status.error = State.READY, ready.metadata, ""
-        model.loaded[status.version] = ready
-        return ready
+        status.state, status.metadata, status.error = State.READY, loaded.metadata, ""
+        model.loaded[status.version] = loaded
+        return loaded
 
     def _count_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()

@@ -30,7 +30,7 @@ from progan_service.store.store import Fingerprint, ModelStore
 
 if TYPE_CHECKING:
     from progan_service.serving.models.servable import Servable
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Found:
 
 
 class Loader:
-    """Reads the store and makes ReadyModels. Batches run in a thread a device, everything else here in another.
+    """Reads the store and makes LoadedVersions. Batches run in a thread a device, everything else here in another.
 
     Of a store behind a URL it reads a copy. `reachable` tells whether the last `sync` brought that up to date; until
     then, what has been copied before is what there is.
@@ -65,40 +65,40 @@ class Loader:
         """Bring a copied store up to date, but for the files of versions. Raises OSError when that fails."""
         if self._mirror:
             self.reachable = False
-            await self._aside(self._mirror.sync)
+            await self._in_thread(self._mirror.sync)
             self.reachable = True
 
-    async def look(self) -> dict[str, Found]:
+    async def read_store(self) -> dict[str, Found]:
         """What is in the store now. Raises OSError when it cannot be read."""
-        return await self._aside(lambda: {name: self._found(name) for name in self._store.models()})
+        return await self._in_thread(lambda: {name: self._found(name) for name in self._store.models()})
 
     async def fingerprint(self, name: str, version: int) -> Fingerprint:
         """Of the files of a version, copied first if need be. Raises OSError when they cannot be had."""
-        return await self._aside(lambda: self._fingerprint(name, version))
+        return await self._in_thread(lambda: self._fingerprint(name, version))
 
-    async def load(self, name: str, version: int) -> ReadyModel:
+    async def load(self, name: str, version: int) -> LoadedVersion:
         """A version that has proved its files and its golden pictures, warmed up.
 
         Raises DamagedVersionError when the files are not what was published, ModelStoreError when they are and do not
         show what they should.
         """
         started = time.monotonic()
-        servable = await self._aside(lambda: self._load(name, version))
+        servable = await self._in_thread(lambda: self._load(name, version))
         self._metrics.model_load_duration.observe(time.monotonic() - started)
         sizes = servable.batch_sizes
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
         batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics)
-        ready = ReadyModel(name, version, servable.metadata, servable.precision, batcher, Gate())
-        self._metrics.model_info.labels(*ready.info).set(1)
-        return ready
+        loaded = LoadedVersion(name, version, servable.metadata, servable.precision, batcher, Gate())
+        self._metrics.model_info.labels(*loaded.info).set(1)
+        return loaded
 
-    async def unload(self, model: ReadyModel) -> None:
+    async def unload(self, model: LoadedVersion) -> None:
         """Give back the memory of a version that no request is using."""
         model.batcher.close()
         self._metrics.model_info.remove(*model.info)
         for size in self._config.batching.allowed_batch_sizes:
             self._metrics.inference_duration.remove(model.name, str(model.version), str(size))
-        await self._aside(lambda: self._forget(model.name, model.version))
+        await self._in_thread(lambda: self._forget(model.name, model.version))
 
     def close(self) -> None:
         """End the threads after what they are at."""
@@ -114,7 +114,7 @@ class Loader:
         weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         return directory
 
-    async def _aside(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._loader_thread, work)
 
     def _fingerprint(self, name: str, version: int) -> Fingerprint:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from progan_service.serving.models.loader import Found
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import ModelMetadata
 from progan_service.store.rollout import Rollout
@@ -52,10 +52,10 @@ class Model:
     versions: list[VersionStatus] = field(default_factory=list)
     rollout: Rollout = field(default_factory=Rollout)
     error: str = ""
-    serving: ReadyModel | None = None
-    labelled: dict[str, ReadyModel] = field(default_factory=dict)
-    loaded: dict[int, ReadyModel] = field(default_factory=dict)
-    draining: dict[int, ReadyModel] = field(default_factory=dict)
+    serving: LoadedVersion | None = None
+    labelled: dict[str, LoadedVersion] = field(default_factory=dict)
+    loaded: dict[int, LoadedVersion] = field(default_factory=dict)
+    draining: dict[int, LoadedVersion] = field(default_factory=dict)
 
     def status(self, version: int) -> VersionStatus | None:
         return next((status for status in self.versions if status.version == version), None)

@@ -51,11 +51,11 @@ class Servable:
         try:
             with tf.device(device or None):
                 self._loaded = tf.saved_model.load(str(path))
-            self._generate = self._soonest(UINT8_SIGNATURE)
+            self._generate = self._fastest(UINT8_SIGNATURE)
         except (OSError, KeyError, ValueError) as error:
             raise ModelStoreError(f"{path}: no SavedModel with signature {UINT8_SIGNATURE} ({error})") from error
 
-    def _soonest(self, signature: str) -> Any:
+    def _fastest(self, signature: str) -> Any:
         """The function of a signature; on a CPU the one made for CPUs, where there is one."""
         signatures, for_cpus = self._loaded.signatures, signature + ON_CPU
         return signatures[for_cpus if "GPU" not in self._device and for_cpus in signatures else signature]
@@ -82,7 +82,7 @@ class Servable:
                 "serve it with precision float32 or auto"
             )
         half = copy.copy(self)
-        half.precision, half._generate = "bfloat16", self._soonest(BFLOAT16_SIGNATURE)
+        half.precision, half._generate = "bfloat16", self._fastest(BFLOAT16_SIGNATURE)
         return half
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class ReadyModel:
+class LoadedVersion:
     """A version that answers requests; each is inside `gate` until it has its last image.
 
     precision   of its arithmetic
@@ -30,7 +30,7 @@ class ReadyModel:
     precision: str
     batcher: DynamicBatcher
     gate: Gate
-    files: BatchQueue = field(default_factory=partial(BatchQueue, ONE_BY_ONE))
+    encode_queue: BatchQueue = field(default_factory=partial(BatchQueue, ONE_BY_ONE))
 
     @property
     def info(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.errors import ConfigError
 from progan_service.serving.access.certificates import read_certificates
 from progan_service.serving.access.exposure import warnings
-from progan_service.serving.access.reloadable import Kept
+from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import read_tokens
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import Unauthenticated
@@ -139,39 +139,39 @@ def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path: Path) -> Non
 
 def test_nothing_that_is_printed_of_tokens_and_certificates_tells_a_secret(tokens: Path, pki: "Pki") -> None:
     chain, key = pki.write(pki.certificate())
-    told = f"{read_tokens(tokens)!r} {read_certificates(chain, key, None)!r} {ServerConfig(tokens=tokens)!r}"
-    assert not re.search("0123456789|PRIVATE KEY|entries", told)
+    shown = f"{read_tokens(tokens)!r} {read_certificates(chain, key, None)!r} {ServerConfig(tokens=tokens)!r}"
+    assert not re.search("0123456789|PRIVATE KEY|entries", shown)
 
 
-# --- what is kept of files that change ---
+# --- what is reloadable of files that change ---
 
 
 def test_a_change_is_used_and_a_broken_file_is_told_once_while_the_old_value_holds(
     tokens: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    kept = Kept("tokens", lambda: read_tokens(tokens))
-    kept.reload()
+    reloadable = Reloadable("tokens", lambda: read_tokens(tokens))
+    reloadable.reload()
     assert caplog.messages == []
 
     tokens.write_text(f"carol {NEW_BOB}\n")
-    kept.reload()
-    assert kept.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
+    reloadable.reload()
+    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
     assert caplog.messages == ["tokens changed: the new ones are in use"]
 
     tokens.write_text("carol\n")
-    kept.reload()
+    reloadable.reload()
     assert len(caplog.messages) == 1  # it may be half-written
     for _ in range(3):
-        kept.reload()
-    assert kept.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
+        reloadable.reload()
+    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
     assert caplog.messages[1:] == [
         f"tokens stay as they were: {tokens}, line 1: must be NAME TOKEN, two words; has 1",
     ]
 
     tokens.write_text(f"dave {ALICE}\n")
-    kept.reload()
-    assert kept.value.caller([f"Bearer {ALICE}"]) == "dave"
+    reloadable.reload()
+    assert reloadable.value.caller([f"Bearer {ALICE}"]) == "dave"
 
 
 # --- the files of certificates ---
@@ -271,7 +271,7 @@ def test_a_certificate_that_no_client_takes_today_is_refused(pki: Pki, years: tu
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "expected"),
     [
         ({}, []),
         ({"host": "localhost"}, []),
@@ -299,7 +299,7 @@ def test_a_certificate_that_no_client_takes_today_is_refused(pki: Pki, years: tu
     ],
 )
 def test_a_server_that_strangers_can_reach_says_what_to_set(
-    pki: Pki, tokens: Path, settings: dict[str, Any], told: list[str]
+    pki: Pki, tokens: Path, settings: dict[str, Any], expected: list[str]
 ) -> None:
     chain, key = pki.write(pki.certificate())
     key.chmod(0o600)
@@ -310,7 +310,7 @@ def test_a_server_that_strangers_can_reach_says_what_to_set(
         client_ca=chain if "mtls" in settings else None,
         tokens=tokens if "tokens" in settings else None,
     )
-    assert warnings(config) == told
+    assert warnings(config) == expected
 
 
 def test_secrets_that_every_user_can_read_are_told(tokens: Path) -> None:
@@ -460,7 +460,7 @@ async def test_an_rpc_knows_the_name_of_its_caller(tokens: Path) -> None:
         return pb.ListModelsResponse()
 
     servicer = SimpleNamespace(**{method.name: answer for method in SERVICE.methods})
-    guard = Authentication(Kept("tokens", lambda: read_tokens(tokens)), Metrics())
+    guard = Authentication(Reloadable("tokens", lambda: read_tokens(tokens)), Metrics())
     server = grpc.aio.server(interceptors=[guard])
     server.add_generic_rpc_handlers((rpc_handlers(servicer, Metrics(), Gate()),))
     port = server.add_insecure_port("127.0.0.1:0")

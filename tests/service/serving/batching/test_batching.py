@@ -143,8 +143,8 @@ def test_expired_passes_over_requests_whose_rows_are_all_taken() -> None:
     assert waiting.expired(5.0) == []
 
 
-def test_works_of_one_caller_take_one_turn_together() -> None:
-    stream = [Work(1, caller="stream") for _ in range(5)]
+def test_works_of_one_flow_take_one_turn_together() -> None:
+    stream = [Work(1, flow="stream") for _ in range(5)]
     lone = Work(3)
     waiting = queue()
     for work in (*stream, lone):
@@ -195,7 +195,7 @@ def test_rows_are_counted_by_priority() -> None:
         ([100], 1, 1),  # a turn comes with the next batch
         ([100], 8, 4),  # half of each batch
         ([1], 8, 3),
-        ([1] * 10, 1, 3),  # more callers than rows in a batch
+        ([1] * 10, 1, 3),  # more flows than rows in a batch
         ([1] * 10, 4, 4),
     ],
 )
@@ -218,10 +218,10 @@ class QueueModel(RuleBasedStateMachine):
         self.waiting: dict[Work, list[int]] = {}  # insertion order is arrival order
         self.bulk_left_out = 0
 
-    @rule(rows=st.integers(1, 20), caller=st.sampled_from([None, "a", "b"]), priority=st.sampled_from(Priority))
-    def put(self, rows: int, caller: str | None, priority: Priority) -> None:
+    @rule(rows=st.integers(1, 20), flow=st.sampled_from([None, "a", "b"]), priority=st.sampled_from(Priority))
+    def put(self, rows: int, flow: str | None, priority: Priority) -> None:
         fits = self.total() + rows <= 17
-        work = Work(rows, caller=caller, priority=priority)
+        work = Work(rows, flow=flow, priority=priority)
         assert self.queue.put(work) is fits
         if fits:
             self.waiting[work] = list(range(rows))
@@ -253,16 +253,16 @@ class QueueModel(RuleBasedStateMachine):
         """Nobody has two rows more than one that wanted more."""
         rows: Counter[object] = Counter()
         for piece in batch:
-            rows[piece.work.caller or piece.work] += piece.rows
+            rows[piece.work.flow or piece.work] += piece.rows
         waiting = [work for work, left in self.waiting.items() if left and work.priority is priority]
-        hungry = {work.caller or work for work in waiting} & rows.keys()
-        assert all(taken <= min(rows[caller] for caller in hungry) + 1 for taken in rows.values() if hungry)
+        hungry = {work.flow or work for work in waiting} & rows.keys()
+        assert all(taken <= min(rows[flow] for flow in hungry) + 1 for taken in rows.values() if hungry)
 
     def check_turns(self, batch: list[Slice]) -> None:
-        """What a caller asked for first comes first."""
+        """What a flow asked for first comes first."""
         for piece in batch:
-            mine = [w for w in self.waiting if w.caller == piece.work.caller and w.priority is piece.work.priority]
-            if piece.work.caller:
+            mine = [w for w in self.waiting if w.flow == piece.work.flow and w.priority is piece.work.priority]
+            if piece.work.flow:
                 earlier = mine[: mine.index(piece.work)]
                 assert not any(self.waiting[work] for work in earlier)
 

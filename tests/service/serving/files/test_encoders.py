@@ -21,7 +21,7 @@ from progan_service.serving.grpc.progan_v1.parse import Format, Labels, Latents
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.models.gate import Gate
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.metadata import ModelMetadata
 
@@ -52,9 +52,9 @@ def work_for_the_next(seconds: float) -> Work:
     return Work(1, now + seconds, now)
 
 
-def ready_model(metrics: Metrics, run: Callable[..., None] = device) -> ReadyModel:
+def loaded_version(metrics: Metrics, run: Callable[..., None] = device) -> LoadedVersion:
     batcher = DynamicBatcher([run], BATCHING, metrics)
-    return ReadyModel("puppet", 1, ModelMetadata(4, 4, 3), "float32", batcher, Gate())
+    return LoadedVersion("puppet", 1, ModelMetadata(4, 4, 3), "float32", batcher, Gate())
 
 
 class Scene:
@@ -201,7 +201,7 @@ async def test_an_image_that_cannot_be_encoded_fails_its_own_call_and_no_other()
 # --- the door ---
 
 
-async def refused(played: Scene, model: ReadyModel, work: Work) -> QueueFull:
+async def refused(played: Scene, model: LoadedVersion, work: Work) -> QueueFull:
     with pytest.raises(QueueFull) as refusal:
         async with played.encoders.room(model, work, patient=False):
             pass
@@ -210,36 +210,36 @@ async def refused(played: Scene, model: ReadyModel, work: Work) -> QueueFull:
 
 async def test_what_does_not_fit_is_refused_whole_and_told_when_to_come_back() -> None:
     async with scene() as played:
-        model = ready_model(played.metrics)
+        model = loaded_version(played.metrics)
         async with played.encoders.room(model, Work(15), patient=False):
             refusal = await refused(played, model, Work(6))
             assert str(refusal) == "no room for 6 images: the files of 15 are not there yet, max_queued_rows is 16"
             assert refusal.retry_after_s > 0
             assert played.dropped("rejected") == 6
         async with played.encoders.room(model, Work(6), patient=False):
-            assert model.files.rows == 6
+            assert model.encode_queue.rows == 6
 
 
 async def test_the_patient_wait_for_room() -> None:
     async with scene() as played:
-        model = ready_model(played.metrics)
+        model = loaded_version(played.metrics)
 
         async def patient() -> None:
             async with played.encoders.room(model, Work(4), patient=True):
-                assert model.files.rows == 4
+                assert model.encode_queue.rows == 4
 
         async with played.encoders.room(model, Work(ROOM), patient=False):
             waits = asyncio.create_task(patient())
             await asyncio.sleep(0.01)
             assert not waits.done()
-            assert model.files.rows == ROOM
+            assert model.encode_queue.rows == ROOM
         await waits
-        assert model.files.rows == 0
+        assert model.encode_queue.rows == 0
 
 
 async def test_for_up_to_a_batch_some_room_is_enough_or_single_images_would_take_all_that_leaves() -> None:
     async with scene() as played:
-        model = ready_model(played.metrics)
+        model = loaded_version(played.metrics)
         async with played.encoders.room(model, Work(ROOM - 1), patient=False):
             await refused(played, model, Work(5))
             async with played.encoders.room(model, Work(4), patient=False):
@@ -248,39 +248,39 @@ async def test_for_up_to_a_batch_some_room_is_enough_or_single_images_would_take
 
 async def test_a_model_without_room_leaves_the_others_theirs() -> None:
     async with scene() as played:
-        full, empty = ready_model(played.metrics), ready_model(played.metrics)
+        full, empty = loaded_version(played.metrics), loaded_version(played.metrics)
         async with played.encoders.room(full, Work(ROOM), patient=False):
             await refused(played, full, Work(1))
             async with played.encoders.room(empty, Work(1), patient=False):
-                assert empty.files.rows == 1
+                assert empty.encode_queue.rows == 1
 
 
 async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> None:
     async with scene(threads=2) as played:
-        model, soon = ready_model(played.metrics), work_for_the_next(3)
+        model, soon = loaded_version(played.metrics), work_for_the_next(3)
         played.encoders._file_s = 2.0  # the pace it has measured
         many, one = (played.encoders.room(model, Work(rows), patient=False) for rows in (9, 1))
         async with many:
             async with played.encoders.room(model, soon, patient=False):  # its turn is the next
-                assert model.files.rows == 10
+                assert model.encode_queue.rows == 10
             async with one:
                 refusal = await refused(played, model, soon)
                 assert str(refusal) == "the deadline in 3 s cannot be met: 1 image would take 4 s"
                 async with played.encoders.room(model, soon, patient=True):
-                    assert model.files.rows == 11
+                    assert model.encode_queue.rows == 11
 
 
 async def test_who_is_alone_may_always_show_the_pace() -> None:
     async with scene() as played:
         played.encoders._file_s = 100.0
-        async with played.encoders.room(ready_model(played.metrics), work_for_the_next(3), patient=False):
+        async with played.encoders.room(loaded_version(played.metrics), work_for_the_next(3), patient=False):
             assert await played.order("fast") == [b"fast0"]
         assert played.encoders._file_s < 91  # it has learned
 
 
 async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_slower() -> None:
     async with scene() as played:
-        model = ready_model(played.metrics, held_device)
+        model = loaded_version(played.metrics, held_device)
         played.encoders._file_s = 0.001
         calls = [asyncio.create_task(model.batcher.submit((np.zeros((4, 4), np.float32),))) for _ in range(5)]
         await until(lambda: model.batcher.queued_rows(Priority.INTERACTIVE) == 16)
@@ -295,15 +295,15 @@ async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_s
 
 
 @asynccontextmanager
-async def held_at_a_png() -> AsyncIterator[tuple[Scene, ReadyModel, ImageMaker]]:
+async def held_at_a_png() -> AsyncIterator[tuple[Scene, LoadedVersion, ImageMaker]]:
     """The only encoder is busy until the scene goes on."""
     async with busy_scene() as played:
-        model = ready_model(played.metrics)
+        model = loaded_version(played.metrics)
         yield played, model, ImageMaker(BATCHING.max_batch_size, played.encoders, played.metrics)
         model.batcher.close()
 
 
-def seeds(model: ReadyModel, encoding: Encoding, count: int) -> Job:
+def seeds(model: LoadedVersion, encoding: Encoding, count: int) -> Job:
     latents = Latents(count, None, None, _first_seed=0, _size=4)
     return Job(model, latents, Labels(None), Format(encoding, 90), float("inf"), Priority.INTERACTIVE)
 
@@ -318,7 +318,7 @@ async def test_images_do_not_pile_up_between_a_fast_device_and_a_slow_encoder() 
         assert played.metrics.registry.get_sample_value("progan_batch_rows_sum") == 20
         played.go_on()
         assert [len((await piece).files) for piece in waiting] == [4] * 5
-        assert model.files.rows == 0
+        assert model.encode_queue.rows == 0
 
 
 async def test_who_wants_pixels_does_not_wait_for_the_files_of_others() -> None:
@@ -355,7 +355,7 @@ async def test_files_that_nobody_waits_for_are_counted_as_dropped_and_not_as_sen
         await played.queued(3)
         gone.cancel()
         await played.queued(0)
-        assert model.files.rows == 0
+        assert model.encode_queue.rows == 0
         assert played.dropped("cancelled") == 3
         images = {"model": "puppet", "version": "1"}
         assert played.metrics.registry.get_sample_value("progan_images_total", images) is None

@@ -54,16 +54,16 @@ def written(text: str) -> str:
 
 def test_a_png_carries_its_texts_beside_the_same_pixels() -> None:
     plain = decoded(encode(gradient(3)[0], Encoding.PNG))
-    told = decoded(encode(gradient(3)[0], Encoding.PNG, texts=text_chunks({"Software": "progan", "Seed": "7"})))
-    assert (plain.text, told.text) == ({}, {"Software": "progan", "Seed": "7"})
-    assert plain.tobytes() == told.tobytes()
+    marked = decoded(encode(gradient(3)[0], Encoding.PNG, texts=text_chunks({"Software": "progan", "Seed": "7"})))
+    assert (plain.text, marked.text) == ({}, {"Software": "progan", "Seed": "7"})
+    assert plain.tobytes() == marked.tobytes()
 
 
 def test_texts_are_added_behind_others_which_stay_as_they_were() -> None:
     common = text_chunks({"Software": "progan"})
     seventh, eighth = (text_chunks({"Seed": seed}, after=common) for seed in "78")
-    told = [decoded(encode(gradient(3)[0], Encoding.PNG, texts=texts)).text for texts in (seventh, eighth, common)]
-    assert told == [{"Software": "progan", "Seed": "7"}, {"Software": "progan", "Seed": "8"}, {"Software": "progan"}]
+    found = [decoded(encode(gradient(3)[0], Encoding.PNG, texts=texts)).text for texts in (seventh, eighth, common)]
+    assert found == [{"Software": "progan", "Seed": "7"}, {"Software": "progan", "Seed": "8"}, {"Software": "progan"}]
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_what_a_png_must_not_hold_is_made_fit(text: str, comes_back: str) -> Non
 @pytest.mark.parametrize("text", ["CC0", "許諾", "MIT\n" * 9_000])
 def test_the_length_of_texts_is_known_beforehand(text: str) -> None:
     texts = text_chunks({"License": text})
-    plain, told = encode(gradient(3)[0], Encoding.PNG), encode(gradient(3)[0], Encoding.PNG, texts=texts)
-    assert len(told) - len(plain) == text_bytes(texts)
+    plain, marked = encode(gradient(3)[0], Encoding.PNG), encode(gradient(3)[0], Encoding.PNG, texts=texts)
+    assert len(marked) - len(plain) == text_bytes(texts)
 
 
 @pytest.mark.parametrize("encoding", [Encoding.JPEG, Encoding.WEBP])

@@ -445,10 +445,10 @@ async def test_errors_of_ours_reach_the_caller_as_the_table_says(
     error: BaseException, code: str, reason: str, late: bool
 ) -> None:
     metrics = Metrics()
-    for told in (await failures(Clumsy(error, late), metrics)).values():
-        assert (told.code().name, told.details()) == (code, str(error))
-        assert error_info(told).reason == reason
-        pushback = dict(told.trailing_metadata()).get("grpc-retry-pushback-ms")
+    for failure in (await failures(Clumsy(error, late), metrics)).values():
+        assert (failure.code().name, failure.details()) == (code, str(error))
+        assert error_info(failure).reason == reason
+        pushback = dict(failure.trailing_metadata()).get("grpc-retry-pushback-ms")
         assert pushback == ("250" if code == "RESOURCE_EXHAUSTED" else None)
     assert counted(metrics, code) == [1] * 5
 
@@ -459,11 +459,11 @@ async def test_errors_of_others_are_internal_and_keep_their_secrets(
     error: BaseException, late: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = Metrics()
-    for told in (await failures(Clumsy(error, late), metrics)).values():
-        assert told.code().name == "INTERNAL"
-        assert told.details().startswith("internal error; the server's log has it under id ")
-        assert error_info(told).reason == "INTERNAL"
-        assert "secret" not in str(told.trailing_metadata())
+    for failure in (await failures(Clumsy(error, late), metrics)).values():
+        assert failure.code().name == "INTERNAL"
+        assert failure.details().startswith("internal error; the server's log has it under id ")
+        assert error_info(failure).reason == "INTERNAL"
+        assert "secret" not in str(failure.trailing_metadata())
     assert counted(metrics, "INTERNAL") == [1] * 5
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 5
 

@@ -13,7 +13,7 @@ from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.model import State
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import ModelMetadata
@@ -32,7 +32,7 @@ async def catalog_of(store: Path, default_model: str = "", *, load: bool = True)
         catalog.close()
 
 
-def ready(catalog: ModelCatalog, name: str, version: int = 0, label: str = "") -> ReadyModel:
+def selected(catalog: ModelCatalog, name: str, version: int = 0, label: str = "") -> LoadedVersion:
     with catalog.use(name, version, label) as model:
         return model
 
@@ -46,7 +46,7 @@ def one_model(tmp_path: Path, puppet_store: Path) -> Path:
 
 async def test_the_newest_good_version_of_every_model_is_loaded(puppet_store: Path) -> None:
     async with catalog_of(puppet_store) as catalog:
-        assert [(model.name, model.version) for model in catalog.ready_models()] == [
+        assert [(model.name, model.version) for model in catalog.serving_versions()] == [
             ("labelled", 1),
             ("puppet", 2),
             ("wide", 1),
@@ -56,7 +56,7 @@ async def test_the_newest_good_version_of_every_model_is_loaded(puppet_store: Pa
 async def test_a_loaded_model_makes_images(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         latents = np.array([[5, 0, 0, 0], [-5, 0, 0, 0], [0, 0, 0, 0]], np.float32)
-        generated = await ready(catalog, "puppet").batcher.submit((latents,))
+        generated = await selected(catalog, "puppet").batcher.submit((latents,))
         assert generated.pixels.shape == (3, 4, 4, 3)
         assert generated.pixels[:, 0, 0, 0].tolist() == [150, 50, 100]
 
@@ -86,7 +86,7 @@ async def test_a_version_without_metadata_is_reported_and_passed_over(one_model:
         newest = catalog.model("puppet").versions[0]
         assert (newest.version, newest.state, newest.metadata) == (4, State.FAILED, None)
         assert "4/progan.json: missing" in newest.error
-        assert ready(catalog, "puppet").version == 2
+        assert selected(catalog, "puppet").version == 2
 
 
 async def test_a_version_whose_images_are_not_what_it_says_is_reported_and_passed_over(one_model: Path) -> None:
@@ -96,7 +96,7 @@ async def test_a_version_whose_images_are_not_what_it_says_is_reported_and_passe
         status = catalog.model("puppet").versions[1]
         assert status.state is State.FAILED
         assert "gives uint8 (1, 4, 4, 3) for 1 latents; must be uint8 (1, 8, 8, 3)" in status.error
-        assert ready(catalog, "puppet").version == 1
+        assert selected(catalog, "puppet").version == 1
 
 
 async def test_a_version_whose_golden_picture_is_another_is_reported_and_passed_over(
@@ -119,21 +119,21 @@ async def test_without_a_good_version_the_model_is_unavailable(one_model: Path) 
     for version in ("1", "2"):
         shutil.rmtree(one_model / "puppet" / version)
     async with catalog_of(one_model) as catalog:
-        assert catalog.ready_models() == []
+        assert catalog.serving_versions() == []
         with pytest.raises(Unavailable, match="model 'puppet' is not ready"):
-            ready(catalog, "puppet")
+            selected(catalog, "puppet")
 
 
 async def test_before_the_first_look_at_the_store_nothing_is_known(one_model: Path) -> None:
     async with catalog_of(one_model, load=False) as catalog:
         with pytest.raises(Unavailable, match="the server has not read its store yet"):
-            ready(catalog, "puppet")
+            selected(catalog, "puppet")
 
 
 async def test_an_empty_store_has_no_model_yet(tmp_path: Path) -> None:
     async with catalog_of(tmp_path) as catalog:
         with pytest.raises(Unavailable, match="its store is empty"):
-            ready(catalog, "")
+            selected(catalog, "")
 
 
 def test_a_missing_store_is_refused(tmp_path: Path) -> None:
@@ -144,28 +144,28 @@ def test_a_missing_store_is_refused(tmp_path: Path) -> None:
 async def test_a_default_model_that_is_not_there_yet_is_waited_for(one_model: Path, puppet_store: Path) -> None:
     async with catalog_of(one_model, default_model="wide") as catalog:
         with pytest.raises(Unavailable, match="model 'wide', the default, is not in the store yet; it holds: puppet"):
-            ready(catalog, "")
+            selected(catalog, "")
         shutil.copytree(puppet_store / "wide", one_model / "wide")
         await catalog.refresh()
-        assert ready(catalog, "").name == "wide"
+        assert selected(catalog, "").name == "wide"
 
 
 async def test_the_only_model_is_the_default(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         assert catalog.default == "puppet"
-        assert ready(catalog, "").name == "puppet"
+        assert selected(catalog, "").name == "puppet"
 
 
 async def test_of_several_models_the_configured_one_is_the_default(puppet_store: Path) -> None:
     async with catalog_of(puppet_store, default_model="puppet") as catalog:
-        assert ready(catalog, "").name == "puppet"
-        assert ready(catalog, "labelled").name == "labelled"
+        assert selected(catalog, "").name == "puppet"
+        assert selected(catalog, "labelled").name == "labelled"
 
 
 async def test_of_several_models_without_a_default_one_must_be_named(puppet_store: Path) -> None:
     async with catalog_of(puppet_store) as catalog:
         with pytest.raises(InvalidArgument, match="several models: labelled, puppet, wide") as refusal:
-            ready(catalog, "")
+            selected(catalog, "")
         assert refusal.value.field == "model.name"
         with pytest.raises(InvalidArgument) as refusal:
             catalog.model("")
@@ -174,19 +174,19 @@ async def test_of_several_models_without_a_default_one_must_be_named(puppet_stor
 
 async def test_the_ready_version_may_be_asked_for_by_its_number(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
-        assert ready(catalog, "puppet", 2).version == 2
+        assert selected(catalog, "puppet", 2).version == 2
 
 
 async def test_an_unknown_model_is_not_found(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         with pytest.raises(ModelNotFound, match="no model 'cats'; this server has: puppet"):
-            ready(catalog, "cats")
+            selected(catalog, "cats")
 
 
 async def test_an_unknown_version_is_not_found(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         with pytest.raises(ModelNotFound, match="model 'puppet' has no version 9; it has: 3, 2, 1"):
-            ready(catalog, "puppet", 9)
+            selected(catalog, "puppet", 9)
 
 
 @pytest.mark.parametrize(
@@ -199,4 +199,4 @@ async def test_an_unknown_version_is_not_found(one_model: Path) -> None:
 async def test_a_version_that_is_not_loaded_cannot_answer(one_model: Path, version: int, why: str) -> None:
     async with catalog_of(one_model) as catalog:
         with pytest.raises(FailedPrecondition, match=f"version {version} of model 'puppet' {why}"):
-            ready(catalog, "puppet", version)
+            selected(catalog, "puppet", version)

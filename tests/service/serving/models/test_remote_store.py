@@ -38,8 +38,8 @@ async def catalog_of(
 
 
 async def answer(catalog: ModelCatalog, name: str = "puppet") -> int:
-    with catalog.use(name) as ready:
-        return int((await ready.batcher.submit(GREY)).pixels[0, 0, 0, 0])
+    with catalog.use(name) as loaded:
+        return int((await loaded.batcher.submit(GREY)).pixels[0, 0, 0, 0])
 
 
 def states(catalog: ModelCatalog) -> dict[int, State]:
@@ -149,7 +149,7 @@ async def test_a_kept_copy_is_served_while_the_store_is_away(
         await catalog.refresh()
     remote.rename(remote.with_name("away"))
     async with catalog_of(f"file://{remote}", cache) as catalog:
-        await catalog.look()
+        await catalog.read_store()
         assert states(catalog) == {1: State.AVAILABLE}
         with pytest.raises(OSError, match=f"file://{remote}: not found"):
             await catalog.refresh()
@@ -162,7 +162,7 @@ async def test_a_kept_copy_is_served_while_the_store_is_away(
 
 async def test_before_the_store_was_reached_nothing_is_known(remote: Path) -> None:
     async with catalog_of(f"file://{remote}") as catalog:
-        await catalog.look()
+        await catalog.read_store()
         with pytest.raises(Unavailable, match="the server has not read its store yet"):
             catalog.model("puppet")
         await catalog.refresh()
@@ -184,8 +184,8 @@ async def test_a_store_that_stays_away_is_counted_each_time_and_logged_once(
         assert "\nprogan_store_failures_total 6.0\n" in await asyncio.to_thread(page, server.http_port, "metrics")
     finally:
         await server.stop()
-    told = f"the store could not be looked at; what serves goes on: file://{remote}: not found"
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [told, told]
+    expected = f"the store could not be looked at; what serves goes on: file://{remote}: not found"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [expected, expected]
     assert "Traceback" not in caplog.text
 
 

@@ -14,7 +14,7 @@ from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.model import State
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.rollout import Rollout
 from progan_service.store.store import ModelStore
@@ -34,13 +34,13 @@ async def watching(store: Path, metrics: Metrics | None = None) -> AsyncIterator
         catalog.close()
 
 
-async def shade(ready: ReadyModel) -> int:
-    return int((await ready.batcher.submit(GREY)).pixels[0, 0, 0, 0])
+async def shade(loaded: LoadedVersion) -> int:
+    return int((await loaded.batcher.submit(GREY)).pixels[0, 0, 0, 0])
 
 
 async def answer(catalog: ModelCatalog, version: int = 0, label: str = "") -> int:
-    with catalog.use("puppet", version, label) as ready:
-        return await shade(ready)
+    with catalog.use("puppet", version, label) as loaded:
+        return await shade(loaded)
 
 
 def states(catalog: ModelCatalog) -> dict[int, State]:
@@ -126,14 +126,14 @@ async def test_a_new_model_is_served_too_and_the_default_stays(store: Path, publ
     async with watching(store) as catalog:
         publish_puppet(store, "another", base=30)
         await catalog.refresh()
-        with catalog.use("another") as ready:
-            assert await shade(ready) == 30
+        with catalog.use("another") as loaded:
+            assert await shade(loaded) == 30
         assert catalog.default == "puppet"
 
 
 async def test_an_empty_store_fills(tmp_path: Path, publish_puppet: Publish) -> None:
     async with watching(tmp_path) as catalog:
-        assert catalog.ready_models() == []
+        assert catalog.serving_versions() == []
         publish_puppet(tmp_path, "puppet", base=10)
         await catalog.refresh()
         assert await answer(catalog) == 10

@@ -20,7 +20,7 @@ LOGGER = "progan_service.requests"
 PNG = pb.OutputFormat(encoding=pb.IMAGE_ENCODING_PNG)
 
 
-class Told:
+class Logged:
     """The lines about calls, oldest first."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -43,9 +43,9 @@ class Told:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Told:
+def logged(caplog: pytest.LogCaptureFixture) -> Logged:
     caplog.set_level(logging.INFO, logger=LOGGER)
-    return Told(caplog)
+    return Logged(caplog)
 
 
 @pytest.fixture
@@ -59,21 +59,21 @@ def seeds(count: int) -> pb.Latents:
 
 
 @contextmanager
-def finished(told: Told) -> Iterator[None]:
-    """A caller may have its answer before the server has told of it."""
+def finished(logged: Logged) -> Iterator[None]:
+    """A caller may have its answer before the server has logged it."""
     yield
     for _ in range(1000):
-        if told.records:
+        if logged.records:
             return
         time.sleep(0.005)
 
 
 def test_a_call_is_one_line_with_what_was_made_and_how_long_it_took(
-    tiny: pb_grpc.ImageGeneratorServiceStub, told: Told
+    tiny: pb_grpc.ImageGeneratorServiceStub, logged: Logged
 ) -> None:
-    with finished(told):
+    with finished(logged):
         tiny.Generate(pb.GenerateRequest(latents=seeds(3), format=PNG), timeout=PATIENCE_S)
-    fields = told.fields
+    fields = logged.fields
     times = [fields.pop(name) for name in ("duration_ms", "queue_ms", "inference_ms", "encode_ms")]
     assert all(0 < ms < PATIENCE_S * 1000 for ms in times)
     assert times[0] == max(times)
@@ -87,13 +87,13 @@ def test_a_call_is_one_line_with_what_was_made_and_how_long_it_took(
         "images": 3,
         "format": "PNG",
     }
-    assert re.fullmatch(r"Generate OK: 3 PNG images of tiny version 1 in [\d.]+ ms", told.message)
+    assert re.fullmatch(r"Generate OK: 3 PNG images of tiny version 1 in [\d.]+ ms", logged.message)
 
 
-def test_a_stream_is_one_line_with_all_its_images(tiny: pb_grpc.ImageGeneratorServiceStub, told: Told) -> None:
-    with finished(told):
+def test_a_stream_is_one_line_with_all_its_images(tiny: pb_grpc.ImageGeneratorServiceStub, logged: Logged) -> None:
+    with finished(logged):
         list(tiny.StreamGenerate(pb.StreamGenerateRequest(latents=seeds(100)), timeout=PATIENCE_S))
-    fields = told.fields
+    fields = logged.fields
     assert (fields["method"], fields["code"], fields["images"], fields["format"]) == (
         "StreamGenerate",
         "OK",
@@ -102,24 +102,24 @@ def test_a_stream_is_one_line_with_all_its_images(tiny: pb_grpc.ImageGeneratorSe
     )
 
 
-def test_a_refused_call_is_told_with_the_reason_that_its_caller_got(
-    tiny: pb_grpc.ImageGeneratorServiceStub, told: Told
+def test_a_refused_call_is_logged_with_the_reason_that_its_caller_got(
+    tiny: pb_grpc.ImageGeneratorServiceStub, logged: Logged
 ) -> None:
     request = pb.GenerateRequest(latents=seeds(1), model=pb.ModelSelector(name="cats\n" * 1000))
-    with finished(told), pytest.raises(grpc.RpcError) as refused:
+    with finished(logged), pytest.raises(grpc.RpcError) as refused:
         tiny.Generate(request, timeout=PATIENCE_S)
     error: Any = refused.value
-    fields = told.fields
+    fields = logged.fields
     assert (fields["code"], fields["reason"]) == ("NOT_FOUND", "MODEL_NOT_FOUND")
     assert fields["error"] == error.details()
     assert len(fields["error"]) == 300
     assert "images" not in fields
-    assert "\n" not in told.message
+    assert "\n" not in logged.message
 
 
-def test_a_fault_of_ours_is_told_with_the_id_that_its_caller_got(
+def test_a_fault_of_ours_is_logged_with_the_id_that_its_caller_got(
     tiny: pb_grpc.ImageGeneratorServiceStub,
-    told: Told,
+    logged: Logged,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,10 +127,10 @@ def test_a_fault_of_ours_is_told_with_the_id_that_its_caller_got(
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(ImageGeneratorServicer, "_model", broken)
-    with finished(told), pytest.raises(grpc.RpcError) as refused:
+    with finished(logged), pytest.raises(grpc.RpcError) as refused:
         tiny.GetModel(pb.GetModelRequest(), metadata=[("x-request-id", "mine")], timeout=PATIENCE_S)
     error: Any = refused.value
-    fields = told.fields
+    fields = logged.fields
     assert fields["code"] == "INTERNAL"
     assert error.details().endswith(fields["incident"])
     assert "a secret" not in str(fields)
@@ -138,13 +138,15 @@ def test_a_fault_of_ours_is_told_with_the_id_that_its_caller_got(
     assert vars(trace)["fields"] == {"incident": fields["incident"], "request_id": "mine"}
 
 
-def test_a_caller_names_its_call_and_gets_the_name_back(tiny: pb_grpc.ImageGeneratorServiceStub, told: Told) -> None:
-    with finished(told):
+def test_a_caller_names_its_call_and_gets_the_name_back(
+    tiny: pb_grpc.ImageGeneratorServiceStub, logged: Logged
+) -> None:
+    with finished(logged):
         _, call = tiny.ListModels.with_call(
             pb.ListModelsRequest(), metadata=[("x-request-id", "order 66")], timeout=PATIENCE_S
         )
     assert dict(call.trailing_metadata())["x-request-id"] == "order 66"
-    assert told.fields["request_id"] == "order 66"
+    assert logged.fields["request_id"] == "order 66"
 
 
 def test_a_refused_call_gets_its_name_back_too(tiny: pb_grpc.ImageGeneratorServiceStub) -> None:
@@ -164,11 +166,11 @@ def test_a_long_name_is_cut_and_without_any_each_call_gets_another() -> None:
     assert request_id([]) != request_id([])
 
 
-def test_who_called_is_told_and_what_is_not_known_is_left_out(told: Told) -> None:
+def test_who_called_is_logged_and_what_is_not_known_is_left_out(logged: Logged) -> None:
     tell(
         Call("Generate", float("inf"), caller="alice", peer="ipv4:1.2.3.4:5", request_id="7", code="CANCELLED"), 0.0125
     )
-    assert told.fields == {
+    assert logged.fields == {
         "method": "Generate",
         "code": "CANCELLED",
         "duration_ms": 12.5,
@@ -176,4 +178,4 @@ def test_who_called_is_told_and_what_is_not_known_is_left_out(told: Told) -> Non
         "peer": "ipv4:1.2.3.4:5",
         "request_id": "7",
     }
-    assert told.message == "Generate CANCELLED in 12.5 ms"
+    assert logged.message == "Generate CANCELLED in 12.5 ms"

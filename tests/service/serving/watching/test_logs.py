@@ -21,7 +21,7 @@ Lines = Callable[..., list[str]]
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Lines:
+def logged(tmp_path: Path) -> Lines:
     """The lines of what an action logs, with LogConfig(...) of the settings; JSON unless they say otherwise."""
 
     def run(action: Callable[[], object], **settings: Any) -> list[str]:
@@ -40,9 +40,9 @@ def fail() -> None:
         log.exception("it broke")
 
 
-def test_a_line_for_a_collector_is_an_object_with_time_level_logger_message_and_fields(told: Lines) -> None:
+def test_a_line_for_a_collector_is_an_object_with_time_level_logger_message_and_fields(logged: Lines) -> None:
     began = time.time()
-    [line] = told(lambda: log.warning("%d of %s", 2, "é", extra={"fields": {"model": "faces", "path": Path("a")}}))
+    [line] = logged(lambda: log.warning("%d of %s", 2, "é", extra={"fields": {"model": "faces", "path": Path("a")}}))
     entry = json.loads(line)
     at = entry.pop("time")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)
@@ -56,33 +56,33 @@ def test_a_line_for_a_collector_is_an_object_with_time_level_logger_message_and_
     }
 
 
-def test_times_are_in_utc_to_the_millisecond(told: Lines) -> None:
+def test_times_are_in_utc_to_the_millisecond(logged: Lines) -> None:
     record = log.makeRecord(log.name, logging.INFO, "here", 1, "hello", (), None)
     record.created = 1700000000.0625
-    [line] = told(lambda: log.handle(record))
+    [line] = logged(lambda: log.handle(record))
     assert json.loads(line)["time"] == "2023-11-14T22:13:20.062Z"
 
 
-def test_an_exception_is_one_field_of_its_line(told: Lines) -> None:
-    [line] = told(fail)
+def test_an_exception_is_one_field_of_its_line(logged: Lines) -> None:
+    [line] = logged(fail)
     entry = json.loads(line)
     assert entry["message"] == "it broke"
     assert entry["exception"].startswith("Traceback (most recent call last):\n")
     assert entry["exception"].endswith("ValueError: first\nsecond")
 
 
-def test_in_text_a_person_reads_time_level_and_message_and_the_trace(told: Lines) -> None:
-    first, *trace = told(fail, log_format="text")
+def test_in_text_a_person_reads_time_level_and_message_and_the_trace(logged: Lines) -> None:
+    first, *trace = logged(fail, log_format="text")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ERROR it broke", first)
     assert (trace[0], trace[-1]) == ("Traceback (most recent call last):", "second")
 
 
-def test_an_announcement_is_a_bare_line_in_text_and_an_object_in_json(told: Lines) -> None:
+def test_an_announcement_is_a_bare_line_in_text_and_an_object_in_json(logged: Lines) -> None:
     def announce() -> None:
         logs.announce("ready: 100% of it", version=2)
 
-    assert told(announce, log_format="text") == ["ready: 100% of it"]
-    [line] = told(announce)
+    assert logged(announce, log_format="text") == ["ready: 100% of it"]
+    [line] = logged(announce)
     assert json.loads(line) | {"time": ""} == {
         "time": "",
         "level": "INFO",
@@ -92,8 +92,8 @@ def test_an_announcement_is_a_bare_line_in_text_and_an_object_in_json(told: Line
     }
 
 
-def test_auto_is_json_in_a_file_and_text_on_a_terminal(told: Lines) -> None:
-    [line] = told(lambda: log.info("hello"), log_format="auto")
+def test_auto_is_json_in_a_file_and_text_on_a_terminal(logged: Lines) -> None:
+    [line] = logged(lambda: log.info("hello"), log_format="auto")
     assert json.loads(line)["message"] == "hello"
     reader, terminal = os.openpty()
     with logs.telling(LogConfig(), terminal):
@@ -103,42 +103,42 @@ def test_auto_is_json_in_a_file_and_text_on_a_terminal(told: Lines) -> None:
     os.close(terminal)
 
 
-def test_the_level_says_what_is_told(told: Lines) -> None:
+def test_the_level_says_what_is_logged(logged: Lines) -> None:
     def talk() -> None:
         log.debug("a")
         log.info("b")
         log.warning("c")
         log.error("d")
 
-    messages = {level: [json.loads(line)["message"] for line in told(talk, log_level=level)] for level in LEVELS}
+    messages = {level: [json.loads(line)["message"] for line in logged(talk, log_level=level)] for level in LEVELS}
     assert messages == {"debug": ["a", "b", "c", "d"], "info": ["b", "c", "d"], "warning": ["c", "d"], "error": ["d"]}
 
 
 LEVELS = ["debug", "info", "warning", "error"]
 
 
-def test_lines_about_calls_can_be_left_out(told: Lines) -> None:
+def test_lines_about_calls_can_be_left_out(logged: Lines) -> None:
     def call() -> None:
         logs.requests_log.info("Generate OK")
 
-    assert len(told(call)) == 1
-    assert told(call, log_requests=False) == []
-    assert told(call, log_level="warning") == []
+    assert len(logged(call)) == 1
+    assert logged(call, log_requests=False) == []
+    assert logged(call, log_level="warning") == []
 
 
-def test_pythons_own_warnings_are_lines_too(told: Lines) -> None:
+def test_pythons_own_warnings_are_lines_too(logged: Lines) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        [line] = told(lambda: warnings.warn("old", DeprecationWarning, stacklevel=1))
+        [line] = logged(lambda: warnings.warn("old", DeprecationWarning, stacklevel=1))
     assert json.loads(line)["logger"] == "py.warnings"
 
 
-def test_text_that_is_no_text_is_told_all_the_same(told: Lines) -> None:
-    assert told(lambda: logs.announce("torn \ud83c"), log_format="text") == ["torn \\ud83c"]
+def test_text_that_is_no_text_is_logged_all_the_same(logged: Lines) -> None:
+    assert logged(lambda: logs.announce("torn \ud83c"), log_format="text") == ["torn \\ud83c"]
 
 
-def test_a_log_call_that_is_wrong_breaks_nothing(told: Lines, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = told(lambda: (log.info("%d", "one"), log.info("two")))
+def test_a_log_call_that_is_wrong_breaks_nothing(logged: Lines, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = logged(lambda: (log.info("%d", "one"), log.info("two")))
     assert [json.loads(line)["message"] for line in lines] == ["two"]
     assert "--- Logging error ---" in capsys.readouterr().err
 
@@ -158,8 +158,8 @@ def test_a_reader_that_is_gone_or_asleep_holds_nothing_up(monkeypatch: pytest.Mo
             os.close(reader)  # wakes the writer, which ends
 
 
-def test_afterwards_all_is_as_it_was(told: Lines) -> None:
+def test_afterwards_all_is_as_it_was(logged: Lines) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level, logs.requests_log.level
-    told(lambda: None, log_level="debug", log_requests=False)
+    logged(lambda: None, log_level="debug", log_requests=False)
     assert (root.handlers, root.level, logs.requests_log.level) == before

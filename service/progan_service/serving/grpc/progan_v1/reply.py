@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.models.model import VersionStatus
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 
 
 def images_message(piece: Piece, job: Job) -> pb.Images:
@@ -31,7 +31,7 @@ def matrix_message(rows: NDArray[np.float32]) -> pb.FloatMatrix:
     return pb.FloatMatrix(rows=rows.shape[0], columns=rows.shape[1], values=rows.astype("<f4", copy=False).tobytes())
 
 
-def served_model(model: ReadyModel) -> pb.ServedModel:
+def served_model(model: LoadedVersion) -> pb.ServedModel:
     return pb.ServedModel(name=model.name, version=model.version, digest=model.metadata.digest)
 
 

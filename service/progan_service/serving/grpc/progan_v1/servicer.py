@@ -17,7 +17,7 @@ from progan_service.serving.grpc.progan_v1.reply import (
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.models.catalog import ModelCatalog
-from progan_service.serving.models.version import ReadyModel
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching import traces
 from progan_service.serving.watching.calls import Call
 
@@ -88,13 +88,13 @@ class ImageGeneratorServicer:
         return pb.GetModelResponse(model=model)
 
     @contextmanager
-    def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[ReadyModel]:
+    def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[LoadedVersion]:
         with self._catalog.use(selector.name, selector.version, selector.version_label) as model:
             call.model, call.version = model.name, model.version
             yield model
 
     def _generate_job(
-        self, model: ReadyModel, request: pb.GenerateRequest | pb.StreamGenerateRequest, call: Call
+        self, model: LoadedVersion, request: pb.GenerateRequest | pb.StreamGenerateRequest, call: Call
     ) -> Job:
         latents = Latents.parse(request.latents, model.metadata)
         labels = Labels.parse(request.labels, model.metadata, latents.count)
