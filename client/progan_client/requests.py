@@ -180,7 +180,8 @@ def row_count(source: pb.Latents) -> int:
 def _check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
     for name in arguments:
         if name not in known:
-            raise TypeError(f"unexpected argument {name!r}; must be one of {', '.join(sorted(known))}")
+            names = ", ".join(sorted({*known, "timeout_s"}))  # timeout_s is not part of the request
+            raise TypeError(f"unexpected argument {name!r}; must be one of {names}")
 
 
 def _key_frames(latents: ArrayLike | None, seeds: Iterable[int] | None) -> pb.Latents:

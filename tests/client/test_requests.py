@@ -144,6 +144,15 @@ def test_a_wrong_walk_is_refused(arguments: dict[str, Any], message: str) -> Non
     assert str(caught.value) == message
 
 
+def test_the_arguments_are_these() -> None:
+    with pytest.raises(TypeError) as caught:
+        generate(timeout=3)  # type: ignore[call-arg]
+    assert str(caught.value) == (
+        "unexpected argument 'timeout'; must be one of bulk, count, encoding, labels, latents, model, quality, seed, "
+        "seeds, timeout_s, version"
+    )
+
+
 @pytest.mark.parametrize("method", ["generate", "stream", "interpolate"])
 def test_a_misspelt_argument_is_named_before_anything_is_sent(method: str) -> None:
     client = Client("127.0.0.1:1")  # a call would raise UnavailableError
