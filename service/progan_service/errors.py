@@ -3,6 +3,8 @@
 ProganError                            exit code
 ├── BadInputError                      78   what the user gave cannot be used
 │   ├── ConfigError                         a configuration value         here
+│   ├── FormatError                         the content of a file         formats
+│   │   └── NewerFormatError                of a newer release            formats
 │   ├── DatasetError                        a dataset, or its source      data.errors
 │   ├── ImageSetError                       images to be measured         evaluation.images
 │   ├── CheckpointError                     a checkpoint of a run         training.run.checkpoint

@@ -22,14 +22,15 @@ import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
 from progan_service.training.schedule import Phase  # noqa: E402
-from progan_service.training.state import ACTIVATIONS, TrainingState  # noqa: E402
+from progan_service.training.state import TrainingState  # noqa: E402
 from progan_service.training.step import Step  # noqa: E402
 
 NETWORK = NetworkConfig(64, fmap_base=1024, fmap_max=128)  # of the presets for CPUs
 WIDE = NetworkConfig(64)  # the paper's
 BATCH = 16
 ROUNDS = 7
-KINDS = [("fp32", False), ("fp32", True), ("bf16", False), ("bf16", True)]
+PRECISIONS = ("float32", "bfloat16")
+KINDS = [(precision, fused) for precision in PRECISIONS for fused in (False, True)]
 CONVOLUTIONS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
 MATRIX_SIDE = 2048
 
@@ -46,7 +47,7 @@ def compare(benchmark: str, network: NetworkConfig, resolutions: tuple[int, ...]
 
 def rates(network: NetworkConfig, resolution: int, batch_size: int) -> Iterator[Row]:
     runs = {kind: prepared(network, resolution, batch_size, *kind) for kind in KINDS}
-    peaks = {precision: matrix_multiply(precision) for precision in ACTIVATIONS}
+    peaks = {precision: matrix_multiply(precision) for precision in PRECISIONS}
     for run, _ in runs.values():
         run()
     times = {kind: [] for kind in [*KINDS, *peaks]}
@@ -99,7 +100,7 @@ def count_flops(graph: tf.Graph) -> float:
 
 @cache
 def matrix_multiply(precision: str) -> Callable[[], Any]:
-    matrix = tf.cast(tf.random.normal([MATRIX_SIDE, MATRIX_SIDE]), ACTIVATIONS[precision])
+    matrix = tf.cast(tf.random.normal([MATRIX_SIDE, MATRIX_SIDE]), precision)
     multiply = tf.function(lambda x: tf.reduce_sum(tf.matmul(x, x)[0]))
     multiply(matrix)
     return lambda: multiply(matrix).numpy()

@@ -1,10 +1,17 @@
 """The bundled model, a released version: it has to load for ever and to keep its pictures."""
 
+import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from progan_client import Client
+from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.servable import Servable
+from progan_service.serving.server import Server
 from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.metadata import ModelMetadata
 from progan_service.store.store import ModelStore
@@ -36,7 +43,19 @@ def test_it_stays_small() -> None:
 def test_it_says_where_it_comes_from(metadata: ModelMetadata) -> None:
     assert metadata.provenance["source"] == "progan train"
     assert metadata.provenance["dataset"]["name"] == "fruits"
-    assert "MIT License" in metadata.provenance["dataset"]["licence"]
+    assert metadata.license.startswith("MIT License\n\nCopyright (c) 2017 Mihai Oltean, Horea Muresan\n")
     card = (MODEL / "README.md").read_text()
     assert metadata.digest in card
     assert Path(MODEL / "samples.png").is_file()
+
+
+def test_its_pictures_have_the_licence_of_the_data(
+    metadata: ModelMetadata, run_server: Callable[[ServerConfig], AbstractContextManager[Server]]
+) -> None:
+    config = ServerConfig(BUNDLED_STORE, port=0, http_port=0, lame_duck_s=0)
+    with run_server(config) as server, Client(f"127.0.0.1:{server.port}") as client:
+        (file,) = client.generate(seeds=[1], encoding="png").files
+        version = client.model("fruits").version()
+    with Image.open(io.BytesIO(file)) as picture:
+        assert picture.text["License"] == metadata.license  # type: ignore[attr-defined]
+    assert version.license == metadata.license

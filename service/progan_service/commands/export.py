@@ -38,9 +38,11 @@ def export(arguments: argparse.Namespace) -> int:
     metadata = store.metadata(arguments.name, version)
     size = f"{metadata.resolution}x{metadata.resolution}"
     print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}, from {metadata.source}")
-    for about in ("form", "reason", "sha256", "license"):
+    for about in ("form", "reason", "sha256"):
         if metadata.provenance.get(about):
             print(f"  {about}: {metadata.provenance[about]}")
+    if metadata.license:
+        print(f"  license: {metadata.license.splitlines()[0]}")
     for signature, algorithms in metadata.algorithms.items():
         print(f"  {signature}: {'; '.join(f'{layer} {algorithm}' for layer, algorithm in algorithms.items())}")
     return exit_codes.DONE

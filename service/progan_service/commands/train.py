@@ -88,9 +88,9 @@ def run_config(arguments: argparse.Namespace, dataset: "Dataset") -> "RunConfig"
     training = {n: given[n] for n in TrainingConfig.__dataclass_fields__ if n in given}
     network["resolution"] = _resolution(arguments, preset.network.get("resolution", dataset.resolution), dataset)
     label_names = _label_names(dataset) if arguments.labels else ()
-    licence = (dataset.manifest and dataset.manifest.license_text) or ""
+    license_text = (dataset.manifest and dataset.manifest.license_text) or ""
     return RunConfig(
-        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, licence),
+        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text),
         NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
         replace(preset.training, **training),
     )

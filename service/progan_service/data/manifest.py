@@ -1,11 +1,13 @@
 """`dataset.json`: where a dataset came from. Optional beside the records; NVIDIA's tools write none."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from progan_service import formats
 from progan_service.data.errors import DatasetError
+from progan_service.license import tidy
 
 FILE_NAME = "dataset.json"
 FORMAT_VERSION = 1
@@ -20,14 +22,14 @@ class Manifest:
     resolution: int
     channels: int = 3
     fit: str | None = None  # how images became square: "crop" or "pad"; None where they were drawn square
-    label: str | None = None  # what the labels tell, such as "glasses"
+    label: str | None = None  # the meaning of the labels, such as "glasses"
     label_names: tuple[str, ...] = ()  # one per column of the label file
-    license_text: str | None = None  # the LICENSE file found in the source
+    license_text: str | None = None  # of the licence file found in the source, at most 64 KiB
     format_version: int = FORMAT_VERSION
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """The manifest of a dataset directory, None where there is none; fields it does not know are left out.
+        """Return the manifest of a dataset directory, None where there is none; keys of newer releases are ignored.
 
         Raises:
             DatasetError: the file is no JSON object with the needed fields, or of a newer format version.
@@ -36,17 +38,12 @@ class Manifest:
         if not path.exists():
             return None
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            version = int(stored.get("format_version", FORMAT_VERSION))
-            known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
-            manifest = cls(**{**known, "label_names": tuple(map(str, known.get("label_names", ())))})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            manifest = cls(**formats.field_values(cls, formats.parse(path.read_bytes(), FORMAT_VERSION)))
+        except formats.NewerFormatError as error:
+            raise DatasetError(f"{path}: {error}") from None
+        except (OSError, ValueError) as error:
             raise DatasetError(f"{path}: cannot be read as a dataset's provenance: {error}") from None
-        if version > FORMAT_VERSION:
-            raise DatasetError(
-                f"{path}: format version {version} is newer than {FORMAT_VERSION}, the newest this version reads"
-            )
-        return manifest
+        return replace(manifest, license_text=manifest.license_text and tidy(manifest.license_text))
 
     def write(self, directory: Path) -> None:
         """Store it as `dataset.json` in `directory`."""

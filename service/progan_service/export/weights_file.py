@@ -1,4 +1,4 @@
-"""A trained generator, the network with its weights and what is known of it, and the file that it travels in.
+"""Weights files: a trained generator, which is a network with its weights and a description, in one file.
 
 A weights file is a `.safetensors` or an `.npz`; neither can carry code. It holds the weights as float32 arrays by layer
 path, such as `4x4/dense/kernel`, and one JSON object named `progan` (an entry of the metadata of a .safetensors, a text
@@ -7,20 +7,24 @@ array of an .npz):
     format_version   1
     network          the fields of NetworkConfig
     resolution, alpha, label_names, provenance   those of TrainedGenerator
+
+Keys of newer releases are ignored, and kept when the generator is written to another weights file.
 """
 
 import json
 import reprlib
 import zipfile
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, get_type_hints
+from typing import IO, Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from progan_service import formats
 from progan_service.checks import resolutions_up_to
 from progan_service.errors import BadInputError
 from progan_service.export.trained import TrainedGenerator
@@ -34,9 +38,7 @@ SUFFIXES = (".safetensors", ".npz")
 MAX_BYTES = 4 * 2**30  # the paper's largest generator takes 92 MB
 
 _ENTRY = "progan"
-_PARTS = ("network", "resolution", "alpha", "label_names", "provenance")
 _FIRST = "4x4/dense/kernel"
-_KINDS = {int: "a whole number", str: "text"}
 _ORIGIN = ("weights_file", "weights_sha256", "weights_made_from")
 
 Arrays = dict[str, NDArray[Any]]
@@ -53,7 +55,7 @@ def check_weights_name(path: Path) -> None:
 
 
 def save_weights(trained: TrainedGenerator, path: Path) -> None:
-    """Write a weights file in the format of its suffix, whole or not at all, over an earlier one; makes its directory.
+    """Write a weights file in the format of its suffix, whole or not at all. An earlier file is replaced.
 
     Raises WeightsError for another suffix, FileError when it cannot be written.
     """
@@ -65,11 +67,11 @@ def save_weights(trained: TrainedGenerator, path: Path) -> None:
 
 
 def load_weights(path: Path) -> TrainedGenerator:
-    """The generator that `save_weights` wrote, bit for bit.
+    """Return the generator that `save_weights` wrote, bit for bit.
 
     Its provenance is the stored one, with the file's name as "weights_file" and the SHA-256 of its content as
-    "weights_sha256"; where the stored one has these already, they become "weights_made_from".
-    Raises WeightsError for a file that is missing, damaged or anything but a whole, finite generator.
+    "weights_sha256". If the stored one has these already, they become "weights_made_from".
+    Raises WeightsError for a file that is missing, damaged, of a newer release, or holds no whole, finite generator.
     """
     check_weights_name(path)
     if not path.is_file():
@@ -81,11 +83,11 @@ def load_weights(path: Path) -> TrainedGenerator:
         reason = str(error) or type(error).__name__
         raise WeightsError(f"{path}: not a readable weights file ({reason})") from error
     try:
-        parts = _parse(description)
-        generator = _generator(parts.pop("network"), arrays)
+        network, values = _parse(description)
+        generator = _generator(network, arrays)
     except BadInputError as error:
         raise WeightsError(f"{path}: {error}") from error
-    return TrainedGenerator(generator, **parts | {"provenance": _with_origin(parts["provenance"], path)})
+    return TrainedGenerator(generator, **values | {"provenance": _with_origin(values["provenance"], path)})
 
 
 def _layer_path(weight: Any) -> str:
@@ -129,49 +131,52 @@ def _require_size(size: int) -> None:
     _require(size <= MAX_BYTES, "size in bytes", size, f"must be at most {MAX_BYTES}")
 
 
-# What is known of the generator
+# The description
+
+
+@dataclass(frozen=True)
+class _Description:
+    """The JSON object of a weights file."""
+
+    network: Mapping[str, Any]
+    resolution: int
+    alpha: float
+    label_names: tuple[str, ...]
+    provenance: Mapping[str, Any]
 
 
 def _description(trained: TrainedGenerator) -> str:
-    parts = {name: getattr(trained, name) for name in _PARTS if name != "network"}
-    return json.dumps({"format_version": FORMAT_VERSION, "network": asdict(trained.generator.config)} | parts)
+    network = {**trained.unknown.get("network", {}), **asdict(trained.generator.config)}
+    known = _Description(network, trained.resolution, trained.alpha, trained.label_names, trained.provenance)
+    return json.dumps({**trained.unknown, formats.VERSION_KEY: FORMAT_VERSION, **asdict(known)})
 
 
-def _parse(description: str | None) -> dict[str, Any]:
-    """The parts of a description by their names, checked. Raises BadInputError for one that is none."""
+def _parse(description: str | None) -> tuple[NetworkConfig, dict[str, Any]]:
+    """Return the network, and the other values of a TrainedGenerator. Raises BadInputError for no valid description."""
     if description is None:
         raise WeightsError(
-            f"holds no {_ENTRY!r}, which tells of what network the arrays are (a checkpoint has none: give its run)"
+            f"holds no {_ENTRY!r}, which describes the network of the arrays (a checkpoint has none: give its run)"
         )
-    try:
-        document = json.loads(description)
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{_ENTRY!r} is no JSON: {error}") from error
-    _require(isinstance(document, dict), _ENTRY, document, "must be an object")
-    version = document.pop("format_version", None)
-    _require(version == FORMAT_VERSION, "format_version", version, f"this release reads {FORMAT_VERSION}")
-    _require_names(_ENTRY, document, _PARTS)
-    network = _network(document["network"])
-    resolution, alpha, label_names = (document[name] for name in ("resolution", "alpha", "label_names"))
+    document = formats.parse(description, FORMAT_VERSION)
+    values = formats.field_values(_Description, document)
+    stored = values.pop("network")
+    network = NetworkConfig(**formats.field_values(NetworkConfig, stored, "network"))
+    _check_values(network, **values)
+    unknown = formats.unknown_values(_Description, document)
+    if added := formats.unknown_values(NetworkConfig, stored):
+        unknown["network"] = added
+    return network, {**values, "alpha": float(values["alpha"]), "unknown": unknown}
+
+
+def _check_values(
+    network: NetworkConfig, resolution: int, alpha: float, label_names: tuple[str, ...], provenance: Mapping[str, Any]
+) -> None:
     grown = resolutions_up_to(network.resolution)
-    rule = f"must be one of {', '.join(map(str, grown))}"
-    _require(type(resolution) is int and resolution in grown, "resolution", resolution, rule)
-    _require(type(alpha) in (int, float) and 0 <= alpha <= 1, "alpha", alpha, "must be a number from 0 to 1")
-    named = isinstance(label_names, list) and all(isinstance(name, str) for name in label_names)
+    _require(resolution in grown, "resolution", resolution, f"must be one of {', '.join(map(str, grown))}")
+    _require(0 <= alpha <= 1, "alpha", alpha, "must be a number from 0 to 1")
     rule = f"must be a name for each of {network.label_size} labels, or none"
-    _require(named and len(label_names) in (0, network.label_size), "label_names", label_names, rule)
-    provenance = document["provenance"]
-    told = isinstance(provenance, dict) and "source" in provenance
-    _require(told, "provenance", provenance, "must be an object with source")
-    return {**document, "network": network, "alpha": float(alpha), "label_names": tuple(label_names)}
-
-
-def _network(values: Any) -> NetworkConfig:
-    kinds = get_type_hints(NetworkConfig)
-    _require_names("network", values, tuple(kinds))
-    for name, value in values.items():
-        _require(type(value) is kinds[name], f"network.{name}", value, f"must be {_KINDS[kinds[name]]}")
-    return NetworkConfig(**values)
+    _require(len(label_names) in (0, network.label_size), "label_names", list(label_names), rule)
+    _require("source" in provenance, "provenance", provenance, "must be an object with source")
 
 
 def _with_origin(provenance: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -180,12 +185,12 @@ def _with_origin(provenance: dict[str, Any], path: Path) -> dict[str, Any]:
     return provenance | origin | ({"weights_made_from": earlier} if earlier else {})
 
 
-# What is in its weights
+# Its weights
 
 
 def _generator(network: NetworkConfig, arrays: Arrays) -> Generator:
-    """A generator with these weights. Raises WeightsError unless they are all its own, and finite."""
-    # No layer has more features than the first: so a network that the file cannot fill is refused before it is made.
+    """Return a generator with these weights. Raises WeightsError unless they fit, are complete, and are finite."""
+    # No layer has more features than the first: a network that the file cannot fill is refused before it is made.
     _require_shape(arrays, _FIRST, (network.latent_size + network.label_size, 16 * network.features(4)))
     generator = Generator(network)
     weights = {_layer_path(weight): weight for weight in generator.weights}
@@ -207,11 +212,6 @@ def _require_shape(arrays: Arrays, name: str, shape: tuple[int, ...]) -> None:
     if name not in arrays:
         raise WeightsError(f"holds no {name}, which the network needs")
     _require(arrays[name].shape == shape, f"shape of {name}", arrays[name].shape, f"the network needs {shape}")
-
-
-def _require_names(thing: str, values: Any, names: tuple[str, ...]) -> None:
-    complete = isinstance(values, dict) and values.keys() == set(names)
-    _require(complete, thing, values, f"must be an object with {', '.join(names)}")
 
 
 def _require(holds: bool, thing: str, value: object, rule: str) -> None:

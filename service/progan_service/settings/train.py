@@ -107,7 +107,7 @@ SETTINGS: dict[str, list[tuple[str, str, str]]] = {
         ("seed", "S", "of weights, image order, mirroring and latents"),
     ],
     "computing": [
-        ("precision", "{fp32,bf16}", "of features; bf16 takes less time and memory, weights stay fp32"),
+        ("precision", "{float32,bfloat16}", "of features; bfloat16 takes less time and memory, weights stay float32"),
         ("fused_kernels", "", "scale inside the convolutions: the same function, less arithmetic"),
     ],
     "output": [

@@ -1,12 +1,16 @@
-"""TODO"""
+"""`rollout.json`: which version of a model serves, and the labels of its versions."""
 
+import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
+from progan_service import formats
 from progan_service.store.errors import ModelStoreError
 
 ROLLOUT_FILE = "rollout.json"
+FORMAT_VERSION = 1
 RESERVED_LABELS = ("latest", "pinned", "serves")  # words for what a version is used for
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -14,18 +18,18 @@ _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True)
 class Rollout:
-    """What an operator decided about the versions of a model.
+    """The decisions of an operator about the versions of a model.
 
     pinned    the version that answers requests which name none; 0: the newest good one
-    labels    names for versions, "stable" and "canary" say, by which requests can ask for them
+    labels    names for versions, such as "stable" and "canary", by which requests can ask for them
+    unknown   keys that a newer release has written, kept as they are
     """
 
     pinned: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.labels, Mapping):
-            raise ModelStoreError(f"labels is {self.labels!r}: must be an object of names and versions")
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ModelStoreError(
@@ -35,17 +39,27 @@ class Rollout:
             if label in RESERVED_LABELS:
                 raise ModelStoreError(f"label is {label!r}: must be none of {', '.join(RESERVED_LABELS)}")
         for what, version in (("pinned", self.pinned), *self.labels.items()):
-            if type(version) is not int or version < (0 if what == "pinned" else 1):
+            if version < (0 if what == "pinned" else 1):
                 raise ModelStoreError(f"{what} is {version!r}: must be a version")
 
     @property
     def versions(self) -> set[int]:
-        """Those it speaks of."""
+        """The versions that it names."""
         return {self.pinned, *self.labels.values()} - {0}
 
     def problem(self, versions: Collection[int]) -> str:
-        """What it speaks of that is not among the versions of the store; empty when all is there."""
+        """Return which of the named versions are not among those of the store, as a sentence; empty when all are."""
         named = [(f"version {self.pinned} is pinned", self.pinned)] if self.pinned else []
         named += [(f"label {label!r} is version {version}", version) for label, version in self.labels.items()]
         gone = [what for what, version in named if version not in versions]
         return f"{' and '.join(gone)}, and not in the store" if gone else ""
+
+    def to_json(self) -> str:
+        document = {**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, "pinned": self.pinned, "labels": self.labels}
+        return json.dumps(document, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, content: str | bytes) -> Self:
+        """Return what a `rollout.json` holds. Raises FormatError, or ModelStoreError for a value against its rule."""
+        document = formats.parse(content, FORMAT_VERSION)
+        return cls(**formats.field_values(cls, document), unknown=formats.unknown_values(cls, document))

@@ -5,14 +5,14 @@ never meets half of one. What an operator decided about the versions of a model 
 Needs no TensorFlow.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+from progan_service.formats import NewerFormatError
 from progan_service.host.faults import named
 from progan_service.host.files import (
     move_into_place,
@@ -59,13 +59,15 @@ class ModelStore:
         return self.root / name / str(version)
 
     def metadata(self, name: str, version: int) -> ModelMetadata:
-        """Raises DamagedVersionError when progan.json is missing or is not one."""
+        """Raises DamagedVersionError when progan.json is missing, damaged, or of a newer release."""
         path = self.path(name, version) / METADATA_FILE
         try:
-            return ModelMetadata.from_json(path.read_text())
+            return ModelMetadata.from_json(path.read_bytes())
         except FileNotFoundError:
             raise DamagedVersionError(f"{path}: missing; every version needs one") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except NewerFormatError as error:
+            raise DamagedVersionError(f"{path}: {error}") from error
+        except (OSError, ValueError) as error:
             raise DamagedVersionError(f"{path}: not readable as model metadata ({error})") from error
 
     def verify(self, name: str, version: int) -> ModelMetadata:
@@ -88,13 +90,15 @@ class ModelStore:
         return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in found)
 
     def rollout(self, name: str) -> Rollout:
-        """Raises ModelStoreError when rollout.json is there and is not one."""
+        """Raises ModelStoreError when rollout.json is damaged, or of a newer release."""
         path = self.root / name / ROLLOUT_FILE
         try:
-            return Rollout(**json.loads(path.read_text()))
+            return Rollout.from_json(path.read_bytes())
         except FileNotFoundError:
             return Rollout()
-        except (OSError, ValueError, TypeError, ModelStoreError) as error:
+        except NewerFormatError as error:
+            raise ModelStoreError(f"{path}: {error}") from error
+        except (OSError, ValueError) as error:
             raise ModelStoreError(f"{path}: not readable as a rollout ({error})") from error
 
     def set_rollout(self, name: str, rollout: Rollout) -> None:
@@ -103,7 +107,7 @@ class ModelStore:
         for version in rollout.versions:
             self.require(name, version)
         with replaced(self.root / name / ROLLOUT_FILE) as partial:
-            partial.write_text(json.dumps(asdict(rollout), indent=2) + "\n")
+            partial.write_text(rollout.to_json())
 
     def require(self, name: str, version: int = 0) -> None:
         """Raises ModelStoreError when the model, or that version of it, is not there; the message tells what is."""

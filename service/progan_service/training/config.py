@@ -3,13 +3,17 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, Self
 
+from progan_service import formats
 from progan_service.checks import is_power_of_two, require
-from progan_service.errors import ConfigError
+from progan_service.errors import BadInputError, ConfigError
 from progan_service.model.config import NetworkConfig
+from progan_service.training import earlier
+
+FORMAT_VERSION = 1
 
 BY_RESOLUTION = ("batch_sizes", "learning_rates", "tick_kimg")  # settings with a value for each resolution
 
@@ -34,7 +38,7 @@ class TrainingConfig:
     drift_weight         of the squared scores of real images
     mbstd_group_size     images over which the minibatch standard deviation is taken
     mirror               show each real image mirrored half of the time
-    precision            of the features: "fp32", or "bf16" for less time and memory; weights are always fp32
+    precision            of the features: "float32", or "bfloat16" for less time and memory; weights are always float32
     fused_kernels        up- and downscaling inside the convolutions: the same function, less arithmetic
     tick_kimg            between two status lines, image grids and checkpoints, by resolution
     snapshot_ticks       between two snapshots of the averaged generator; the end of the run has one too; 0: none
@@ -56,7 +60,7 @@ class TrainingConfig:
     drift_weight: float = 0.001
     mbstd_group_size: int = 4
     mirror: bool = False
-    precision: str = "fp32"
+    precision: str = "float32"
     fused_kernels: bool = True
     tick_kimg: Mapping[int, float] = field(
         default_factory=lambda: {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10}
@@ -77,7 +81,7 @@ class TrainingConfig:
         require(
             self.gp_reference in ("canvas", "native"), "gp_reference", self.gp_reference, "must be canvas or native"
         )
-        require(self.precision in ("fp32", "bf16"), "precision", self.precision, "must be fp32 or bf16")
+        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "must be float32 or bfloat16")
         require(self.mbstd_group_size >= 1, "mbstd_group_size", self.mbstd_group_size, "must be 1 or more")
         require(self.snapshot_ticks >= 0, "snapshot_ticks", self.snapshot_ticks, "must be 0 or more")
         require(
@@ -106,17 +110,18 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DatasetConfig:
-    """Which images a run is trained on, so that a resume meets the same ones.
+    """The images that a run is trained on; a run that goes on needs the same ones.
 
     digest        of the images at 4x4
     label_names   one a label, for a run with labels
+    license       text; empty where the dataset has none
     """
 
     name: str
     image_count: int
     digest: str = ""
     label_names: tuple[str, ...] = ()
-    licence: str = ""
+    license: str = ""
 
 
 # What may change when a run goes on: it is still the same run.
@@ -126,62 +131,92 @@ MAY_CHANGE = frozenset(
         "training.tick_kimg",
         "training.snapshot_ticks",
         "training.metric_images",
-        "dataset.licence",
+        "dataset.license",
     }
 )
+
+CONCERNS: dict[str, type] = {"dataset": DatasetConfig, "network": NetworkConfig, "training": TrainingConfig}
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """A run as it is written beside itself: data, network and training."""
+    """The configuration of a run, as it is written beside the run.
+
+    unknown   keys that a newer release has written, kept as they are; those of a concern under its name
+    """
 
     dataset: DatasetConfig
     network: NetworkConfig
     training: TrainingConfig
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        concerns = {name: {**self.unknown.get(name, {}), **asdict(getattr(self, name))} for name in CONCERNS}
+        return json.dumps({**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, **concerns}, indent=2) + "\n"
 
     def settings(self) -> dict[str, Any]:
-        """Every value by its name, such as "training.seed"."""
-        return {
-            f"{concern}.{name}": value for concern, values in asdict(self).items() for name, value in values.items()
-        }
+        """Return every value by its name, such as "training.seed"."""
+        concerns = {concern: asdict(getattr(self, concern)) for concern in CONCERNS}
+        return {f"{concern}.{name}": value for concern, values in concerns.items() for name, value in values.items()}
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that must not change when the run goes on."""
-        fixed = {name: _plain(value) for name, value in self.settings().items() if name not in MAY_CHANGE}
-        return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all that must not change when the run goes on.
+
+        Settings at their default are left out, so that a setting of a later release does not make this another run.
+        A default must therefore stay what it is.
+        """
+        return _digest(self._fixed_settings(beside=frozenset()))
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """The digest, and the one that the first commits wrote, from all settings that they had."""
+        return self.digest, _digest(earlier.in_first_words(self._fixed_settings(beside=earlier.SETTINGS)))
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Raises ConfigError for anything `to_json` does not write."""
+    def from_json(cls, content: str | bytes) -> Self:
+        """Return the configuration that a `config.json` holds. Raises ConfigError for a damaged or newer one."""
         try:
-            document = json.loads(text)
-            return cls(
-                DatasetConfig(**document["dataset"] | {"label_names": tuple(document["dataset"]["label_names"])}),
-                NetworkConfig(**document["network"]),
-                TrainingConfig(**training_values(document["training"])),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return cls._from_document(formats.parse(content, FORMAT_VERSION))
+        except formats.NewerFormatError as error:
+            raise ConfigError(str(error)) from error
+        except BadInputError as error:
             raise ConfigError(f"not a run configuration: {error}") from error
 
+    @classmethod
+    def _from_document(cls, document: Mapping[str, Any]) -> Self:
+        values, unknown = {}, formats.unknown_values(cls, document)
+        for name, kind in CONCERNS.items():
+            section = earlier.in_present_words(document.get(name))
+            values[name] = kind(**formats.field_values(kind, section, name))
+            if added := formats.unknown_values(kind, section):
+                unknown[name] = added
+        return cls(**values, unknown=unknown)
 
-def training_values(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of TrainingConfig as JSON holds them (resolutions are strings there), names checked."""
-    known = {f.name for f in fields(TrainingConfig)}
-    for name in document:
-        require(name in known, "setting", name, f"must be one of {', '.join(sorted(known))}")
-    values = dict(document)
-    for name in BY_RESOLUTION:
-        if name in values:
-            values[name] = {int(resolution): value for resolution, value in values[name].items()}
-    return values
+    def _fixed_settings(self, beside: Collection[str]) -> dict[str, Any]:
+        """Return the settings that must not change and are not at their default, and those of `beside`."""
+        return {
+            name: value
+            for name, value in self.settings().items()
+            if name not in MAY_CHANGE and (name in beside or value != _DEFAULTS[name])
+        }
+
+
+def _default(setting: Field[Any]) -> Any:
+    return setting.default if setting.default_factory is MISSING else setting.default_factory()
+
+
+_DEFAULTS = {f"{name}.{setting.name}": _default(setting) for name, kind in CONCERNS.items() for setting in fields(kind)}
+"""By the name of the setting; MISSING for a setting without one."""
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    plain = {name: _plain(value) for name, value in settings.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    """12.0 and 12 are the same setting."""
+    """Return numbers in one form: 12.0 and 12 are the same setting."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value

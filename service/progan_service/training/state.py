@@ -16,8 +16,6 @@ from progan_service.training.config import RunConfig
 from progan_service.training.run.checkpoint import CheckpointError, assign_variables, read_checkpoint, save_checkpoint
 from progan_service.training.schedule import Phase
 
-ACTIVATIONS = {"fp32": "float32", "bf16": "bfloat16"}
-
 
 @dataclass
 class TrainingState:
@@ -25,7 +23,7 @@ class TrainingState:
 
     strategy         over which devices the variables are mirrored
     generator_ema    exponential moving average of the generator: the one to look at and to export
-    digest           of the run's configuration
+    digests          of the run's configuration: the first is written, all are recognised
     images_shown     real images so far
     stage            (resolution, fading) of the last step; Adam starts afresh whenever it changes
     """
@@ -36,7 +34,7 @@ class TrainingState:
     generator_ema: Generator
     generator_adam: Adam
     discriminator_adam: Adam
-    digest: str
+    digests: tuple[str, ...]
     images_shown: int = 0
     stage: tuple[int, bool] = (4, False)
 
@@ -46,7 +44,7 @@ class TrainingState:
         training = config.training
         strategy = strategy or tf.distribute.get_strategy()
         keras.utils.set_random_seed(training.seed)
-        compute: dict[str, Any] = {"fused": training.fused_kernels, "activations": ACTIVATIONS[training.precision]}
+        compute: dict[str, Any] = {"fused": training.fused_kernels, "activations": training.precision}
         with strategy.scope():
             generator = Generator(config.network, **compute)
             discriminator = Discriminator(config.network, mbstd_group_size=training.mbstd_group_size, **compute)
@@ -55,7 +53,8 @@ class TrainingState:
             discriminator_adam = Adam(discriminator.weights, training.adam_beta2, "discriminator_adam")
         for average, weight in zip(generator_ema.weights, generator.weights, strict=True):
             average.assign(weight.numpy())
-        return cls(strategy, generator, discriminator, generator_ema, generator_adam, discriminator_adam, config.digest)
+        networks = (generator, discriminator, generator_ema)
+        return cls(strategy, *networks, generator_adam, discriminator_adam, config.digests)
 
     def enter(self, phase: Phase) -> None:
         """Adam forgets at the start and at the end of every fade (paper, appendix A.1)."""
@@ -80,12 +79,12 @@ class TrainingState:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All variables by name, `images_shown`, `stage` and `config_digest`: what a checkpoint holds."""
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
-        progress = {"images_shown": self.images_shown, "stage": self.stage, "config_digest": self.digest}
+        progress = {"images_shown": self.images_shown, "stage": self.stage, "config_digest": self.digests[0]}
         return arrays | {name: np.array(value) for name, value in progress.items()}
 
     def assign(self, arrays: Mapping[str, NDArray[np.generic]], source: Path) -> None:
         """Become what `arrays` gave. Raises CheckpointError, naming `source`, when the arrays are another run's."""
-        if str(arrays["config_digest"]) != self.digest:
+        if str(arrays["config_digest"]) not in self.digests:
             raise CheckpointError(f"{source}: belongs to a run with another configuration")
         assign_variables(source, arrays, self._variables())
         self.images_shown = int(arrays["images_shown"])

@@ -3,6 +3,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_a_dataset_without_labels_has_none(dataset_directory: Path) -> None:
     assert dataset.label_names == ()
 
 
-def test_what_a_newer_version_adds_to_the_manifest_is_passed_over(dataset_directory: Path) -> None:
+def test_a_manifest_written_by_a_newer_release_is_read(dataset_directory: Path) -> None:
     path = dataset_directory / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"mood": "cheerful"}))
     assert Dataset.open(dataset_directory).manifest is not None
@@ -213,10 +214,40 @@ def test_a_broken_manifest_is_named(dataset_directory: Path, content: str) -> No
         Dataset.open(dataset_directory)
 
 
-def test_a_manifest_of_a_newer_format_is_refused(dataset_directory: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_count": "5"}, "image_count is '5': must be a whole number"),
+        ({"label_names": "round"}, "label_names is 'round': must be a list"),
+        ({"label_names": [1, 2]}, r"label_names\[0\] is 1: must be text"),
+        ({"license_text": ["MIT"]}, r"license_text is \['MIT'\]: must be text or null"),
+    ],
+)
+def test_a_manifest_with_a_value_of_another_type_is_refused(
+    dataset_directory: Path, change: dict[str, Any], message: str
+) -> None:
+    path = dataset_directory / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DatasetError, match=f"cannot be read as a dataset's provenance: {message}$"):
+        Dataset.open(dataset_directory)
+
+
+def test_a_long_licence_of_an_earlier_build_is_cut(dataset_directory: Path) -> None:
+    path = dataset_directory / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"license_text": "MIT\r\n" * 20_000}))
+    manifest = Dataset.open(dataset_directory).manifest
+    assert manifest is not None
+    assert manifest.license_text is not None
+    assert manifest.license_text.startswith("MIT\nMIT\n")
+    assert manifest.license_text.endswith(" ... (cut: the licence is longer than 64 KiB)")
+
+
+def test_a_manifest_of_a_higher_version_is_refused_by_name(dataset_directory: Path) -> None:
     path = dataset_directory / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
-    with pytest.raises(DatasetError, match="format version 2 is newer than 1"):
+    with pytest.raises(
+        DatasetError, match=r"dataset\.json: was written by a newer release \(format_version 2; this release reads 1\)"
+    ):
         Dataset.open(dataset_directory)
 
 

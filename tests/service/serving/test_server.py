@@ -461,16 +461,18 @@ def test_too_many_bytes_for_one_reply_are_told_of_streams(puppet_store: Path) ->
 
 
 def test_long_licences_count_as_bytes_of_a_reply(tmp_path: Path, publish_puppet: Callable[..., int]) -> None:
-    licence = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 50_000)))  # 100 KiB at its smallest
+    licence = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 20_000)))  # 40 KiB at its smallest
     publish_puppet(tmp_path, "puppet", provenance={"license": licence})
-    with guest(configured(tmp_path, max_message_bytes=4 * 2**20, batching=BatchingConfig(16, (16,), 100))) as host:
-        request = pb.GenerateRequest(latents=seed_range(0, 50), format=PNG)
+    with guest(
+        configured(tmp_path, max_message_bytes=4 * 2**20, batching=BatchingConfig(16, (16,), 200), max_images=200)
+    ) as host:
+        request = pb.GenerateRequest(latents=seed_range(0, 120), format=PNG)
         refused = refusal(lambda: host.stub.Generate(request, timeout=PATIENCE_S))
         streamed = pb.StreamGenerateRequest(latents=request.latents, format=PNG)
         replies = list(host.stub.StreamGenerate(streamed, timeout=PATIENCE_S))
     assert refused.code == "INVALID_ARGUMENT"
     assert "a reply holds at most 4194304, use StreamGenerate" in refused.text
-    assert [found["License"] for reply in replies for found in texts(reply.images.files)] == [licence] * 50
+    assert [found["License"] for reply in replies for found in texts(reply.images.files)] == [licence] * 120
     assert all(reply.ByteSize() < 4 * 2**20 for reply in replies)
 
 

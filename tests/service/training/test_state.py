@@ -67,7 +67,7 @@ def test_adam_is_the_papers() -> None:
 def test_precision_and_fusing_change_how_the_networks_compute_and_not_what_they_are() -> None:
     plain, fast = (
         TrainingState.fresh(configured(fused_kernels=False)),
-        TrainingState.fresh(configured(precision="bf16")),
+        TrainingState.fresh(configured(precision="bfloat16")),
     )
     for state, activations, fused in ((plain, "float32", False), (fast, "bfloat16", True)):
         assert state.generator.input_block.activations == state.discriminator.activations == activations
@@ -139,7 +139,7 @@ def test_a_checkpoint_holds_every_variable(tmp_path: Path) -> None:
     parts = (state.generator, state.discriminator, state.generator_ema, state.generator_adam, state.discriminator_adam)
     variables = sum(len(part.variables) for part in parts)
     with np.load(tmp_path / "images-000000000.npz") as archive:
-        assert len(archive.files) == variables + len(["images_shown", "stage", "config_digest"])
+        assert len(archive.files) == variables + len(["format_version", "images_shown", "stage", "config_digest"])
         assert str(archive["config_digest"]) == CONFIG.digest
 
 

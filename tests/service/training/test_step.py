@@ -370,7 +370,7 @@ def test_the_groups_of_the_deviation_are_seen(whole: Taken) -> None:
 
 
 def test_a_bfloat16_step_is_the_same_up_to_rounding(whole: Taken) -> None:
-    found = take_three(precision="bf16")
+    found = take_three(precision="bfloat16")
     for losses, others in zip(found.losses, whole.losses, strict=True):
         assert losses != others
         assert losses == pytest.approx(others, rel=0.1, abs=0.05)

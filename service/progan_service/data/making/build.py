@@ -5,7 +5,7 @@ Two passes, one picture in memory at a time: every picture is decoded and judged
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -18,10 +18,10 @@ from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
 from progan_service.data.progress import Progress
 from progan_service.host.files import new_directory
+from progan_service.license import is_license_name, text_of
 
 _SHUFFLE_SEED = 123  # of NVIDIA's dataset tool: the same files in the same order give the same dataset
 _SHOWN_PROBLEMS = 20
-_LICENSE_STEMS = frozenset({"LICENSE", "LICENCE", "COPYING"})
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,13 @@ def _shuffled_images(
 
 
 def _license_text(files: list[SourceFile]) -> str | None:
-    """The text of the licence file nearest to the source's root."""
-    found = [file for file in files if PurePosixPath(file.name).stem.upper() in _LICENSE_STEMS]
+    """Return the text of the licence file nearest to the source's root, None where there is none."""
+    found = [file for file in files if is_license_name(file.name)]
     for file in sorted(found, key=lambda file: file.name.count("/")):
         try:
-            return file.read().decode("utf-8", errors="replace")
+            text = text_of(file.read())
         except UnreadableFileError:
             continue
+        if text:
+            return text
     return None

@@ -40,13 +40,12 @@ class LoadedVersion:
 
     @cached_property
     def imprint(self) -> PngInfo:
-        """What its PNG files tell: program, model version, and what the provenance says of source and licence."""
-        license_text = self.metadata.provenance.get("license")
+        """The texts in its PNG files: program, model, version, digest, source and licence."""
         texts = {
             "Software": "progan",
             "Model": f"{self.name} version {self.version}",
             "Digest": self.metadata.digest,
             "Source": self.metadata.source,
-            "License": license_text if isinstance(license_text, str) else "",
+            "License": self.metadata.license,
         }
         return text_chunks({keyword: text for keyword, text in texts.items() if text})

@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from progan_service.checks import is_power_of_two
 from progan_service.errors import ConfigError
 from progan_service.model.config import NetworkConfig
+from progan_service.training import earlier
 from progan_service.training.config import TrainingConfig
 
 FROM_DATASET = ("channels", "label_size")  # settings of NetworkConfig that no preset has
@@ -88,7 +89,7 @@ def _settings(part: str, document: Any, config: type) -> dict[str, Any]:
     """Values for the fields of `config`, from JSON; a name or a type that does not fit is an error."""
     if not isinstance(document, dict):
         raise ConfigError(f"{part} is {json.dumps(document)}: must be an object of settings and values")
-    kinds = get_type_hints(config)
+    document, kinds = earlier.in_present_words(document), get_type_hints(config)
     known = [f.name for f in fields(config) if f.name not in FROM_DATASET]
     for name in document:
         if name in FROM_DATASET:

@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on, in one file, written atomically.
 
 A checkpoint is `images-NNNNNNNNN.npz`: one array per variable of the networks and optimizers, `images_shown`, `stage`,
-and `config_digest`, which ties it to its run.
+`config_digest`, which ties it to its run, and `format_version`. Arrays of newer releases are ignored.
 """
 
 import zipfile
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service import formats
 from progan_service.errors import BadInputError
 from progan_service.host.files import replaced
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+FORMAT_VERSION = 1
 KEPT = 2  # the newest, and one to fall back to
 
 
@@ -26,11 +28,12 @@ class CheckpointError(BadInputError):
 
 
 def latest_checkpoint(directory: Path) -> Path | None:
+    """Return the newest checkpoint of a directory, None where there is none."""
     return max(directory.glob("images-*.npz"), default=None)
 
 
 def images_shown_at_checkpoint(path: Path) -> int:
-    """As its name has it."""
+    """Return the number of images in the name of a checkpoint."""
     return int(path.stem.removeprefix("images-"))
 
 
@@ -41,19 +44,22 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
     """
     path = directory / f"images-{images_shown:09d}.npz"
     with replaced(path) as partial, partial.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, allow_pickle=False, **{formats.VERSION_KEY: np.array(FORMAT_VERSION)}, **arrays)
     for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
         old.unlink()
     return path
 
 
 def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
-    """All arrays by name, `images_shown` among them. Raises CheckpointError for a damaged file."""
+    """Return all arrays by name, `images_shown` among them. Raises CheckpointError for a damaged or newer file."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         if missing := {"images_shown", "stage", "config_digest"} - arrays.keys():
             raise ValueError(f"holds no {min(missing)}")
+        formats.check_version(arrays.pop(formats.VERSION_KEY, np.array(1)).item(), FORMAT_VERSION)
+    except formats.NewerFormatError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     # A damaged header makes zipfile believe in a password or a compression that it does not know: RuntimeError.
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(

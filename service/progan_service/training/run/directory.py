@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from progan_service.errors import ConfigError
@@ -19,13 +20,16 @@ class RunBusyError(OSError):
 
 
 def claim_run_directory(run: Path, config: RunConfig) -> None:
-    """Make the run directory, or go on with it; it is this process's until that ends.
+    """Make the run directory, or go on with it; it belongs to this process until the process ends.
 
-    Raises ConfigError, naming every difference, for another run's directory, RunBusyError while another process has it.
+    Raises ConfigError for the directory of another run, naming every difference, and RunBusyError while another process
+    has it.
     """
     file = run / CONFIG_FILE
     if file.is_file():
-        _require_same(run, read_run_config(run), config)
+        before = read_run_config(run)
+        _require_same(run, before, config)
+        config = replace(config, unknown=before.unknown)
     elif run.exists() and (not run.is_dir() or any(not is_partial(e) and e.name != _LOCK for e in run.iterdir())):
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     with named(run):
@@ -50,11 +54,11 @@ def _hold(run: Path) -> None:
 
 
 def read_run_config(run: Path) -> RunConfig:
-    """The configuration that a run was begun with. Raises ConfigError, naming the file, when it holds none."""
+    """Return the configuration that a run was begun with. Raises ConfigError, naming the file, when it holds none."""
     file = run / CONFIG_FILE
     try:
-        return RunConfig.from_json(file.read_text())
-    except ValueError as error:  # a ConfigError, or no text at all
+        return RunConfig.from_json(file.read_bytes())
+    except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
 
 

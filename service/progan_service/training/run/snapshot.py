@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import save_weights
@@ -11,10 +12,24 @@ from progan_service.training.schedule import GrowthSchedule
 
 
 def trained_generator(config: RunConfig, generator: Generator, images_shown: int) -> TrainedGenerator:
-    """The averaged generator of a run after that many real images, as far as it has grown by then."""
+    """Return the averaged generator of a run, grown as far as it is after that many real images."""
     phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
-    provenance = {"source": "progan train", "images_shown": images_shown, **asdict(config)}
+    provenance = _provenance(config, images_shown)
     return TrainedGenerator(generator, phase.resolution, phase.alpha, config.dataset.label_names, provenance)
+
+
+def _provenance(config: RunConfig, images_shown: int) -> dict[str, Any]:
+    """Return where the generator comes from; the licence of the images is its "license"."""
+    dataset = asdict(config.dataset)
+    license_text = dataset.pop("license")
+    return {
+        "source": "progan train",
+        "images_shown": images_shown,
+        **({"license": license_text} if license_text else {}),
+        "dataset": dataset,
+        "network": asdict(config.network),
+        "training": asdict(config.training),
+    }
 
 
 def save_snapshot(directory: Path, config: RunConfig, generator: Generator, images_shown: int) -> None:

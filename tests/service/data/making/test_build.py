@@ -130,6 +130,24 @@ def test_the_licence_nearest_to_the_root_is_kept(tmp_path: Path) -> None:
     assert manifest.license_text == "near"
 
 
+def test_a_picture_or_binary_file_is_no_licence(tmp_path: Path) -> None:
+    members = {"license.jpg": _png(), "LICENSE": _png(), "LICENSE.pdf": b"%PDF", "set/COPYING.md": b"# Take them."}
+    summary = build_dataset(_zip(tmp_path / "a.zip", members), tmp_path / "out", 8, "crop", _silent)
+    manifest = Dataset.open(tmp_path / "out").manifest
+    assert (summary.image_count, summary.license_found) == (1, True)
+    assert manifest is not None
+    assert manifest.license_text == "# Take them."
+
+
+def test_without_a_licence_in_text_there_is_none(tmp_path: Path) -> None:
+    members = {"license.jpg": _png(), "LICENSE": b"\0", "LICENSE.txt": b""}
+    summary = build_dataset(_zip(tmp_path / "a.zip", members), tmp_path / "out", 8, "crop", _silent)
+    manifest = Dataset.open(tmp_path / "out").manifest
+    assert not summary.license_found
+    assert manifest is not None
+    assert manifest.license_text is None
+
+
 def test_all_problems_are_collected_and_named(tmp_path: Path, save_pictures: SavePictures) -> None:
     source = save_pictures(tmp_path / "photos", 1)
     (source / "broken.png").write_bytes(_png()[:50])

@@ -114,6 +114,43 @@ def test_pickled_objects_are_never_read(tmp_path: Path) -> None:
         read_checkpoint(path)
 
 
+def test_a_checkpoint_written_by_a_newer_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "images-000000008.npz"
+    np.savez(path, format_version=1, warmth=np.ones(3), **arrays(8))
+    found = read_checkpoint(path)
+    assert int(found["images_shown"]) == 8
+    assert "format_version" not in found
+
+
+def test_a_checkpoint_of_a_higher_version_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "images-000000008.npz"
+    np.savez(path, format_version=2, **arrays(8))
+    with pytest.raises(CheckpointError) as refused:
+        read_checkpoint(path)
+    assert str(refused.value) == (
+        f"{path}: was written by a newer release (format_version 2; this release reads 1): "
+        "upgrade progan-service to read it"
+    )
+
+
+@pytest.mark.parametrize("version", [0, 1.0, "1", [1, 1]])
+def test_a_checkpoint_whose_version_is_none_is_damaged(tmp_path: Path, version: object) -> None:
+    path = tmp_path / "images-000000008.npz"
+    np.savez(path, format_version=version, **arrays(8))  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=f"^{path}: not a readable checkpoint "):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_the_first_commits_has_no_version(tmp_path: Path) -> None:
+    path = tmp_path / "images-000000008.npz"
+    np.savez(path, **arrays(8))  # type: ignore[arg-type]
+    assert int(read_checkpoint(path)["images_shown"]) == 8
+
+
+def test_a_checkpoint_says_its_version(tmp_path: Path) -> None:
+    assert int(np.load(save_checkpoint(tmp_path, 8, arrays(8)))["format_version"]) == 1
+
+
 # Assigning
 
 

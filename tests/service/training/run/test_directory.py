@@ -1,5 +1,6 @@
 """A run directory belongs to one configuration."""
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -97,6 +98,25 @@ def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) 
         "go on with the same or name a new run"
     )
     assert read_run_config(tmp_path) == CONFIG
+
+
+def test_keys_of_a_newer_release_stay_when_a_run_goes_on(tmp_path: Path) -> None:
+    document = json.loads(CONFIG.to_json())
+    document["training"]["warmth"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(document | {"host": "ada"}))
+    claim_run_directory(tmp_path, with_training(total_kimg=200))
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["host"], written["training"]["warmth"], written["training"]["total_kimg"]) == ("ada", 3, 200)
+
+
+def test_a_run_of_a_newer_release_is_refused_by_name(tmp_path: Path) -> None:
+    document = json.loads(CONFIG.to_json()) | {"format_version": 2}
+    (tmp_path / "config.json").write_text(json.dumps(document))
+    with pytest.raises(
+        ConfigError, match=rf"^{tmp_path}/config.json: was written by a newer release \(format_version 2;"
+    ):
+        claim_run_directory(tmp_path, CONFIG)
+    assert json.loads((tmp_path / "config.json").read_text()) == document
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:

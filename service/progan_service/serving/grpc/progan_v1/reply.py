@@ -11,6 +11,7 @@ from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.models.model import VersionStatus
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.store.metadata import ModelMetadata
 
 
 def images_message(piece: Piece, job: Job) -> pb.Images:
@@ -58,8 +59,13 @@ def version_message(status: VersionStatus) -> pb.ModelVersion:
         message.channels = metadata.channels
         message.label_count = metadata.label_count
         message.label_names.extend(metadata.label_names)
-        message.provenance.CopyFrom(_struct(metadata.provenance))
+        message.provenance.CopyFrom(_struct(_provenance(metadata)))
     return message
+
+
+def _provenance(metadata: ModelMetadata) -> dict[str, Any]:
+    """Return the provenance with the licence as "license", wherever the version has it."""
+    return {**metadata.provenance, **({"license": metadata.license} if metadata.license else {})}
 
 
 def _struct(provenance: Mapping[str, Any]) -> struct_pb2.Struct:
