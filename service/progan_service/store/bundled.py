@@ -1,4 +1,4 @@
-"""TODO"""
+"""The model that comes with the package."""
 
 from pathlib import Path
 

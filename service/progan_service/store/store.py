@@ -1,7 +1,7 @@
 """The model store: <root>/<model>/<version>/, each version a SavedModel with a `progan.json` inside it.
 
-The layout is TensorFlow Serving's. Versions are whole numbers, rising; a version appears by one rename, so a reader
-never meets half of one. What an operator decided about the versions of a model is in <root>/<model>/rollout.json.
+The layout is that of TensorFlow Serving. Version numbers rise. A version appears by one rename, so a reader never sees
+half of one. <root>/<model>/rollout.json holds the decisions of an operator about the versions of a model.
 Needs no TensorFlow.
 """
 
@@ -31,7 +31,7 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _ABANDONED_S = 24 * 3600
 
-Fingerprint = tuple[tuple[str, int, int], ...]  # name, size and change time of every file: another one, another try
+Fingerprint = tuple[tuple[str, int, int], ...]  # name, size and change time of every file
 
 
 class ModelStore:
@@ -45,11 +45,11 @@ class ModelStore:
         self.root = root
 
     def models(self) -> list[str]:
-        """Names of the models that have a version, sorted."""
+        """Return the names of the models that have a version, sorted."""
         return sorted(d.name for d in self.root.iterdir() if MODEL_NAME.fullmatch(d.name) and self.versions(d.name))
 
     def versions(self, name: str) -> list[int]:
-        """Versions of a model, newest first; what is no version (a partial copy, say) is passed over."""
+        """Return the versions of a model, newest first. Other entries, such as partial copies, are ignored."""
         directory = self.root / name
         entries = directory.iterdir() if directory.is_dir() else ()
         found = (int(d.name) for d in entries if d.is_dir() and VERSION.fullmatch(d.name))
@@ -102,7 +102,7 @@ class ModelStore:
             raise ModelStoreError(f"{path}: not readable as a rollout ({error})") from error
 
     def set_rollout(self, name: str, rollout: Rollout) -> None:
-        """Servers that watch the store act on it. Raises ModelStoreError for a model or version that is not there."""
+        """Write the rollout; servers that watch the store follow it. Raises ModelStoreError for an unknown version."""
         self.require(name)
         for version in rollout.versions:
             self.require(name, version)
@@ -110,7 +110,7 @@ class ModelStore:
             partial.write_text(rollout.to_json())
 
     def require(self, name: str, version: int = 0) -> None:
-        """Raises ModelStoreError when the model, or that version of it, is not there; the message tells what is."""
+        """Raise ModelStoreError, naming what is there, unless the store has the model, and the version if given."""
         if name not in self.models():
             raise ModelStoreError(
                 f"{self.root}: holds no model {name!r}; it holds: {', '.join(self.models()) or 'none'}"
@@ -120,7 +120,7 @@ class ModelStore:
             raise ModelStoreError(f"{self.root}: model {name!r} has no version {version}; it has: {known}")
 
     def superfluous(self, name: str, keep: int) -> list[int]:
-        """Versions older than the `keep` newest good ones, newest first, but for the pinned and the labelled."""
+        """Return the versions older than the `keep` newest good ones, newest first, without the pinned and labelled."""
         good = 0
         superfluous = []
         kept = self.rollout(name).versions
@@ -132,7 +132,7 @@ class ModelStore:
         return superfluous
 
     def remove(self, name: str, version: int) -> None:
-        """Take a version out of the store: at once for readers, by one rename. Raises FileError."""
+        """Remove a version; it disappears by one rename, so no reader sees half of it. Raises FileError."""
         path, removed = self.path(name, version), partial_of(self.root / f"{name}-{version}")
         with named(path):
             path.touch()  # its age as a partial directory counts from now
@@ -152,10 +152,10 @@ class ModelStore:
         return True
 
     def publish(self, name: str, write: Callable[[Path], ModelMetadata]) -> int:
-        """Make the next version of a model and return its number; it appears whole or not at all.
+        """Make the next version of a model and return its number. It appears whole or not at all.
 
-        write   fills an empty directory with a SavedModel and returns its metadata, `files` left out
-        Raises ModelStoreError for a name that is no plain directory name, FileError when it cannot be written.
+        write   fills an empty directory with a SavedModel and returns its metadata without `files`
+        Raises ModelStoreError for a bad name, FileError when the version cannot be written.
         """
         check_model_name(name)
         with partial_directory(self.root / name) as partial:
@@ -184,7 +184,7 @@ class ModelStore:
 
 
 def check_model_name(name: str) -> None:
-    """Raises ModelStoreError for a name that is no plain directory name."""
+    """Raise ModelStoreError for a name that is no plain directory name."""
     if not MODEL_NAME.fullmatch(name):
         raise ModelStoreError(
             f"model name is {name!r}: must be 1 to 63 letters, digits, dots, dashes or underscores, "

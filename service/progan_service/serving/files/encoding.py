@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 DEFAULT_QUALITY = 90
-LONGEST_TEXT = 64 * 2**10  # the longest licences in use have half as many characters
+LONGEST_TEXT = 64 * 2**10  # as long as a licence may be
 
 _COMPRESSED_FROM = 1024  # characters; the PNG specification's advice
 _CHUNK_FRAME_BYTES = 12  # length, type and checksum of a PNG chunk

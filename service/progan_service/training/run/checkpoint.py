@@ -55,12 +55,12 @@ def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
+        formats.check_version(arrays.pop(formats.VERSION_KEY, np.array(1)).item(), FORMAT_VERSION)
         if missing := {"images_shown", "stage", "config_digest"} - arrays.keys():
             raise ValueError(f"holds no {min(missing)}")
-        formats.check_version(arrays.pop(formats.VERSION_KEY, np.array(1)).item(), FORMAT_VERSION)
     except formats.NewerFormatError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    # A damaged header makes zipfile believe in a password or a compression that it does not know: RuntimeError.
+    # A damaged header can look like a password or an unknown compression to zipfile, which raises RuntimeError.
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}); remove it to go on from the one before"

@@ -1,4 +1,4 @@
-"""A run directory belongs to one configuration, compared at every resume, and to one process at a time."""
+"""A run directory belongs to one configuration, and to one process at a time."""
 
 import fcntl
 import os
@@ -44,7 +44,7 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
 
 
 def _hold(run: Path) -> None:
-    """The lock goes with the process, however that ends; its file stays, and so does the descriptor."""
+    """Lock the run until the process ends. The lock file stays, and the descriptor is never closed."""
     descriptor = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Snapshots: the averaged generator as it was at a tick, a weights file each, none of which is ever removed."""
+"""Snapshots: the averaged generator at a tick, each in a weights file. They are never removed."""
 
 from dataclasses import asdict
 from pathlib import Path
