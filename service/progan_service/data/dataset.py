@@ -131,8 +131,9 @@ def _read_labels(path: Path, count: int) -> NDArray[np.float32] | None:
     if not path.exists():
         return None
     try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            labels = np.load(file, allow_pickle=False)
+    except Exception as error:  # a damaged file leads NumPy to errors of many kinds
         raise DatasetError(f"{path}: labels are a float32 array in .npy format: {error}") from None
     if not isinstance(labels, np.ndarray) or labels.dtype != np.float32 or labels.ndim != 2 or len(labels) != count:
         found = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, np.ndarray) else "an archive"

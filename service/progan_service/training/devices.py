@@ -40,7 +40,7 @@ class Workers:
                 raise ValueError(f"worker is {addresses!r}, no list of addresses")
             if task["index"] not in range(len(addresses)):
                 raise ValueError(f"task index is {task['index']!r}, of {len(addresses)} workers")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(f"TF_CONFIG is {text!r}: {error!r}") from error
         return cls(tuple(addresses), task["index"])
 

@@ -200,6 +200,21 @@ def test_labels_are_never_unpickled(dataset_directory: Path) -> None:
         Dataset.open(dataset_directory)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, (",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2)}" % 10**12,
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2)}" % 10**30,
+    ],
+)
+def test_labels_with_a_damaged_header_are_refused(dataset_directory: Path, header: bytes) -> None:
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(40)
+    (dataset_directory / "things-rxx.labels").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"labels are a float32 array in \.npy format"):
+        Dataset.open(dataset_directory)
+
+
 def test_label_names_must_be_as_many_as_the_columns(dataset_directory: Path) -> None:
     with (dataset_directory / "things-rxx.labels").open("wb") as file:
         np.save(file, np.zeros((5, 3), np.float32))

@@ -24,7 +24,10 @@ from progan_service.data.errors import DatasetError
 
 MAX_FILE_BYTES = 256 * 2**20
 
-_ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
+_ARCHIVE_ERRORS = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),
+    *(RuntimeError, NotImplementedError),  # an encrypted zip member; a zip of a version that the library does not know
+)
 _DECOMPRESSORS: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {  # by the first bytes of a file
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
@@ -56,7 +59,7 @@ class SourceFile:
             )
         try:
             return self._read()
-        except (*_ARCHIVE_ERRORS, RuntimeError, NotImplementedError) as error:  # the last two: an encrypted zip member
+        except _ARCHIVE_ERRORS as error:
             raise UnreadableFileError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 

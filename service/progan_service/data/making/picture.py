@@ -42,11 +42,11 @@ def decode_rgb(content: bytes) -> Image.Image:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):  # of a damaged EXIF block, for instance
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=formats)
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
     except PictureError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):

@@ -66,7 +66,7 @@ def load_preset(source: str) -> Preset:
         raise ConfigError(f"preset {source}: {error}") from None
     except OSError as error:
         raise ConfigError(f"preset {source}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"preset {source}: is no JSON: {error}") from None
 
 

@@ -217,6 +217,15 @@ def test_a_damaged_zip_is_one_clear_sentence(tmp_path: Path) -> None:
         build_dataset(path, tmp_path / "out", 8, "crop", _silent)
 
 
+def test_a_zip_of_an_unknown_version_is_one_clear_sentence(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "a.zip", {"a.png": _png()})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 255  # the version that is needed to read the member
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"tar of images: zip file version 25\.5$"):
+        build_dataset(path, tmp_path / "out", 8, "crop", _silent)
+
+
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="photos: does not exist: give a folder, a zip or a tar of images"):
         build_dataset(tmp_path / "photos", tmp_path / "out", 8, "crop", _silent)

@@ -125,6 +125,11 @@ def test_a_truncated_picture_is_refused() -> None:
         decode_rgb(content[: len(content) // 2])
 
 
+def test_a_damaged_exif_block_does_no_harm_and_warns_nobody() -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"
+    assert _first_pixel(_encoded(Image.new("L", (8, 8), 90), "JPEG", exif=exif)) == [90, 90, 90]
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
 def test_other_content_is_no_picture(content: bytes) -> None:
     with pytest.raises(PictureError, match="no picture of a known format"):

@@ -1,6 +1,8 @@
 """Checkpoints are whole or not there, and are refused when they are damaged or another network's."""
 
 import io
+import struct
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,6 +84,15 @@ def test_damage_is_found_or_does_no_harm_wherever_it_is(tmp_path: Path) -> None:
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x01]) + whole[position + 1 :])
         with suppress(CheckpointError):
             assert {name: array.tolist() for name, array in read_checkpoint(path).items()} == unharmed
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (", b"{'descr' '<f4'}"], ids=["open", "no dictionary"])
+def test_a_damaged_header_of_an_array_is_refused(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "images-000000008.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("stage.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 10, 500, -1])
