@@ -1,34 +1,44 @@
-"""What can go wrong for a caller, as the wire tells it.
+"""Errors that a caller gets, in words that no protocol owns. Each protocol maps them to its own statuses.
 
 ServingError
-├── InvalidArgument        INVALID_ARGUMENT      the request breaks a rule; names the field
+├── InvalidArgument        INVALID_ARGUMENT      the request breaks a rule; names the argument
 ├── ModelNotFound          NOT_FOUND             no such model or version
 ├── FailedPrecondition     FAILED_PRECONDITION   the model cannot do this
-├── QueueFull              RESOURCE_EXHAUSTED    no room for the request's rows; come back later
+├── QueueFull              RESOURCE_EXHAUSTED    no room for the request's rows; retry later
 ├── Unavailable            UNAVAILABLE           starting, draining, or the model is not ready
 ├── DeadlineExceeded       DEADLINE_EXCEEDED     the deadline passed before the work began
 ├── Unauthenticated        UNAUTHENTICATED       no token, or one that this server does not know
 └── InternalError          INTERNAL              a fault of the server
 """
 
+_MAX_TEXT = 300  # characters: messages quote callers' own words, and must fit a log line and 8 KiB of gRPC trailers
+
 
 class ServingError(Exception):
-    """An error with a gRPC status code name and a machine-readable reason (google.rpc.ErrorInfo)."""
+    """An error with the name of a status code and a machine-readable reason. Long messages are cut."""
 
     code: str
     reason: str
 
+    def __init__(self, message: str) -> None:
+        super().__init__(_clip(message))
+
 
 class InvalidArgument(ServingError):
-    """`field` is the path of the offending field in the request message."""
+    """The request breaks a rule.
+
+    argument      what breaks it. Jobs and models use plain words: rows, columns, values, latents, seeds, count,
+                  key_frames, labels, quality, model, label. A protocol's parser replaces them by fields of its message.
+    description   the value and the rule
+    """
 
     code = "INVALID_ARGUMENT"
     reason = "INVALID_ARGUMENT"
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(f"{field}: {message}")
-        self.field = field
-        self.description = message
+    def __init__(self, argument: str, description: str) -> None:
+        super().__init__(f"{argument}: {description}")
+        self.argument = argument
+        self.description = _clip(description)
 
 
 class ModelNotFound(ServingError):
@@ -42,7 +52,7 @@ class FailedPrecondition(ServingError):
 
 
 class QueueFull(ServingError):
-    """Nothing of the request was queued; `retry_after_s` is when there may be room again."""
+    """Nothing of the request was queued; there may be room again after `retry_after_s`."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "QUEUE_FULL"
@@ -63,17 +73,21 @@ class DeadlineExceeded(ServingError):
 
 
 class Unauthenticated(ServingError):
-    """Its sentence never repeats what the caller sent."""
+    """The message never repeats what the caller sent."""
 
     code = "UNAUTHENTICATED"
     reason = "UNAUTHENTICATED"
 
 
 class InternalError(ServingError):
-    """Says nothing of the fault but the id under which the log has it."""
+    """The message contains nothing about the fault but the id of its log entry."""
 
     code = "INTERNAL"
     reason = "INTERNAL"
 
     def __init__(self, incident: str) -> None:
         super().__init__(f"internal error; the server's log has it under id {incident}")
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 4] + " ..."

@@ -1,4 +1,4 @@
-"""What can go wrong for a caller, and how the wire tells it."""
+"""The errors that a caller gets, and how gRPC sends them."""
 
 import grpc
 import pytest
@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 
 from progan_service.serving import errors
 from progan_service.serving.errors import ServingError
-from progan_service.serving.grpc.border import status_of
+from progan_service.serving.grpc.status import status_of
 
 ONE_OF_EACH = [
     errors.InvalidArgument("latents.vectors", "is empty"),

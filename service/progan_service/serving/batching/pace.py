@@ -1,10 +1,8 @@
 """TODO"""
 
-import time
-
 from progan_service.serving.batching.queue import Work
+from progan_service.serving.watching.calls import ran_out_of_time
 
-DEADLINE_SLACK_S = 0.05  # a call that is cancelled so near to its deadline was too late
 MIN_RETRY_S = 0.01
 
 
@@ -21,5 +19,5 @@ def counted(images: int) -> str:
 
 
 def reason_to_drop(work: Work) -> str:
-    """Of work that is cancelled. gRPC ends late calls itself, a moment before us."""
-    return "expired" if work.deadline - time.monotonic() < DEADLINE_SLACK_S else "cancelled"
+    """Return why work that is cancelled was dropped: its call expired, or was cancelled by its caller."""
+    return "expired" if ran_out_of_time(work.deadline) else "cancelled"

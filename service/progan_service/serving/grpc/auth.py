@@ -1,45 +1,33 @@
-"""TODO"""
+"""Bearer tokens in the metadata of gRPC calls."""
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens
 from progan_service.serving.errors import Unauthenticated
-from progan_service.serving.grpc.border import RPC_NAMES, Context, border, current_caller
-from progan_service.serving.watching.metrics import Metrics
+from progan_service.serving.grpc.border import Border, token_name
 
-_OPEN_TO_ALL = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}  # List would tell the models' names
+_OPEN_TO_ALL = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}  # List would reveal names of models
 
 
 class Authentication(grpc.aio.ServerInterceptor):
-    """Lets no call in without a token, before anything of its request is read. To ask for health needs none."""
+    """Refuses calls without a token of this server, before anything of their request is read. Health needs none.
 
-    def __init__(self, tokens: Reloadable[Tokens], metrics: Metrics) -> None:
+    Used in the event loop. A reload replaces the tokens at once, from another thread.
+    """
+
+    def __init__(self, tokens: Reloadable[Tokens], border: Border) -> None:
         self._tokens = tokens
-        self._metrics = metrics
+        self._border = border
 
     async def intercept_service(self, continuation: Callable[..., Any], handler_call_details: Any) -> Any:
         if handler_call_details.method not in _OPEN_TO_ALL:
             metadata = handler_call_details.invocation_metadata or ()
             try:
-                current_caller.set(
-                    self._tokens.value.caller([value for key, value in metadata if key == "authorization"])
-                )
+                token_name.set(self._tokens.value.caller([value for key, value in metadata if key == "authorization"]))
             except Unauthenticated as error:
-                return self._refusal(handler_call_details.method, error)
+                return self._border.refusal(handler_call_details.method, error)
         return await continuation(handler_call_details)
-
-    def _refusal(self, path: str, error: Unauthenticated) -> "grpc.RpcMethodHandler[Any, Any]":
-        """Of a call of any kind: a handler of two streams waits for no message."""
-
-        def no_entrance() -> NoReturn:
-            raise error
-
-        async def refuse(_: object, context: Context) -> AsyncIterator[bytes]:
-            async with border(RPC_NAMES.get(path, "other"), self._metrics, no_entrance, None, context):
-                yield b""  # never reached
-
-        return grpc.stream_stream_rpc_method_handler(refuse)

@@ -1,48 +1,53 @@
-"""Health as grpc.health.v1 tells it: alive under the empty name, ready under the service's, and each model's."""
+"""Health by grpc.health.v1: the empty name is alive, SERVICE is ready, and SERVICE/MODEL is each model."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from grpc_health.v1 import health, health_pb2
 
-from progan_protos.v1 import image_generator_pb2
 from progan_service.serving.watching.metrics import Metrics
-
-SERVICE: str = image_generator_pb2.DESCRIPTOR.services_by_name["ImageGeneratorService"].full_name
 
 
 class Health:
-    """The state behind the gRPC health service and the HTTP probes."""
+    """The state behind the gRPC health service and the HTTP probes.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Changed in the event loop only. `ready` may be read by any thread: it is one reference that is replaced as a whole.
+    """
+
+    def __init__(self, services: Sequence[str], metrics: Metrics) -> None:
         self.servicer = health.aio.HealthServicer()
         self.ready = False
+        self._services = services
         self._metrics = metrics
         self._models: set[str] = set()
 
     async def alive(self) -> None:
-        """The process is up; said once, before any model is known, and true until it exits."""
+        """Report that the process is up: once, before any model is known; it stays true until the process exits."""
         await self._set("", True)
-        await self._set(SERVICE, False)
+        await self._set_ready(False)
 
     async def models(self, known: Iterable[str], ready: Collection[str]) -> None:
-        """The models of the server, and those that answer; the service is ready when at least one of them does."""
+        """Report the models of the server and which of them answer. The server is ready when at least one does."""
         self._models |= set(known)
         for name in self._models:
             await self._set_model(name, name in ready)
-        self.ready = bool(ready)
-        await self._set(SERVICE, self.ready)
+        await self._set_ready(bool(ready))
 
     async def draining(self) -> None:
-        """Readiness goes; the process stays alive."""
-        self.ready = False
-        await self._set(SERVICE, False)
+        """Report that nothing is ready any more. The process stays alive."""
+        await self._set_ready(False)
         for name in self._models:
             await self._set_model(name, False)
 
+    async def _set_ready(self, ready: bool) -> None:
+        self.ready = ready
+        for service in self._services:
+            await self._set(service, ready)
+
     async def _set_model(self, name: str, serving: bool) -> None:
         self._metrics.model_ready.labels(name).set(serving)
-        await self._set(f"{SERVICE}/{name}", serving)
+        for service in self._services:
+            await self._set(f"{service}/{name}", serving)
 
-    async def _set(self, service: str, serving: bool) -> None:
+    async def _set(self, name: str, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse
-        await self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
+        await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)

@@ -1,46 +1,47 @@
-"""The HTTP port: /metrics for Prometheus, /livez and /readyz for probes."""
+"""The HTTP port."""
 
 import socket
 import threading
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from progan_service.serving.http.probes import Pages, Reply
+from progan_service.serving.listen import cannot_listen
+
+_NOT_FOUND = Reply(404, b"not here; there are /metrics, /livez and /readyz\n")
 
 
 class HttpServer:
-    """Answers from a thread of its own, so that a busy event loop does not look like a dead process."""
+    """Answers in threads of its own, so that a busy event loop does not look like a dead process.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
-        """Raises OSError when the address cannot be taken."""
+    One thread accepts connections, and each connection has a thread. They share nothing but the pages, which hold no
+    lock. `start` and `stop` may be called by any one thread; `stop` waits for the accepting thread.
+    """
+
+    def __init__(self, host: str, port: int, pages: Pages) -> None:
+        """Raise ListenError if the port cannot be opened."""
 
         class Handler(BaseHTTPRequestHandler):
-            timeout = 10  # seconds a connection may stay silent
+            timeout = 10  # seconds that a connection may stay silent
 
             def do_GET(self) -> None:
-                match self.path.partition("?")[0]:
-                    case "/metrics":
-                        self._reply(200, generate_latest(registry), CONTENT_TYPE_LATEST)
-                    case "/livez":
-                        self._reply(200, b"alive\n")
-                    case "/readyz":
-                        self._reply(*((200, b"ready\n") if ready() else (503, b"not ready\n")))
-                    case _:
-                        self._reply(404, b"not here; there are /metrics, /livez and /readyz\n")
+                page = pages.get(self.path.partition("?")[0])
+                self._send(page() if page else _NOT_FOUND)
 
-            def _reply(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
+            def _send(self, reply: Reply) -> None:
+                self.send_response(reply.status)
+                self.send_header("Content-Type", reply.content_type)
+                self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(reply.body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Probes come every few seconds; they are not news."""
+                """Log nothing: probes come every few seconds."""
 
-        self._server = (_ServerV6 if ":" in host else _Server)((host, port), Handler)
+        try:
+            self._server = (_ServerV6 if ":" in host else _Server)((host, port), Handler)
+        except OSError as error:
+            raise cannot_listen("HTTP", host, port, "--http-port", error) from error
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
@@ -57,7 +58,7 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True  # a restart need not wait for old connections to time out
 
     def server_bind(self) -> None:
-        """HTTPServer's own asks the name service for a name that nobody uses; that may take seconds."""
+        """Bind without asking the name service, as HTTPServer does, for a name that nobody uses: that takes seconds."""
         TCPServer.server_bind(self)
 
 

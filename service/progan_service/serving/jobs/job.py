@@ -1,8 +1,7 @@
-"""TODO"""
+"""What a request asks for, whatever its protocol, and the pieces in which it is answered."""
 
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,26 +10,20 @@ from PIL.PngImagePlugin import PngInfo
 from progan_service.serving.batching.batcher import Generated
 from progan_service.serving.batching.queue import Priority, Work
 from progan_service.serving.files.encoding import Encoding, encode, text_bytes, text_chunks
-from progan_service.serving.grpc.progan_v1.parse import Format, Labels
+from progan_service.serving.jobs.format import Format
+from progan_service.serving.jobs.rows import Labels, Rows
 from progan_service.serving.models.version import LoadedVersion
 
 _FILE_HEADER_BYTES = 1024
 
 
-class Rows(Protocol):
-    """The latents of a request, or the frames of a walk."""
-
-    @property
-    def count(self) -> int: ...
-
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]: ...
-
-    def seeds(self, start: int, stop: int) -> list[int] | None: ...
-
-
 @dataclass(frozen=True)
 class Job:
-    """What a request asks for; `deadline` in seconds of time.monotonic(). Its pieces share a `flow`: one turn."""
+    """Images that a call asks for.
+
+    deadline   in seconds of time.monotonic(); infinity without one
+    flow       what takes turns when batches are filled: all pieces of a job share one
+    """
 
     model: LoadedVersion
     latents: Rows
@@ -42,17 +35,18 @@ class Job:
 
     @property
     def image_bytes(self) -> int:
-        """Of one image and its latent; pixels that do not compress become a file of that size, a header and texts."""
+        """Return the largest size of an image and its latent, for pixels that do not compress."""
         metadata, encoding = self.model.metadata, self.format.encoding
         header = 0 if encoding is Encoding.RAW else _FILE_HEADER_BYTES
         texts = text_bytes(self.model.imprint) if encoding is Encoding.PNG else 0
         return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
 
     def work(self, rows: int) -> Work:
+        """Return work of so many rows for a queue."""
         return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority)
 
     def file(self, index: int, image: NDArray[np.uint8]) -> bytes:
-        """The image of this index, encoded."""
+        """Return the image with this index, encoded as a file."""
         texts = self._texts(index) if self.format.encoding is Encoding.PNG else None
         return encode(image, self.format.encoding, self.format.quality, texts)
 
@@ -63,9 +57,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Piece:
-    """Consecutive images of a job: `files` holds them encoded, and is empty for RAW.
+    """Consecutive images of a job, the first one with index `first`.
 
-    asked_at, made_at   of time.monotonic(): when they were queued, and when their pixels were there
+    files      the images encoded; empty for RAW
+    encode_s   duration of encoding, in seconds
+    asked_at   when the images were queued, in seconds of time.monotonic()
+    made_at    when their pixels were ready, likewise
     """
 
     first: int

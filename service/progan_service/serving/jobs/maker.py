@@ -1,4 +1,4 @@
-"""A validated request becomes images: whole, or piece by piece for a stream."""
+"""A job becomes images: all at once, or piece by piece for a stream."""
 
 import asyncio
 import time
@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.job import Job, Piece
+from progan_service.serving.watching import traces
+from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics
 
 STREAM_MESSAGE_BYTES = 2 * 2**20  # stays below the 4 MiB that gRPC clients accept by default
 
 
 class ImageMaker:
-    """Runs jobs through the batches of their model and encodes what comes out."""
+    """Runs jobs through the batches of their model and encodes the images. Used in the event loop only."""
 
     def __init__(self, max_batch_size: int, encoders: Encoders, metrics: Metrics) -> None:
         self._max_batch_size = max_batch_size
@@ -26,9 +28,9 @@ class ImageMaker:
         self._metrics = metrics
 
     async def make(self, job: Job, start: int, stop: int) -> Piece:
-        """Images start ... stop - 1 of a job. Raises what DynamicBatcher.submit and Encoders raise.
+        """Return images start ... stop - 1 of a job. Raise what DynamicBatcher.submit and Encoders raise.
 
-        A job is refused at its first piece or not at all: later ones wait for room.
+        Only the first piece of a job can be refused: later ones wait for room.
         """
         if job.format.encoding is Encoding.RAW:
             piece = await self._generated(job, start, stop)
@@ -60,13 +62,13 @@ class ImageMaker:
         return replace(piece, files=files, encode_s=encode_s)
 
     async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
-        """A batch of them is made sooner than handed to a thread; many would hold up the event loop."""
+        """Return latents of a job. Many are made in a thread; for one batch handing over would take longer."""
         if stop - start <= self._max_batch_size:
             return job.latents.rows(start, stop)
         return await asyncio.to_thread(job.latents.rows, start, stop)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
-        """All images of a job, a few at a time; no more than two batches ahead of the reader."""
+        """Yield all images of a job, a few at a time, at most two batches ahead of the reader."""
         step = min(self._max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
         ahead = max(2, 2 * self._max_batch_size // step)
         window: deque[asyncio.Task[Piece]] = deque()
@@ -82,3 +84,19 @@ class ImageMaker:
             for task in window:
                 task.cancel()
             await asyncio.gather(*window, return_exceptions=True)
+
+
+def note_sent(call: Call, job: Job, piece: Piece) -> None:
+    """Add the images of a reply to what is known of their call, and trace the stages in which they were made."""
+    generated, asked, made = piece.generated, piece.asked_at, piece.made_at
+    images = len(piece.latents)
+    call.format = job.format.encoding
+    call.images += images
+    call.queue_s = max(call.queue_s, generated.queue_s)
+    call.inference_s += generated.inference_s
+    call.encode_s += piece.encode_s
+    began = max(asked, made - generated.inference_s)
+    traces.stage(call, "queue", asked, asked + generated.queue_s, images=images)
+    traces.stage(call, "inference", began, made, images=images, batch_rows=generated.batch_rows)
+    if piece.files:
+        traces.stage(call, "encode", made, made + piece.encode_s, images=images)

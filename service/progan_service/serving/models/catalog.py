@@ -104,11 +104,11 @@ class ModelCatalog:
         with loaded.gate.enter():
             yield loaded
 
-    def model(self, name: str, field: str = "name") -> Model:
+    def model(self, name: str) -> Model:
         """An empty name is the default model. Raises InvalidArgument, ModelNotFound or Unavailable."""
         if not self._store_was_read:
             raise Unavailable("the server has not read its store yet")
-        name = name or self._default_name(field)
+        name = name or self._default_name()
         if name not in self.models:
             if name == self.default:
                 raise Unavailable(f"model {name!r}, the default, is not in the store yet; it holds: {self._names()}")
@@ -128,8 +128,8 @@ class ModelCatalog:
 
     def _resolve(self, name: str, version: int, label: str) -> LoadedVersion:
         if version and label:
-            raise InvalidArgument("model.version_label", f"is {label!r}, and version is {version}: give one of them")
-        model = self.model(name, "model.name")
+            raise InvalidArgument("label", f"is {label!r}, and version is {version}: give one of them")
+        model = self.model(name)
         if label:
             return self._labelled(model, label)
         if version:
@@ -164,9 +164,9 @@ class ModelCatalog:
         version = model.rollout.labels[label]
         raise Unavailable(f"version {version} of model {model.name!r}, labelled {label!r}, is not ready")
 
-    def _default_name(self, field: str) -> str:
+    def _default_name(self) -> str:
         if not self.default and self.models:
-            raise InvalidArgument(field, f"is empty, and this server has several models: {self._names()}")
+            raise InvalidArgument("model", f"is empty, and this server has several models: {self._names()}")
         if not self.default:
             raise Unavailable("this server has no model yet: its store is empty")
         return self.default

@@ -1,36 +1,77 @@
-"""What is known of a call, and the line of the log about it."""
+"""What is known of a call, whatever its protocol; the states of its life; and its line in the log."""
 
 import logging
 import random
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from progan_service.serving.life import follow
 from progan_service.serving.watching.logs import requests_log
 
-REQUEST_ID = "x-request-id"  # metadata: a caller may send one, and gets it back
+REQUEST_ID = "x-request-id"  # callers may send this header, and get it back
 
 _MAX_ID = 64  # characters
+_DEADLINE_SLACK_S = 0.05  # a call that is cancelled so shortly before its deadline ran out of time
+
+
+class State(Enum):
+    """Where a call is in its life."""
+
+    RECEIVED = "received"  # nothing is checked yet
+    RUNNING = "running"  # it is allowed, its message could be read
+    ANSWERED = "answered"  # to its last image
+    REFUSED = "refused"  # its caller has to change something, or to come back later
+    FAILED = "failed"  # a fault of the server
+    CANCELLED = "cancelled"  # by its caller
+    EXPIRED = "expired"  # its deadline passed
+
+
+_ENDS = {State.REFUSED, State.FAILED, State.CANCELLED, State.EXPIRED}
+
+TRANSITIONS: dict[State, set[State]] = {
+    State.RECEIVED: {State.RUNNING, *_ENDS},
+    State.RUNNING: {State.ANSWERED, *_ENDS},
+    State.ANSWERED: set(),
+    **{end: set() for end in _ENDS},
+}
+
+_END_OF = {
+    "OK": State.ANSWERED,
+    "INTERNAL": State.FAILED,
+    "CANCELLED": State.CANCELLED,
+    "DEADLINE_EXCEEDED": State.EXPIRED,
+}  # by the name of the status code; every other code is a refusal
 
 
 @dataclass
 class Call:
-    """What an rpc knows of its call, filled in as it becomes known; nothing of what the call carries.
+    """What is known of a call, filled in as it becomes known. It holds nothing of what the call carries.
 
-    deadline              of time.monotonic(); infinity without one
-    model, version        once they are known to exist
-    format, images        what was sent so far
-    queue_s               the longest wait of an image for its batch
-    inference_s, encode_s of its batches and its encoding, in all
+    Used in the event loop only.
+
+    deadline              in seconds of time.monotonic(); infinity without one
+    protocol, service     such as "grpc" and "progan.v1.ImageGeneratorService"; no service if the method is unknown
     caller                the name of its token
-    peer, request_id      where it comes from, what it is called
-    code, reason, error   how it ends, as the caller is told
-    incident              under which the log has a fault of ours
+    peer, request_id      its address, and the id that it sent or was given
+    model, version        once they are known to exist
+    format, images        what has been sent so far
+    queue_s               the longest time that one of its images waited for a batch
+    inference_s, encode_s total time of its batches, and of encoding
+    code, reason, error   how it ended, as its caller is told
+    incident              the id of the log entry about a fault of the server
     span, trace_id        of OpenTelemetry, when calls are traced
     """
 
     method: str
-    deadline: float
+    deadline: float = float("inf")
+    protocol: str = ""
+    service: str = ""
+    caller: str = ""
+    peer: str = ""
+    request_id: str = ""
     model: str = ""
     version: int = 0
     format: str = ""
@@ -38,25 +79,40 @@ class Call:
     queue_s: float = 0.0
     inference_s: float = 0.0
     encode_s: float = 0.0
-    caller: str = ""
-    peer: str = ""
-    request_id: str = ""
-    code: str = "OK"
+    state: State = State.RECEIVED
+    code: str = ""
     reason: str = ""
     error: str = ""
     incident: str = ""
     span: Any = None
     trace_id: str = ""
 
+    def run(self) -> None:
+        """Note that it is allowed and could be read."""
+        self.state = follow(TRANSITIONS, self.state, State.RUNNING)
 
-def request_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
-    """The one that a caller sent, cut short; or else a new one."""
-    sent = next((value for key, value in metadata if key == REQUEST_ID), "")
+    def end(self, code: str, reason: str = "", error: str = "") -> None:
+        """Note how it ended."""
+        self.state = follow(TRANSITIONS, self.state, _END_OF.get(code, State.REFUSED))
+        self.code, self.reason, self.error = code, reason, error
+
+
+def ran_out_of_time(deadline: float) -> bool:
+    """Return whether a call that is cancelled now was cancelled because of its deadline.
+
+    Protocols end late calls themselves, shortly before the server would.
+    """
+    return deadline - time.monotonic() < _DEADLINE_SLACK_S
+
+
+def request_id(headers: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the id that a caller sent, cut to 64 characters, or a new one."""
+    sent = next((value for key, value in headers if key == REQUEST_ID), "")
     usable = isinstance(sent, str) and sent.isascii() and sent.isprintable() and sent.strip()
     return str(sent[:_MAX_ID]) if usable else f"{random.getrandbits(64):016x}"
 
 
-def tell(call: Call, duration_s: float) -> None:
+def log_call(call: Call, duration_s: float) -> None:
     """Log one line about a call that has ended."""
     if not requests_log.isEnabledFor(logging.INFO):
         return
@@ -81,5 +137,5 @@ def tell(call: Call, duration_s: float) -> None:
         "request_id": call.request_id,
         "trace_id": call.trace_id,
     }
-    told = {name: value for name, value in fields.items() if value}
-    requests_log.info("%s: %s" if call.error else "%s%s", message, call.error, extra={"fields": told})
+    known = {name: value for name, value in fields.items() if value}
+    requests_log.info("%s: %s" if call.error else "%s%s", message, call.error, extra={"fields": known})

@@ -1,7 +1,6 @@
-"""What the server tells, line by line: text for people, JSON for collectors.
+"""Log lines on standard output: text for people, JSON for collectors.
 
-A record may carry `fields`, a mapping: JSON has them beside time, level, logger and message, text leaves them out.
-Lines are written by a thread of their own: a reader that is slow, or gone, holds up no call.
+A record may have `fields`, a mapping. JSON has them beside time, level, logger and message; text leaves them out.
 """
 
 import json
@@ -16,31 +15,31 @@ from typing import Any
 
 from progan_service.serving.config import LogConfig
 
-requests_log = logging.getLogger("progan_service.requests")  # one line a call
+requests_log = logging.getLogger("progan_service.requests")  # one line for each call
 
 _announcements = logging.getLogger("progan_service")
 
-_STDOUT = 1
-_ROOM_LINES = 10_000  # that may wait for a slow reader; what comes then is lost
-_TOGETHER_S = 0.05  # what comes within is written together: to wake a thread for each line would slow the calls down
-_LAST_LINES_S = 1  # what they get to be written at the end
+STDOUT = 1
+_MAX_WAITING_LINES = 10_000  # for a slow reader; further lines are lost
+_TOGETHER_S = 0.05  # lines within this time are written at once: waking a thread for each would slow calls down
+_LAST_LINES_S = 1  # how long the last lines may take to be written at the end
 
 _encode = json.JSONEncoder(default=str).encode
 
 
 def announce(message: str, **fields: Any) -> None:
-    """Tell what a person at a terminal wants to see; in text it is the bare message."""
+    """Log what a person at a terminal wants to see. In text it is the bare message."""
     _announcements.info("%s", message, extra={"fields": fields, "bare": True})
 
 
-def complaint(config: LogConfig, message: str) -> str:
-    """The line about what ends the server before it serves."""
+def fatal_line(config: LogConfig, message: str) -> str:
+    """Return the line about an error that ends the server before it serves."""
     return _json_line("CRITICAL", "progan", message, {}, time.time()) if _as_json(config) else f"progan: {message}"
 
 
 @contextmanager
-def telling(config: LogConfig, descriptor: int = _STDOUT) -> Iterator[None]:
-    """Within the block all that is logged goes to the file descriptor, as the configuration has it."""
+def logging_to(descriptor: int, config: LogConfig) -> Iterator[None]:
+    """Within the block write all log lines to the file descriptor, as the configuration says."""
     lines = _Lines(descriptor)
     handler = _Handler(lines)
     handler.setFormatter(_Json() if _as_json(config, descriptor) else _Text())
@@ -60,12 +59,12 @@ def telling(config: LogConfig, descriptor: int = _STDOUT) -> Iterator[None]:
         lines.close()
 
 
-def _as_json(config: LogConfig, descriptor: int = _STDOUT) -> bool:
+def _as_json(config: LogConfig, descriptor: int = STDOUT) -> bool:
     return config.log_format == "json" or (config.log_format == "auto" and not os.isatty(descriptor))
 
 
 def _json_line(level: str, logger: str, message: str, fields: Mapping[str, Any], at: float) -> str:
-    """A line as a collector takes it; `at` in seconds of time.time()."""
+    """Return a line for a collector; `at` is in seconds of time.time()."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
     line = {"time": f"{stamp}.{int(at % 1 * 1000):03d}Z", "level": level, "logger": logger, "message": message}
     return _encode({**line, **fields})
@@ -88,6 +87,8 @@ class _Text(logging.Formatter):
 
 
 class _Handler(logging.Handler):
+    """Formats in the thread that logs, and hands the line over. logging's own lock lets in one thread at a time."""
+
     def __init__(self, lines: "_Lines") -> None:
         super().__init__()
         self._lines = lines
@@ -100,7 +101,11 @@ class _Handler(logging.Handler):
 
 
 class _Lines:
-    """Lines on their way to a file descriptor."""
+    """Lines on their way to a file descriptor. A reader that is slow, or gone, holds up nobody who logs.
+
+    Any thread may `put`, without waiting. One thread, started here, writes; nothing else touches the descriptor. They
+    share the queue only, which has a lock of its own. `close` is called once, when nothing is logged here any more.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -109,11 +114,11 @@ class _Lines:
         self._thread.start()
 
     def put(self, line: str) -> None:
-        if self._waiting.qsize() < _ROOM_LINES:
+        if self._waiting.qsize() < _MAX_WAITING_LINES:
             self._waiting.put(line)
 
     def close(self) -> None:
-        """Returns when all is written, or nobody has read it for a while."""
+        """Return when all lines are written, or when nobody has read them for a second."""
         self._waiting.put(None)
         self._thread.join(_LAST_LINES_S)
 

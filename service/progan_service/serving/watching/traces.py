@@ -1,6 +1,7 @@
-"""Spans of OpenTelemetry: a call, and in it the queue, inference and encode stages of its images.
+"""Spans of OpenTelemetry: one for a call, and in it one for each queue, inference and encode stage of its images.
 
-Nothing is imported and nothing is done here until a block of `exporting` or `recording` has begun.
+Nothing is imported and nothing is done until a block of `exporting` or `recording` has begun. Calls use it in the event
+loop; the exporter sends finished spans from a thread of its own.
 """
 
 import logging
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-_OUR_FAULTS = ("DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE")  # what OpenTelemetry has servers call an error
-_LAST_SPANS_S = 2  # what they get to be sent at the end
+_SERVER_FAULTS = ("DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE")  # what OpenTelemetry calls an error of a server
+_LAST_SPANS_S = 2  # how long the last spans may take to be sent at the end
 
 _tracer: "Tracer | None" = None
 
 
 @contextmanager
 def exporting(environment: Mapping[str, str]) -> Iterator[None]:
-    """Within the block spans go to the collector that the standard variables name, if any, by OTLP over gRPC."""
+    """Within the block send spans, by OTLP over gRPC, to the collector that the standard variables name, if any."""
     if not _wanted(environment):
         yield
         return
@@ -36,7 +37,7 @@ def exporting(environment: Mapping[str, str]) -> Iterator[None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
-        log.warning("the environment names a collector of traces; sending them takes progan-service[otel]")
+        log.warning("the environment names a collector of traces; install progan-service[otel] to send them")
         yield
         return
     provider = TracerProvider(shutdown_on_exit=False)
@@ -52,7 +53,7 @@ def exporting(environment: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def recording(provider: "TracerProvider") -> Iterator[None]:
-    """Within the block calls become spans of this provider."""
+    """Within the block record calls as spans of this provider."""
     global _tracer
     _tracer = provider.get_tracer("progan")
     try:
@@ -61,20 +62,21 @@ def recording(provider: "TracerProvider") -> Iterator[None]:
         _tracer = None
 
 
-def begin(call: Call, service: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-    """The span of a call, within the trace that its metadata (W3C traceparent) tells of."""
+def begin(call: Call, headers: Iterable[tuple[str, str | bytes]]) -> None:
+    """Begin the span of a call, within the trace that its headers name (W3C traceparent)."""
     if _tracer is None:
         return
     from opentelemetry import propagate, trace
 
-    parent = propagate.extract({key: value for key, value in metadata if isinstance(value, str)})
-    about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": call.method}
-    call.span = _tracer.start_span(f"{service}/{call.method}", parent, trace.SpanKind.SERVER, about)
+    parent = propagate.extract({key: value for key, value in headers if isinstance(value, str)})
+    about = {"rpc.system": call.protocol, "rpc.service": call.service, "rpc.method": call.method}
+    name = f"{call.service}/{call.method}" if call.service else call.method
+    call.span = _tracer.start_span(name, parent, trace.SpanKind.SERVER, about)
     call.trace_id = f"{call.span.get_span_context().trace_id:032x}"
 
 
 def stage(call: Call, name: str, began: float, ended: float, **attributes: int | str) -> None:
-    """A stage of a call that is over; times of time.monotonic()."""
+    """Record a stage of a call that is over; times are in seconds of time.monotonic()."""
     if _tracer is None or call.span is None or not call.span.is_recording():
         return
     from opentelemetry import trace
@@ -85,7 +87,7 @@ def stage(call: Call, name: str, began: float, ended: float, **attributes: int |
 
 
 def end(call: Call) -> None:
-    """The end of its span."""
+    """End the span of a call."""
     if call.span is None:
         return
     from opentelemetry import trace
@@ -94,7 +96,7 @@ def end(call: Call) -> None:
     for name in ("model", "version", "images", "format", "caller", "request_id", "reason", "incident"):
         if value := getattr(call, name):
             call.span.set_attribute(f"progan.{name}", value)
-    if call.code in _OUR_FAULTS:
+    if call.code in _SERVER_FAULTS:
         call.span.set_status(trace.StatusCode.ERROR, call.error)
     call.span.end()
 

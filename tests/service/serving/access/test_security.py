@@ -37,7 +37,7 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import Unauthenticated
 from progan_service.serving.grpc import transport
 from progan_service.serving.grpc.auth import Authentication
-from progan_service.serving.grpc.border import rpc_handlers
+from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.server import Server
 from progan_service.serving.watching.calls import Call
@@ -460,9 +460,10 @@ async def test_an_rpc_knows_the_name_of_its_caller(tokens: Path) -> None:
         return pb.ListModelsResponse()
 
     servicer = SimpleNamespace(**{method.name: answer for method in SERVICE.methods})
-    guard = Authentication(Reloadable("tokens", lambda: read_tokens(tokens)), Metrics())
+    border = Border(Metrics(), Gate())
+    guard = Authentication(Reloadable("tokens", lambda: read_tokens(tokens)), border)
     server = grpc.aio.server(interceptors=[guard])
-    server.add_generic_rpc_handlers((rpc_handlers(servicer, Metrics(), Gate()),))
+    server.add_generic_rpc_handlers((border.handlers(Service(SERVICE, servicer)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

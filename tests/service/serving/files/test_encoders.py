@@ -17,9 +17,10 @@ from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
-from progan_service.serving.grpc.progan_v1.parse import Format, Labels, Latents
+from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.jobs.maker import ImageMaker
+from progan_service.serving.jobs.rows import NO_LABELS, of_range
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
@@ -304,8 +305,8 @@ async def held_at_a_png() -> AsyncIterator[tuple[Scene, LoadedVersion, ImageMake
 
 
 def seeds(model: LoadedVersion, encoding: Encoding, count: int) -> Job:
-    latents = Latents(count, None, None, _first_seed=0, _size=4)
-    return Job(model, latents, Labels(None), Format(encoding, 90), float("inf"), Priority.INTERACTIVE)
+    latents = of_range(0, count, latent_size=4)
+    return Job(model, latents, NO_LABELS, Format(encoding), float("inf"), Priority.INTERACTIVE)
 
 
 async def test_images_do_not_pile_up_between_a_fast_device_and_a_slow_encoder() -> None:

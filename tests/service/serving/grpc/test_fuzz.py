@@ -23,7 +23,7 @@ from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving import errors
 from progan_service.serving.config import BatchingConfig, ServerConfig
-from progan_service.serving.grpc.border import rpc_handlers
+from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.server import Server
 from progan_service.serving.watching.metrics import Metrics
@@ -410,7 +410,7 @@ class Clumsy:
 @asynccontextmanager
 async def served(servicer: object, metrics: Metrics) -> AsyncIterator[pb_grpc.ImageGeneratorServiceStub]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((rpc_handlers(servicer, metrics, Gate()),))
+    server.add_generic_rpc_handlers((Border(metrics, Gate()).handlers(Service(SERVICE, servicer)),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

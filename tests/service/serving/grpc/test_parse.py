@@ -1,4 +1,4 @@
-"""Requests become arrays, or an error that names the field."""
+"""Messages become what jobs are made of, or an error that names the field."""
 
 from dataclasses import replace
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 from progan_service.serving.files.encoding import Encoding
-from progan_service.serving.grpc.progan_v1.parse import Format, Labels, Latents, Walk
+from progan_service.serving.grpc.progan_v1 import parse
+from progan_service.serving.jobs.format import Format
+from progan_service.serving.jobs.rows import Rows
 from progan_service.store.metadata import ModelMetadata
 
 MODEL = ModelMetadata(latent_size=3, resolution=4, channels=3)
@@ -36,46 +37,16 @@ def seed_range(first: int, count: int) -> pb.Latents:
 # --- latents ---
 
 
-def test_vectors_are_the_latents() -> None:
-    latents = Latents.parse(vectors([1, 2, 3], [4, 5, 6], [7, 8, 9]), MODEL)
-    assert latents.count == 3
-    assert latents.rows(1, 3).tolist() == [[4, 5, 6], [7, 8, 9]]
-
-
-def test_each_seed_gives_its_own_latent() -> None:
-    latents = Latents.parse(seeds(7, 1337, 7), MODEL)
-    assert latents.count == 3
-    np.testing.assert_allclose(latents.rows(1, 2), [[0.40742207, -0.04005989, 0.96828276]], rtol=1e-6)
-    np.testing.assert_array_equal(latents.rows(0, 1), latents.rows(2, 3))
-
-
-def test_a_seed_range_is_the_same_as_its_seeds() -> None:
-    in_a_range, listed = Latents.parse(seed_range(1336, 3), MODEL), Latents.parse(seeds(1336, 1337, 1338), MODEL)
-    np.testing.assert_array_equal(in_a_range.rows(0, 3), listed.rows(0, 3))
-    np.testing.assert_array_equal(in_a_range.rows(2, 3), listed.rows(2, 3))
-
-
-def test_a_seed_range_goes_on_at_zero_after_the_last_seed() -> None:
-    latents = Latents.parse(seed_range(2**64 - 1, 3), MODEL)
-    np.testing.assert_array_equal(latents.rows(0, 3), latents_from_seeds(np.array([2**64 - 1, 0, 1], np.uint64), 3))
-    np.testing.assert_array_equal(latents.rows(2, 3), latents.rows(0, 3)[2:])
-
-
-def test_four_billion_seeds_cost_nothing_until_they_are_asked_for() -> None:
-    latents = Latents.parse(seed_range(0, 2**32 - 1), MODEL)
-    assert latents.count == 2**32 - 1
-    assert latents.rows(2**32 - 3, 2**32 - 2).shape == (1, 3)
+def test_latents_come_as_vectors_as_seeds_or_as_a_range_of_seeds() -> None:
+    given = parse.latents(vectors([1, 2, 3], [4, 5, 6]), MODEL)
+    assert (given.rows(0, 2).tolist(), given.seeds(0, 2)) == ([[1, 2, 3], [4, 5, 6]], None)
+    assert parse.latents(seeds(7, 1337, 2**64 - 1), MODEL).seeds(0, 3) == [7, 1337, 2**64 - 1]
+    assert parse.latents(seed_range(2**64 - 1, 3), MODEL).seeds(0, 3) == [2**64 - 1, 0, 1]
 
 
 def test_a_list_of_very_many_seeds_is_refused_before_it_is_read() -> None:
     with pytest.raises(InvalidArgument, match="lists 1000001 seeds; at most 1000000 are read, give a seed_range"):
-        Latents.parse(seeds(*[7] * 1_000_001), MODEL)
-
-
-def test_latents_know_the_seeds_they_are_made_of() -> None:
-    assert Latents.parse(seeds(7, 1337, 2**64 - 1), MODEL).seeds(1, 3) == [1337, 2**64 - 1]
-    assert Latents.parse(seed_range(2**64 - 2, 5), MODEL).seeds(1, 4) == [2**64 - 1, 0, 1]
-    assert Latents.parse(vectors([1, 2, 3]), MODEL).seeds(0, 1) is None
+        parse.latents(seeds(*[7] * 1_000_001), MODEL)
 
 
 @pytest.mark.parametrize(
@@ -103,50 +74,30 @@ def test_latents_know_the_seeds_they_are_made_of() -> None:
 )
 def test_bad_latents_are_refused_by_the_name_of_their_field(message: pb.Latents, field: str, says: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        Latents.parse(message, MODEL)
-    assert refusal.value.field == field
+        parse.latents(message, MODEL)
+    assert refusal.value.argument == field
     assert says in refusal.value.description
 
 
 # --- walks ---
 
 
-def walk(keys: pb.Latents, frames_between: int = 1, **options: object) -> Walk:
-    return Walk.parse(pb.InterpolateRequest(key_frames=keys, frames_between=frames_between, **options), MODEL, 100)
+def walk(request: pb.InterpolateRequest) -> Rows:
+    return parse.walk(request, parse.latents(request.key_frames, MODEL, "key_frames"), 100)
 
 
-def test_a_walk_goes_from_key_frame_to_key_frame_along_the_circle() -> None:
-    frames = walk(vectors([1, 0, 0], [0, 1, 0], [0, 0, 1]))
-    assert frames.count == 5
-    half = 0.5**0.5
-    np.testing.assert_allclose(
-        frames.rows(0, 5), [[1, 0, 0], [half, half, 0], [0, 1, 0], [0, half, half], [0, 0, 1]], atol=1e-6
-    )
-
-
-def test_a_linear_walk_is_straight() -> None:
-    frames = walk(vectors([1, 0, 0], [0, 1, 0]), path=pb.INTERPOLATION_PATH_LINEAR)
-    np.testing.assert_allclose(frames.rows(0, 3), [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0]])
-
-
-def test_a_loop_comes_back_to_the_first_key_frame_without_repeating_it() -> None:
-    frames = walk(vectors([1, 0, 0], [0, 1, 0]), path=pb.INTERPOLATION_PATH_LINEAR, loop=True)
-    np.testing.assert_allclose(frames.rows(0, frames.count), [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0.5, 0.5, 0]])
-
-
-def test_no_frames_between_gives_the_key_frames() -> None:
-    frames = walk(seeds(1, 2, 3), frames_between=0)
-    np.testing.assert_array_equal(frames.rows(0, 3), Latents.parse(seeds(1, 2, 3), MODEL).rows(0, 3))
-
-
-def test_a_walk_of_four_billion_frames_costs_nothing_until_they_are_asked_for() -> None:
-    frames = walk(seeds(1, 2), frames_between=2**32 - 1)
-    assert frames.count == 2**32 + 1
-    np.testing.assert_allclose(frames.rows(2**32, 2**32 + 1), Latents.parse(seeds(2), MODEL).rows(0, 1))
-
-
-def test_the_frames_of_a_walk_have_no_seeds() -> None:
-    assert walk(seeds(1, 2)).seeds(0, 3) is None
+@pytest.mark.parametrize(
+    ("path", "loop", "frames"),
+    [
+        (pb.INTERPOLATION_PATH_LINEAR, False, [[4, 0, 0], [2, 2, 0], [0, 4, 0]]),
+        (pb.INTERPOLATION_PATH_LINEAR, True, [[4, 0, 0], [2, 2, 0], [0, 4, 0], [2, 2, 0]]),
+        (pb.INTERPOLATION_PATH_SPHERICAL, False, [[4, 0, 0], [8**0.5, 8**0.5, 0], [0, 4, 0]]),
+        (pb.INTERPOLATION_PATH_UNSPECIFIED, False, [[4, 0, 0], [8**0.5, 8**0.5, 0], [0, 4, 0]]),
+    ],
+)
+def test_a_walk_takes_the_path_that_is_asked_for(path: int, loop: bool, frames: list[list[float]]) -> None:
+    request = pb.InterpolateRequest(key_frames=vectors([4, 0, 0], [0, 4, 0]), frames_between=1, path=path, loop=loop)
+    np.testing.assert_allclose(walk(request).rows(0, len(frames)), frames, atol=1e-6)
 
 
 OPPOSITE = vectors([0, 1, 0], [1, 0, 0], [-2, 0, 0])
@@ -165,47 +116,24 @@ OPPOSITE = vectors([0, 1, 0], [1, 0, 0], [-2, 0, 0])
 )
 def test_a_bad_walk_is_refused_by_the_name_of_its_field(request_: pb.InterpolateRequest, field: str, says: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        Walk.parse(request_, MODEL, 100)
-    assert refusal.value.field == field
+        walk(request_)
+    assert refusal.value.argument == field
     assert says in refusal.value.description
-
-
-def test_a_straight_walk_may_pass_between_opposite_key_frames() -> None:
-    assert walk(OPPOSITE, path=pb.INTERPOLATION_PATH_LINEAR).count == 5
-
-
-def test_opposite_ends_are_refused_in_a_loop_and_allowed_without() -> None:
-    ends = vectors([1, 0, 0], [0, 1, 0], [-1, 0, 0])
-    assert walk(ends).count == 5
-    with pytest.raises(InvalidArgument, match="key frame 2 and the next one point in opposite directions"):
-        walk(ends, loop=True)
 
 
 # --- labels ---
 
 
-def test_a_model_without_labels_gets_none() -> None:
-    assert Labels.parse(pb.FloatMatrix(), MODEL, 3).rows(0, 3) == ()
-
-
-def test_one_row_of_labels_is_for_all_images() -> None:
-    (rows,) = Labels.parse(matrix([0, 1]), LABELLED, 3).rows(1, 3)
-    assert rows.tolist() == [[0, 1], [0, 1]]
-
-
-def test_one_row_of_labels_for_each_image() -> None:
-    (rows,) = Labels.parse(matrix([1, 0], [0, 1], [0.5, 0.5]), LABELLED, 3).rows(1, 3)
-    assert rows.tolist() == [[0, 1], [0.5, 0.5]]
-
-
-def test_labels_of_key_frames_are_interpolated_on_a_straight_line() -> None:
-    (rows,) = Labels.parse(matrix([1, 0], [0, 1]), LABELLED, count=2, frames_between=3).rows(0, 5)
-    assert rows.tolist() == [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]
+def test_labels_are_left_out_or_given_for_all_images_or_for_each() -> None:
+    assert parse.labels(pb.FloatMatrix(), MODEL, 3).rows(0, 3) == ()
+    for message, given in ((matrix([0, 1]), [[0, 1]] * 3), (matrix([1, 0], [0, 1], [2, 2]), [[1, 0], [0, 1], [2, 2]])):
+        (rows,) = parse.labels(message, LABELLED, 3).rows(0, 3)
+        assert rows.tolist() == given
 
 
 def test_labels_for_a_model_without_any_are_a_failed_precondition() -> None:
     with pytest.raises(FailedPrecondition, match="this model has none"):
-        Labels.parse(matrix([1, 0]), MODEL, 1)
+        parse.labels(matrix([1, 0]), MODEL, 1)
 
 
 @pytest.mark.parametrize(
@@ -220,8 +148,8 @@ def test_labels_for_a_model_without_any_are_a_failed_precondition() -> None:
 )
 def test_bad_labels_are_refused_by_the_name_of_their_field(message: pb.FloatMatrix, field: str, says: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        Labels.parse(message, LABELLED, 3)
-    assert refusal.value.field == field
+        parse.labels(message, LABELLED, 3)
+    assert refusal.value.argument == field
     assert says in refusal.value.description
 
 
@@ -240,7 +168,7 @@ def test_bad_labels_are_refused_by_the_name_of_their_field(message: pb.FloatMatr
     ],
 )
 def test_formats(message: pb.OutputFormat, format_: Format) -> None:
-    assert Format.parse(message) == format_
+    assert parse.output_format(message) == format_
 
 
 @pytest.mark.parametrize(
@@ -262,6 +190,6 @@ def test_formats(message: pb.OutputFormat, format_: Format) -> None:
 )
 def test_a_bad_format_is_refused_by_the_name_of_its_field(message: pb.OutputFormat, field: str, says: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        Format.parse(message)
-    assert refusal.value.field == field
+        parse.output_format(message)
+    assert refusal.value.argument == field
     assert says in refusal.value.description

@@ -184,7 +184,7 @@ async def test_a_store_that_stays_away_is_counted_each_time_and_logged_once(
         assert "\nprogan_store_failures_total 6.0\n" in await asyncio.to_thread(page, server.http_port, "metrics")
     finally:
         await server.stop()
-    expected = f"the store could not be looked at; what serves goes on: file://{remote}: not found"
+    expected = f"the model store cannot be read; the models that serve go on: file://{remote}: not found"
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [expected, expected]
     assert "Traceback" not in caplog.text
 

@@ -13,7 +13,7 @@ import pytest
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving.grpc.progan_v1.servicer import ImageGeneratorServicer
-from progan_service.serving.watching.calls import Call, request_id, tell
+from progan_service.serving.watching.calls import Call, log_call, request_id
 
 PATIENCE_S = 60
 LOGGER = "progan_service.requests"
@@ -167,9 +167,9 @@ def test_a_long_name_is_cut_and_without_any_each_call_gets_another() -> None:
 
 
 def test_who_called_is_logged_and_what_is_not_known_is_left_out(logged: Logged) -> None:
-    tell(
-        Call("Generate", float("inf"), caller="alice", peer="ipv4:1.2.3.4:5", request_id="7", code="CANCELLED"), 0.0125
-    )
+    call = Call("Generate", caller="alice", peer="ipv4:1.2.3.4:5", request_id="7")
+    call.end("CANCELLED")
+    log_call(call, 0.0125)
     assert logged.fields == {
         "method": "Generate",
         "code": "CANCELLED",

@@ -26,7 +26,7 @@ def logged(tmp_path: Path) -> Lines:
 
     def run(action: Callable[[], object], **settings: Any) -> list[str]:
         with (tmp_path / "log").open("w+b") as file:
-            with logs.telling(LogConfig(**{"log_format": "json", **settings}), file.fileno()):
+            with logs.logging_to(file.fileno(), LogConfig(**{"log_format": "json", **settings})):
                 action()
             return Path(file.name).read_text().splitlines()
 
@@ -96,7 +96,7 @@ def test_auto_is_json_in_a_file_and_text_on_a_terminal(logged: Lines) -> None:
     [line] = logged(lambda: log.info("hello"), log_format="auto")
     assert json.loads(line)["message"] == "hello"
     reader, terminal = os.openpty()
-    with logs.telling(LogConfig(), terminal):
+    with logs.logging_to(terminal, LogConfig()):
         logs.announce("hello")
     assert os.read(reader, 100) == b"hello\r\n"
     os.close(reader)
@@ -150,7 +150,7 @@ def test_a_reader_that_is_gone_or_asleep_holds_nothing_up(monkeypatch: pytest.Mo
         if not asleep:
             os.close(reader)
         began = time.monotonic()
-        with logs.telling(LogConfig(), writer):
+        with logs.logging_to(writer, LogConfig()):
             for _ in range(12_000):
                 log.info("hello")
         assert time.monotonic() - began < 10

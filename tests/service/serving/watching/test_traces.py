@@ -199,7 +199,7 @@ def test_a_collector_without_the_extra_is_a_warning(
         assert traces._tracer is None
     [record] = caplog.records
     assert record.getMessage() == (
-        "the environment names a collector of traces; sending them takes progan-service[otel]"
+        "the environment names a collector of traces; install progan-service[otel] to send them"
     )
 
 

@@ -1,7 +1,7 @@
-"""TODO"""
+"""Images and models become messages of progan.v1."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from google.protobuf import duration_pb2, struct_pb2
@@ -9,12 +9,46 @@ from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.jobs.job import Job, Piece
-from progan_service.serving.models.model import VersionStatus
+from progan_service.serving.models.model import Model, VersionStatus
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.metadata import ModelMetadata
 
+Part = TypeVar("Part", pb.StreamGenerateResponse, pb.InterpolateResponse)
 
-def images_message(piece: Piece, job: Job) -> pb.Images:
+
+def whole(piece: Piece, job: Job) -> pb.GenerateResponse:
+    return pb.GenerateResponse(
+        images=_images(piece, job),
+        latents=_matrix(piece.latents),
+        model=_served_model(job.model),
+        times=_stage_times(piece),
+    )
+
+
+def part(kind: type[Part], piece: Piece, job: Job) -> Part:
+    """Return one message of a stream."""
+    return kind(
+        first_index=piece.first,
+        images=_images(piece, job),
+        latents=_matrix(piece.latents),
+        model=_served_model(job.model),
+        times=_stage_times(piece),
+    )
+
+
+def model_message(model: Model, *, is_default: bool) -> pb.Model:
+    return pb.Model(
+        name=model.name,
+        versions=[_version(status) for status in model.versions],
+        is_default=is_default,
+        serving_version=model.serving.version if model.serving else 0,
+        pinned_version=model.rollout.pinned,
+        version_labels={label: ready.version for label, ready in model.labelled.items()},
+        error=model.error,
+    )
+
+
+def _images(piece: Piece, job: Job) -> pb.Images:
     pixels = piece.generated.pixels
     count, height, width, channels = pixels.shape
     return pb.Images(
@@ -28,15 +62,15 @@ def images_message(piece: Piece, job: Job) -> pb.Images:
     )
 
 
-def matrix_message(rows: NDArray[np.float32]) -> pb.FloatMatrix:
+def _matrix(rows: NDArray[np.float32]) -> pb.FloatMatrix:
     return pb.FloatMatrix(rows=rows.shape[0], columns=rows.shape[1], values=rows.astype("<f4", copy=False).tobytes())
 
 
-def served_model(model: LoadedVersion) -> pb.ServedModel:
+def _served_model(model: LoadedVersion) -> pb.ServedModel:
     return pb.ServedModel(name=model.name, version=model.version, digest=model.metadata.digest)
 
 
-def stage_times(piece: Piece) -> pb.StageTimes:
+def _stage_times(piece: Piece) -> pb.StageTimes:
     return pb.StageTimes(
         queue=_duration(piece.generated.queue_s),
         inference=_duration(piece.generated.inference_s),
@@ -50,7 +84,7 @@ def _duration(seconds: float) -> duration_pb2.Duration:
     return duration
 
 
-def version_message(status: VersionStatus) -> pb.ModelVersion:
+def _version(status: VersionStatus) -> pb.ModelVersion:
     message = pb.ModelVersion(version=status.version, state=f"MODEL_STATE_{status.state.name}", error=status.error)
     if metadata := status.metadata:
         message.digest = metadata.digest
@@ -69,7 +103,7 @@ def _provenance(metadata: ModelMetadata) -> dict[str, Any]:
 
 
 def _struct(provenance: Mapping[str, Any]) -> struct_pb2.Struct:
-    """What a foreign progan.json holds and the wire cannot carry (a number too large, broken text) is left out."""
+    """Return the provenance without what a Struct cannot hold: numbers that are too large, text that is not Unicode."""
     struct = struct_pb2.Struct()
     for name, value in provenance.items():
         entry = struct_pb2.Struct()

@@ -1,0 +1,58 @@
+"""The gRPC port: services behind one border, with health and reflection beside them."""
+
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from progan_service.serving.access.certificates import Certificates
+from progan_service.serving.access.reloadable import Reloadable
+from progan_service.serving.access.tokens import Tokens
+from progan_service.serving.config import ServerConfig
+from progan_service.serving.grpc.auth import Authentication
+from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.health import Health
+from progan_service.serving.grpc.transport import credentials, options
+from progan_service.serving.listen import bind_error, cannot_listen
+
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class GrpcServer:
+    """Listens from the start, and answers from `start` to `stop`. Made and used in one event loop."""
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        border: Border,
+        services: Sequence[Service],
+        health: Health,
+        tokens: Reloadable[Tokens] | None,
+        certificates: Reloadable[Certificates] | None,
+    ) -> None:
+        """Raise ListenError if the port cannot be opened."""
+        guards = [Authentication(tokens, border)] if tokens else []
+        self._server = grpc.aio.server(interceptors=guards, options=options(config))
+        self._server.add_generic_rpc_handlers(tuple(border.handlers(service) for service in services))
+        health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
+        names = (*(service.descriptor.full_name for service in services), _HEALTH, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.port = self._listen(config.host, config.port, certificates)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls; those that still run after `grace_s` are cancelled."""
+        await self._server.stop(grace=grace_s)
+
+    def _listen(self, host: str, port: int, certificates: Reloadable[Certificates] | None) -> int:
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            if certificates:
+                return self._server.add_secure_port(address, credentials(certificates))
+            return self._server.add_insecure_port(address)
+        except RuntimeError:  # it does not say why; the system does
+            reason = bind_error(host, port)
+            raise cannot_listen("gRPC", host, port, "--port", reason) from reason

@@ -1,0 +1,29 @@
+"""How much one call may ask for."""
+
+from progan_service.serving.config import ServerConfig
+from progan_service.serving.jobs.job import Job
+
+_REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
+
+
+class Limits:
+    """The limits of the configuration, as they apply to jobs.
+
+    max_key_frames   of one walk
+    """
+
+    def __init__(self, config: ServerConfig) -> None:
+        self.max_key_frames = config.max_images
+        self._max_images = min(config.max_images, config.batching.max_queued_rows)  # more never fit the queue
+        self._max_reply_bytes = config.max_message_bytes
+
+    def reply_problem(self, job: Job) -> str:
+        """Return why the images of a job do not fit into one reply, or '' if they do."""
+        count = job.latents.count
+        if count > self._max_images:
+            return f"asks for {count} images; one call gives at most {self._max_images}"
+        reply_bytes = count * job.image_bytes + _REPLY_OVERHEAD_BYTES
+        if reply_bytes > self._max_reply_bytes:
+            most = self._max_reply_bytes
+            return f"asks for {count} images, up to {reply_bytes} bytes; a reply holds at most {most}"
+        return ""

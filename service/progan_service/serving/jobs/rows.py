@@ -1,0 +1,181 @@
+"""The rows of a job: one latent for each image, and its labels, made when they are needed.
+
+Constructors take arrays and check the rules that hold for every protocol. They raise InvalidArgument with a plain word
+(rows, columns, values, latents, seeds, count, key_frames, labels), which a protocol's parser replaces by its field.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.latents.seeds import latents_from_seeds, seed_range
+from progan_service.latents.walks import OppositeLatentsError, check_walk, walk, walk_length
+from progan_service.serving.errors import FailedPrecondition, InvalidArgument
+from progan_service.store.metadata import ModelMetadata
+
+
+class Rows(Protocol):
+    """Latents in a fixed order. A stream may ask for very many, so they are made a few at a time."""
+
+    @property
+    def count(self) -> int: ...
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Return the latents start ... stop - 1 [stop - start, L]."""
+        ...
+
+    def seeds(self, start: int, stop: int) -> list[int] | None:
+        """Return the seeds of these latents, or None if they were not made from seeds."""
+        ...
+
+
+def of_rows(latents: NDArray[np.float32], latent_size: int) -> Rows:
+    """Return rows that are the given latents [N, latent_size]. Raise InvalidArgument."""
+    _require_some(len(latents), "rows")
+    _check_matrix(latents, latent_size, "latent_size of the model")
+    directed = np.any(latents, axis=1)
+    if not directed.all():
+        raise InvalidArgument("latents", f"row {np.argmin(directed)} is all zero; a latent needs a direction")
+    return _Given(latents)
+
+
+def of_seeds(seeds: NDArray[np.uint64], latent_size: int) -> Rows:
+    """Return rows that are made from the given seeds [N]. Raise InvalidArgument."""
+    _require_some(len(seeds), "seeds")
+    return _Seeds(seeds, latent_size)
+
+
+def of_range(first_seed: int, count: int, latent_size: int) -> Rows:
+    """Return rows of the seeds first_seed ... first_seed + count - 1, modulo 2^64. Raise InvalidArgument."""
+    _require_some(count, "count")
+    return _SeedRange(first_seed, count, latent_size)
+
+
+def of_walk(keys: Rows, frames_between: int, max_key_frames: int, *, spherical: bool, loop: bool) -> Rows:
+    """Return the frames of the walk over key frames. Raise InvalidArgument."""
+    if not 2 <= keys.count <= max_key_frames:
+        raise InvalidArgument("key_frames", f"holds {keys.count} latents; 2 to {max_key_frames} are allowed")
+    latents = keys.rows(0, keys.count)
+    if spherical:
+        try:
+            check_walk(latents, loop)
+        except OppositeLatentsError as error:
+            raise InvalidArgument("key_frames", f"{error}; a spherical path between them is undefined") from error
+    return _Frames(walk_length(keys.count, frames_between, loop), latents, frames_between, spherical)
+
+
+@dataclass(frozen=True)
+class _Given:
+    _latents: NDArray[np.float32]
+
+    @property
+    def count(self) -> int:
+        return len(self._latents)
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        return self._latents[start:stop]
+
+    def seeds(self, start: int, stop: int) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    _seeds: NDArray[np.uint64]
+    _latent_size: int
+
+    @property
+    def count(self) -> int:
+        return len(self._seeds)
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        return latents_from_seeds(self._seeds[start:stop], self._latent_size)
+
+    def seeds(self, start: int, stop: int) -> list[int]:
+        return [int(seed) for seed in self._seeds[start:stop]]
+
+
+@dataclass(frozen=True)
+class _SeedRange:
+    _first_seed: int
+    count: int
+    _latent_size: int
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        return latents_from_seeds(self._range(start, stop), self._latent_size)
+
+    def seeds(self, start: int, stop: int) -> list[int]:
+        return [int(seed) for seed in self._range(start, stop)]
+
+    def _range(self, start: int, stop: int) -> NDArray[np.uint64]:
+        return seed_range((self._first_seed + start) % 2**64, stop - start)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """A frame has no seed, not even a key frame: it is a place on the walk."""
+
+    count: int
+    _keys: NDArray[np.float32]
+    _frames_between: int
+    _spherical: bool
+
+    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
+        return walk(self._keys, self._frames_between, start, stop - start, spherical=self._spherical)
+
+    def seeds(self, start: int, stop: int) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of each image. Several rows of labels are interpolated linearly when frames lie between them."""
+
+    _rows: NDArray[np.float32] | None
+    _frames_between: int
+
+    def rows(self, start: int, stop: int) -> tuple[NDArray[np.float32], ...]:
+        """Return a 1-tuple with labels [stop - start, K], or an empty one if the model takes no labels."""
+        if self._rows is None:
+            return ()
+        if len(self._rows) == 1:
+            return (np.repeat(self._rows, stop - start, axis=0),)
+        return (walk(self._rows, self._frames_between, start, stop - start, spherical=False),)
+
+
+NO_LABELS = Labels(None, 0)
+
+
+def of_labels(
+    labels: NDArray[np.float32] | None, metadata: ModelMetadata, count: int, frames_between: int = 0
+) -> Labels:
+    """Return labels for `count` images or key frames: one row for all, or `count` rows.
+
+    Raise InvalidArgument, or FailedPrecondition if the model takes no labels.
+    """
+    if not metadata.label_count:
+        if labels is not None:
+            raise FailedPrecondition("labels were given, and this model has none")
+        return NO_LABELS
+    if labels is None or not len(labels):
+        meaning = f": {', '.join(metadata.label_names)}" if metadata.label_names else ""
+        raise InvalidArgument("labels", f"is missing; the model needs rows of {metadata.label_count} floats{meaning}")
+    _check_matrix(labels, metadata.label_count, "label_count of the model")
+    if len(labels) not in (1, count):
+        raise InvalidArgument("labels", f"has {len(labels)} rows; give 1 for all images or {count}, one for each")
+    return Labels(labels, frames_between)
+
+
+def _require_some(count: int, argument: str) -> None:
+    if count == 0:
+        raise InvalidArgument(argument, "is empty; at least one image must be asked for")
+
+
+def _check_matrix(rows: NDArray[np.float32], columns: int, meaning: str) -> None:
+    if rows.shape[1] != columns:
+        raise InvalidArgument("columns", f"is {rows.shape[1]}; must be {columns}, the {meaning}")
+    if not np.isfinite(rows).all():
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        raise InvalidArgument("values", f"row {row}, column {column} is {rows[row, column]}; must be finite")

@@ -1,0 +1,94 @@
+"""One `progan serve` process: signals, periodic work, and lines about both."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+from progan_service.serving.access.exposure import warnings
+from progan_service.serving.config import ServerConfig
+from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.server import Server
+from progan_service.serving.watching.logs import announce
+
+log = logging.getLogger(__name__)
+
+_RELOAD_S = 5  # between two reads of certificates and tokens; Kubernetes takes a minute to replace them
+_DEVICES_S = 1  # between two checks whether a device hangs
+_FORCED_EXIT_CODE = 1
+
+
+async def serve(config: ServerConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
+    server = Server(config)
+    for line in warnings(config):
+        log.warning(line)
+    stopping = _on_signals()
+    await server.start()
+    announce(
+        f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...",
+        port=server.port,
+        http_port=server.http_port,
+    )
+    tasks = [
+        asyncio.create_task(_serve_store(server, config)),
+        asyncio.create_task(_every(_DEVICES_S, server.watch_devices)),
+        asyncio.create_task(_every(_RELOAD_S, server.reload)),
+    ]
+    await stopping.wait()
+    announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
+    for task in tasks:
+        task.cancel()
+    await server.stop()
+
+
+def _on_signals() -> asyncio.Event:
+    """Return the event that the first signal sets. The second one ends the process."""
+    stopping = asyncio.Event()
+
+    def on_signal() -> None:
+        if stopping.is_set():
+            os._exit(_FORCED_EXIT_CODE)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stopping
+
+
+async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await action()
+
+
+async def _serve_store(server: Server, config: ServerConfig) -> None:
+    """Serve what the store contains, again and again, and announce each model when it is first ready."""
+    started = time.monotonic()
+    ready = await server.refresh()
+    after = f", after {time.monotonic() - started:.1f} s"
+    announced: set[str] = set()
+    if not ready:
+        announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")
+    while True:
+        for model in ready:
+            if model.name not in announced:
+                announced.add(model.name)
+                _announce_ready(model, after)
+        after = ""
+        await asyncio.sleep(config.poll_s)
+        ready = await server.refresh()
+
+
+def _announce_ready(model: LoadedVersion, after: str) -> None:
+    size, batch = f"{model.metadata.resolution}x{model.metadata.resolution}", model.batcher.max_batch_size
+    how = f"{model.precision}, up to {batch} images a batch"
+    announce(
+        f"ready: {model.name} version {model.version}, {size}, {how}{after}",
+        model=model.name,
+        version=model.version,
+        precision=model.precision,
+        max_batch_size=batch,
+    )
