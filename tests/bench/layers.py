@@ -1,7 +1,7 @@
-"""Milliseconds that each of the last layers of the paper's network of 128x128 pixels takes an image, by every algorithm
-that `progan export` tries: alone and in a batch, on average.
+"""Milliseconds per image of the last layers of the paper's 128x128 network, for every algorithm of `progan export`.
 
-Algorithms of a layer take turns; figures are the least, as in the choice of `progan export`.
+Each figure is the average of a single image and of a batch. The algorithms of a layer take turns, and the fastest turn
+counts, as in the choice that `progan export` makes.
 """
 
 from models import FULL_SIZE
@@ -12,7 +12,7 @@ from progan_service.host.tensorflow import import_tensorflow
 import_tensorflow()
 import keras  # noqa: E402
 
-from progan_service.model.inference.cpu_tuning import tried  # noqa: E402
+from progan_service.model.inference.cpu_tuning import time_algorithms  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def of_block(generator: Generator, resolution: int, activations: str) -> list[Ro
             "ms",
             trial.algorithm.arrangement.value,
         )
-        for layer, trials in tried(generator.blocks[resolution], resolution, activations).items()
+        for layer, trials in time_algorithms(generator.blocks[resolution], resolution, activations).items()
         for trial in trials
     ]
 

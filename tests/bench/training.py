@@ -1,7 +1,7 @@
-"""Images/s of one training step (critic with penalty, generator, average), by resolution, precision and kernels.
+"""Images/s of one training step (discriminator with penalty, generator, average).
 
-Beside it what an image takes, and which share of this machine's matrix-multiply peak that makes. Steps of all kinds
-take turns; figures are medians.
+The rows are resolutions, precisions and kernels. Each one states the arithmetic per image and its share of this
+machine's matrix-multiply peak. Steps of all kinds take turns; figures are medians.
 """
 
 import math
@@ -21,7 +21,7 @@ from progan_service.training.config import DatasetConfig, RunConfig, TrainingCon
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
 
-from progan_service.training.schedule import Phase  # noqa: E402
+from progan_service.training.stage import Phase  # noqa: E402
 from progan_service.training.state import TrainingState  # noqa: E402
 from progan_service.training.step import Step  # noqa: E402
 
@@ -59,9 +59,9 @@ def rates(network: NetworkConfig, resolution: int, batch_size: int) -> Iterator[
         precision, fused = kind
         peak = 2 * MATRIX_SIDE**3 / medians[precision]
         share = flops / medians[kind] / peak
-        note = f"{digits(flops / batch_size / 1e9)} GFLOP an image, {share:.0%} of the peak"
+        note = f"{digits(flops / batch_size / 1e9)} GFLOP per image, {share:.0%} of the peak"
         if fused:
-            note += f", {medians[precision, False] / medians[kind]:.2f} times plain"
+            note += f", {medians[precision, False] / medians[kind]:.2f} times as fast as plain"
         yield Row(f"{resolution}x{resolution}, {name(kind)}", batch_size / medians[kind], "images/s", note)
 
 
@@ -72,7 +72,7 @@ def name(kind: tuple[str, bool]) -> str:
 def prepared(
     network: NetworkConfig, resolution: int, batch_size: int, precision: str, fused: bool
 ) -> tuple[Callable[[], Any], float]:
-    """A training step to call, and its floating-point operations."""
+    """Return a training step to call, and its number of floating-point operations."""
     training = TrainingConfig(batch_sizes={4: batch_size}, precision=precision, fused_kernels=fused)
     config = RunConfig(DatasetConfig("zeros", 1), replace(network), training)
     step = Step(TrainingState.fresh(config), config, Phase(resolution, 1.0, batch_size, 0.001))
@@ -84,7 +84,7 @@ def prepared(
 
 
 def count_flops(graph: tf.Graph) -> float:
-    """Of the convolutions and matrix products of a graph, two a multiplication with addition."""
+    """Return the operations of the convolutions and matrix products of a graph; a multiply-add counts as two."""
     total = 0.0
     for operation in graph.get_operations():
         if operation.type in CONVOLUTIONS:

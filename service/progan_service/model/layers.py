@@ -1,4 +1,4 @@
-"""The building blocks of both networks: equalized weights, pixel norm, minibatch stddev, up and down by two.
+"""The building blocks of both networks: equalized weights, pixel norm, minibatch stddev, up- and downscaling by two.
 
 All images and features are [N, H, W, C]; kernels are stored [height, width, in, out].
 """
@@ -11,50 +11,51 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-Shape = tuple[Any, ...]  # of a tensor; the batch is None, height and width may be
+Shape = tuple[Any, ...]  # of a tensor; the batch is None, and so may height and width be
 
 SQRT2 = math.sqrt(2.0)
 
 
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """Return max(x, 0.2 x)."""
     return tf.nn.leaky_relu(x, alpha=0.2)
 
 
 def pixel_norm(x: tf.Tensor) -> tf.Tensor:
-    """x / sqrt(mean over the last axis of x^2 + 1e-8): the root mean square of each vector becomes 1 (section 4.2).
+    """Return x / sqrt(mean(x^2) + 1e-8) over the last axis: each vector gets the root mean square 1 (section 4.2).
 
-    The mean is taken in float32 whatever the type of x.
+    The mean is computed in float32 for every type of x.
     """
     mean_square = tf.reduce_mean(tf.square(tf.cast(x, tf.float32)), axis=-1, keepdims=True)
     return x * tf.cast(tf.math.rsqrt(mean_square + 1e-8), x.dtype)
 
 
 def upscale2(x: tf.Tensor) -> tf.Tensor:
-    """Nearest neighbour: [N, H, W, C] -> [N, 2H, 2W, C]."""
+    """Scale up by nearest neighbour: [N, H, W, C] -> [N, 2H, 2W, C]."""
     n, h, w, c = tf.shape(x)[0], x.shape[1], x.shape[2], x.shape[3]
     repeated = tf.broadcast_to(x[:, :, None, :, None, :], [n, h, 2, w, 2, c])
     return tf.reshape(repeated, [n, 2 * h, 2 * w, c])
 
 
 def downscale2(x: tf.Tensor) -> tf.Tensor:
-    """Mean of 2x2 boxes: [N, H, W, C] -> [N, H/2, W/2, C]."""
+    """Scale down by 2x2 box means: [N, H, W, C] -> [N, H/2, W/2, C]."""
     return tf.nn.avg_pool2d(x, ksize=2, strides=2, padding="VALID")
 
 
 def lerp(a: tf.Tensor, b: tf.Tensor, t: tf.Tensor) -> tf.Tensor:
+    """Return a + (b - a) t."""
     return a + (b - a) * tf.cast(t, a.dtype)
 
 
 class EqualizedConv2D(keras.layers.Layer):
-    """Convolution, stride 1, SAME, whose N(0, 1) kernel is scaled by gain / sqrt(fan_in) at run time (section 4.1).
+    """Convolution with stride 1 and SAME padding. Its N(0, 1) kernel is scaled by gain / sqrt(fan_in) (section 4.1).
 
-    The scale multiplies the kernel only; the bias starts at zero and is not scaled. Weights are float32; the scaled
-    kernel takes the type of the features.
+    The scale multiplies the kernel at run time, and not the bias, which starts at zero. Weights are float32; the scaled
+    kernel is cast to the type of the features.
 
-    resample    "up" doubles the features before the convolution (nearest neighbour), "down" halves them after it (box
-                mean) and before the bias
-    fused       one convolution of stride 2 instead, with a 4x4 kernel made of the same 3x3 weights: less than half of
-                the arithmetic, the same function up to rounding
+    resample    "up" scales the features up before the convolution, "down" scales them down after it, before the bias
+    fused       resample and convolve by one convolution of stride 2, whose 4x4 kernel is made of the 3x3 weights: the
+                same function up to rounding, with less than half of the arithmetic
     """
 
     def __init__(
@@ -98,19 +99,19 @@ class EqualizedConv2D(keras.layers.Layer):
         return downscale2(x) if self.resample == "down" else x
 
     def transposed_kernel(self) -> tf.Tensor:
-        """[4, 4, out, in]: of the transposed convolution of stride 2 that upscales and convolves at once."""
+        """Return the kernel [4, 4, out, in] of the transposed convolution of stride 2 that scales up and convolves."""
         # A transposed convolution correlates with the flipped kernel.
         return tf.transpose(self._resampled(_FOUR_SHIFTS[:, ::-1]), [0, 1, 3, 2])
 
     def _resampled(self, shifts: NDArray[np.floating]) -> tf.Tensor:
-        """The scaled kernel, [3, 3, in, out] -> [4, 4, in, out], by a map [16, 9] of its places."""
-        places = tf.reshape(self.kernel, [9, -1])
-        kernel = tf.matmul(tf.constant(shifts * self.scale, tf.float32), places)
+        """Return the scaled kernel, [3, 3, in, out] -> [4, 4, in, out], by a linear map [16, 9] of its taps."""
+        taps = tf.reshape(self.kernel, [9, -1])
+        kernel = tf.matmul(tf.constant(shifts * self.scale, tf.float32), taps)
         return tf.reshape(kernel, [4, 4, *self.kernel.shape[2:]])
 
 
 def _four_shifts() -> NDArray[np.floating]:
-    """[16, 9]: the places of a 4x4 kernel as sums of those of a 3x3 kernel shifted by 0 and 1 along both axes."""
+    """Return the map [16, 9] from a 3x3 kernel to the sum of its copies shifted by 0 and 1 along each axis, 4x4."""
     shifts = np.eye(4, 3) + np.eye(4, 3, k=-1)  # one axis
     return np.kron(shifts, shifts)
 
@@ -119,7 +120,7 @@ _FOUR_SHIFTS = _four_shifts()
 
 
 class EqualizedDense(keras.layers.Layer):
-    """Fully connected layer whose N(0, 1) kernel is scaled by gain / sqrt(fan_in) at run time (section 4.1)."""
+    """Fully connected layer. Its N(0, 1) kernel is scaled by gain / sqrt(fan_in) at run time (section 4.1)."""
 
     def __init__(self, units: int, gain: float = SQRT2, use_bias: bool = True, name: str | None = None) -> None:
         super().__init__(name=name, autocast=False)
@@ -142,11 +143,11 @@ class EqualizedDense(keras.layers.Layer):
 
 
 class MinibatchStdDev(keras.layers.Layer):
-    """Appends one feature map with the mean standard deviation over a group of images (section 3).
+    """Appends one feature map: the mean standard deviation over a group of images (section 3).
 
     [N, H, W, C] -> [N, H, W, C + 1]. With M = N / min(group_size, N), image i belongs to group i mod M: groups are
-    strided, not consecutive. N must be a multiple of the group size (checked by TrainingConfig). The deviation is taken
-    in float32 whatever the type of the features.
+    strided, not consecutive. N must be a multiple of the group size (checked by TrainingConfig). The deviation is
+    computed in float32 for every type of the features.
     """
 
     def __init__(self, group_size: int, name: str | None = None) -> None:

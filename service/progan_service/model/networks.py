@@ -1,10 +1,10 @@
 """Generator and discriminator of Karras et al., "Progressive Growing of GANs", ICLR 2018 (appendix A, table 2).
 
-Both work at the native resolution of a stage: at stage 2^r the generator gives and the discriminator takes 2^r x 2^r
-images. All layers exist from the start; a stage runs only those it needs. `alpha` blends a new resolution in: 0 is
-the network of the stage before (with upscaled images), 1 the new one; None leaves the blending out.
+Both networks work at the resolution of a stage: the generator returns and the discriminator takes images of that size.
+All layers exist from the start, and a stage runs those that it needs. `alpha` blends a new resolution in: 0 is the
+network of the previous stage (with images scaled up), 1 is the new one, and None computes no blend.
 
-fused         up- and downscaling inside the neighbouring convolutions: the same function, less arithmetic
+fused         up- and downscaling inside the neighbouring convolutions: the same function with less arithmetic
 activations   type of the features, "float32" or "bfloat16"; weights, norms, deviations, images and scores are float32
 """
 
@@ -31,7 +31,7 @@ from progan_service.model.layers import (
 
 
 class GeneratorInput(keras.layers.Layer):
-    """Latents and labels [N, L + K] -> features [N, 4, 4, C]."""
+    """The first block of the generator: latents and labels [N, L + K] -> features [N, 4, 4, C]."""
 
     def __init__(self, features: int, activations: str, name: str) -> None:
         super().__init__(name=name, autocast=False)
@@ -54,7 +54,7 @@ class GeneratorInput(keras.layers.Layer):
 
 
 class GeneratorBlock(keras.layers.Layer):
-    """Features [N, H, W, C] -> [N, 2H, 2W, C']."""
+    """A block of the generator: features [N, H, W, C] -> [N, 2H, 2W, C']."""
 
     def __init__(self, features: int, fused: bool, name: str) -> None:
         super().__init__(name=name, autocast=False)
@@ -72,7 +72,7 @@ class GeneratorBlock(keras.layers.Layer):
 
 
 class Generator(keras.layers.Layer):
-    """Latents [N, latent_size] (and labels [N, label_size]) -> images [N, R, R, channels], linear, nominally -1..1."""
+    """Latents [N, latent_size] (and labels [N, label_size]) -> images [N, R, R, channels], nominally in -1..1."""
 
     def __init__(
         self, config: NetworkConfig, *, fused: bool = True, activations: str = "float32", name: str = "generator"
@@ -115,12 +115,12 @@ class Generator(keras.layers.Layer):
         return lerp(upscale2(tf.cast(self.to_rgb[resolution // 2](previous), tf.float32)), images, alpha)
 
     def stage_weights(self, resolution: int, fading: bool) -> list[keras.Variable]:
-        """The weights that a stage uses, and so trains."""
+        """Return the weights that a stage uses and trains."""
         return _stage_weights(self.input_block, self.blocks, self.to_rgb, resolution, fading)
 
 
 class DiscriminatorBlock(keras.layers.Layer):
-    """Features [N, H, W, C] -> [N, H/2, W/2, C']."""
+    """A block of the discriminator: features [N, H, W, C] -> [N, H/2, W/2, C']."""
 
     def __init__(self, in_features: int, out_features: int, d_pool: str, fused: bool, name: str) -> None:
         super().__init__(name=name, autocast=False)
@@ -141,7 +141,7 @@ class DiscriminatorBlock(keras.layers.Layer):
 
 
 class DiscriminatorOutput(keras.layers.Layer):
-    """Features [N, 4, 4, C] -> [N, 1 + label_size]."""
+    """The last block of the discriminator: features [N, 4, 4, C] -> score and label logits [N, 1 + label_size]."""
 
     def __init__(self, features: int, label_size: int, mbstd_group_size: int, name: str) -> None:
         super().__init__(name=name, autocast=False)
@@ -164,7 +164,7 @@ class DiscriminatorOutput(keras.layers.Layer):
 
 
 class Discriminator(keras.layers.Layer):
-    """Images [N, R, R, channels], -1..1 -> scores [N] (higher: more real) and label logits [N, label_size]."""
+    """Images [N, R, R, channels] in -1..1 -> scores [N] (higher is more real) and label logits [N, label_size]."""
 
     def __init__(
         self,
@@ -211,17 +211,17 @@ class Discriminator(keras.layers.Layer):
         return outputs[:, 0], outputs[:, 1:]
 
     def stage_weights(self, resolution: int, fading: bool) -> list[keras.Variable]:
-        """The weights that a stage uses, and so trains."""
+        """Return the weights that a stage uses and trains."""
         return _stage_weights(self.output_block, self.blocks, self.from_rgb, resolution, fading)
 
 
 def _stage_weights(
     block_4x4: keras.layers.Layer,
     blocks: Mapping[int, keras.layers.Layer],
-    rgb: Mapping[int, keras.layers.Layer],
+    rgb_layers: Mapping[int, keras.layers.Layer],
     resolution: int,
     fading: bool,
 ) -> list[keras.Variable]:
     grown = [blocks[r] for r in resolutions_up_to(resolution)[1:]]
-    faces = [rgb[resolution // 2], rgb[resolution]] if fading else [rgb[resolution]]
-    return [weight for layer in (block_4x4, *grown, *faces) for weight in layer.weights]
+    rgb = [rgb_layers[resolution // 2], rgb_layers[resolution]] if fading else [rgb_layers[resolution]]
+    return [weight for layer in (block_4x4, *grown, *rgb) for weight in layer.weights]

@@ -1,4 +1,4 @@
-"""Which algorithm computes which layer soonest on this machine's CPU, found by trying."""
+"""Finds the fastest algorithm of each layer on this machine's CPU by timing all of them."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from progan_service.model.inference.rows_first import RowConvolution, RowsFirstB
 from progan_service.model.layers import EqualizedConv2D
 from progan_service.model.networks import Generator, GeneratorBlock
 
-WORTH_TRYING = 10**8  # multiplications for an image, in the largest layer: below, there is little to gain
-_TURNS = 8  # the first one is traced, and does not count
+WORTH_TRYING = 10**8  # multiplications per image in the largest layer; smaller networks gain little
+_TURNS = 8  # the first one includes tracing and does not count
 _STRIP_ROWS = 16
-_TILES = {"float32": (2, 4), "bfloat16": (2,)}  # along both axes; larger ones round too coarsely
-_BATCHES = {  # of images: a call of one counts like many
+_TILES = {"float32": (2, 4), "bfloat16": (2,)}  # along both axes; rounding errors of larger ones are too large
+_BATCHES = {  # sizes that are timed; single images count as much as batches
     Arrangement.BATCH: (1, 4),
     Arrangement.ONE_BY_ONE: (1,),
     Arrangement.ROWS_FIRST: (1, 4),
@@ -33,7 +33,7 @@ _BATCHES = {  # of images: a call of one counts like many
 
 
 class Algorithm(NamedTuple):
-    """A way to compute a layer; `shape` [H, W, C] is that of the features that it takes of each image."""
+    """A way to compute a layer. `shape` is [H, W, C] of its input features for one image."""
 
     arrangement: Arrangement
     name: str
@@ -42,7 +42,7 @@ class Algorithm(NamedTuple):
 
 
 class Trial:
-    """An algorithm that is tried, turn by turn."""
+    """The timing of one algorithm, turn by turn."""
 
     def __init__(self, algorithm: Algorithm, activations: str) -> None:
         self.algorithm = algorithm
@@ -51,72 +51,80 @@ class Trial:
         self._turns: list[list[float]] = []
 
     def take_turn(self) -> None:
+        """Time the algorithm once at each batch size."""
         batches = _BATCHES[self.algorithm.arrangement]
         self._turns.append([_seconds(self._run, self._inputs(images)) / images for images in batches])
 
     def _inputs(self, images: int) -> tf.Tensor:
-        """Made for one turn: at 1024x1024 there is no room for those of all algorithms."""
+        """Make the input of one turn. At 1024x1024 memory cannot hold the inputs of all algorithms at once."""
         height, *others = self.algorithm.shape
         rows_first = self.algorithm.arrangement is Arrangement.ROWS_FIRST
         return tf.ones([height, images, *others] if rows_first else [images, height, *others], self._activations)
 
     @property
     def seconds(self) -> float:
-        """An image: alone and in a batch, on average; each at its soonest, for other work can only add to it."""
+        """Seconds per image, averaged over the batch sizes. The fastest turn counts: other work only adds time."""
         _, *turns = self._turns
         return float(np.min(turns, axis=0).mean())
 
 
-_Soonest = Mapping[Arrangement, Trial]  # of the algorithms of one layer
+_Fastest = Mapping[Arrangement, Trial]  # the fastest algorithm of one layer for each arrangement
+_Chosen = Mapping[int, Sequence[Algorithm]]  # by resolution, the algorithms of conv0 and conv1
 
 
 def tuned_for_cpu(
     network: InferenceGenerator, generator: Generator
 ) -> tuple[InferenceGenerator, dict[str, str]] | None:
-    """The same function by the soonest algorithms, and their names by layer; None where `network` is soonest as it is.
+    """Return the same function by the fastest algorithms, and their names by layer; None if `network` is the fastest.
 
-    The blocks from some resolution on take features so arranged as is soonest, and each layer of theirs the algorithm
-    that suits it.
+    The blocks from some resolution on take their features in the fastest arrangement, and each of their layers uses the
+    fastest algorithm for it.
     """
     if all(_multiplications(generator.blocks[r], r) < WORTH_TRYING for r in network.blocks):
         return None
     with tf.device("CPU:0"):
-        soonest = {
-            r: [_soonest(trials) for trials in tried(generator.blocks[r], r, network.activations).values()]
+        fastest = {
+            r: [_fastest(trials) for trials in time_algorithms(generator.blocks[r], r, network.activations).values()]
             for r in network.blocks
         }
-    plans = [(arrangement, first) for arrangement in Arrangement for first in soonest]
-    arrangement, first = min(plans, key=lambda plan: _seconds_an_image(soonest, *plan))
+    plans = [(arrangement, first) for arrangement in Arrangement for first in fastest]
+    arrangement, first = min(plans, key=lambda plan: _seconds_per_image(fastest, *plan))
     if arrangement is Arrangement.BATCH:
         return None
-    chosen = {r: [layer[arrangement].algorithm for layer in block] for r, block in soonest.items() if r >= first}
-    names = {
+    chosen = {r: [layer[arrangement].algorithm for layer in block] for r, block in fastest.items() if r >= first}
+    return network.with_last(_blocks(chosen, arrangement), arrangement), _names(chosen)
+
+
+def _blocks(chosen: _Chosen, arrangement: Arrangement) -> dict[int, Block]:
+    block = RowsFirstBlock if arrangement is Arrangement.ROWS_FIRST else LayeredBlock
+    return {r: block(upscaling.layer, conv.layer) for r, (upscaling, conv) in chosen.items()}
+
+
+def _names(chosen: _Chosen) -> dict[str, str]:
+    return {
         f"{r}x{r}/{layer}": algorithm.name
         for r, algorithms in chosen.items()
         for layer, algorithm in zip(("conv0", "conv1"), algorithms, strict=True)
     }
-    block = RowsFirstBlock if arrangement is Arrangement.ROWS_FIRST else LayeredBlock
-    blocks: dict[int, Block] = {r: block(upscaling.layer, conv.layer) for r, (upscaling, conv) in chosen.items()}
-    return network.with_last(blocks, arrangement), names
 
 
 def _multiplications(block: GeneratorBlock, resolution: int) -> int:
-    """By definition, of the larger layer."""
+    """Return the multiplications per image of direct convolution in the larger layer of a block."""
     *_, inputs, outputs = block.conv0.kernel.shape
     return int(9 * resolution**2 * max(inputs, outputs) * outputs)
 
 
-def _seconds_an_image(soonest: Mapping[int, Sequence[_Soonest]], arrangement: Arrangement, first: int) -> float:
-    """When the blocks from `first` on are so arranged."""
+def _seconds_per_image(fastest: Mapping[int, Sequence[_Fastest]], arrangement: Arrangement, first: int) -> float:
+    """Return the time of all blocks if those from `first` on use this arrangement."""
     return sum(
         layer[arrangement if r >= first else Arrangement.BATCH].seconds
-        for r, block in soonest.items()
+        for r, block in fastest.items()
         for layer in block
     )
 
 
-def tried(block: GeneratorBlock, resolution: int, activations: str) -> dict[str, list[Trial]]:
-    """All algorithms of the layers of a block, by the names of these. Algorithms of a layer take turns."""
+def time_algorithms(block: GeneratorBlock, resolution: int, activations: str) -> dict[str, list[Trial]]:
+    """Time all algorithms of the layers of a block, by layer name. The algorithms of a layer take turns."""
     layers = {
         "conv0": _upscalings(block.conv0, resolution // 2, activations),
         "conv1": _convolutions(block.conv1, resolution, activations),
@@ -129,8 +137,7 @@ def tried(block: GeneratorBlock, resolution: int, activations: str) -> dict[str,
     return trials
 
 
-def _soonest(trials: Sequence[Trial]) -> _Soonest:
-    """By arrangement."""
+def _fastest(trials: Sequence[Trial]) -> _Fastest:
     return {
         arrangement: min(
             (trial for trial in trials if trial.algorithm.arrangement is arrangement), key=lambda trial: trial.seconds
@@ -140,7 +147,7 @@ def _soonest(trials: Sequence[Trial]) -> _Soonest:
 
 
 def _upscalings(layer: EqualizedConv2D, size: int, activations: str) -> list[Algorithm]:
-    """Of [size, size] features."""
+    """Return the algorithms of conv0 for features of [size, size]."""
     (kernel, bias), shape = _scaled(layer), [size, size, layer.kernel.shape[2]]
     direct = Upscaling(layer, activations)
     differences = DifferenceUpscaling(kernel, bias, activations)
@@ -154,7 +161,7 @@ def _upscalings(layer: EqualizedConv2D, size: int, activations: str) -> list[Alg
 
 
 def _convolutions(layer: EqualizedConv2D, size: int, activations: str) -> list[Algorithm]:
-    """Of [size, size] features."""
+    """Return the algorithms of conv1 for features of [size, size]."""
     (kernel, bias), channels = _scaled(layer), layer.kernel.shape[2]
     shape, bordered = [size, size, channels], [size, size + 2, channels]
     direct = Convolution(layer, activations)

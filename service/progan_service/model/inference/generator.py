@@ -1,8 +1,7 @@
-"""The generator as it is served: the function of `networks.Generator` at one resolution, made for speed.
+"""The generator for serving: computes the function of `networks.Generator` at one resolution, as fast as possible.
 
-All that does not depend on the latents is done beforehand: equalized scales are folded into the kernels, upscaling into
-the convolution that follows it. On CPUs an image is the same to the bit whatever the size of its batch and whoever
-shares it.
+What does not depend on the latents is computed once: equalized scales are folded into the kernels, and upscaling into
+the convolution after it. On CPUs the image of a latent is the same to the bit in every batch.
 """
 
 import copy
@@ -21,17 +20,17 @@ Block = Callable[[tf.Tensor], tf.Tensor]  # features [N, H, W, C] -> [N, 2H, 2W,
 
 
 class Arrangement(Enum):
-    """How blocks take the features of a batch."""
+    """The order of the axes in which blocks take the features of a batch."""
 
     BATCH = "images first"  # [N, H, W, C]
     ONE_BY_ONE = "one image at a time"  # [1, H, W, C]
-    ROWS_FIRST = "rows first"  # [H, N, W, C]: some rows of all images are one piece of memory
+    ROWS_FIRST = "rows first"  # [H, N, W, C]: a range of rows of all images is contiguous
 
 
 class InferenceGenerator(tf.Module):
-    """Latents [N, latent_size] (and labels [N, label_size]) -> images [N, R, R, channels], linear, nominally -1..1.
+    """Latents [N, latent_size] (and labels [N, label_size]) -> images [N, R, R, channels], nominally in -1..1.
 
-    alpha         how far `resolution` has been blended in; 1 for a finished generator
+    alpha         weight of `resolution` against the previous one; 1 for a finished generator
     activations   type of features and kernels, "float32" or "bfloat16"; norms and images are float32
     """
 
@@ -52,7 +51,7 @@ class InferenceGenerator(tf.Module):
         self.last: dict[int, Block] = {}
         self.arrangement = Arrangement.BATCH
         self.to_rgb = ToRgb(generator.to_rgb[resolution], activations)
-        self.alpha = alpha if self.blocks else 1.0  # at 4x4 there is nothing to fade from
+        self.alpha = alpha if self.blocks else 1.0  # 4x4 has no previous resolution
         if self.alpha < 1.0:
             self.previous_to_rgb = ToRgb(generator.to_rgb[resolution // 2], activations)
 
@@ -69,7 +68,7 @@ class InferenceGenerator(tf.Module):
         return self._images(before, x)
 
     def with_last(self, blocks: Mapping[int, Block], arrangement: Arrangement) -> Self:
-        """The same function, with other blocks for its last ones, which take their features so arranged; not BATCH."""
+        """Return the same function with its last blocks replaced by blocks of this arrangement, which is not BATCH."""
         changed = copy.copy(self)
         changed.blocks = {r: block for r, block in self.blocks.items() if r not in blocks}
         changed.last, changed.arrangement = dict(blocks), arrangement
@@ -78,7 +77,7 @@ class InferenceGenerator(tf.Module):
     def _images(
         self, before: tf.Tensor, x: tf.Tensor, as_batch: Callable[[tf.Tensor], tf.Tensor] = tf.identity
     ) -> tf.Tensor:
-        """From features before and after the last block; `as_batch` makes [N, H, W, C] of their arrangement."""
+        """Return images from the features before and after the last block. `as_batch` rearranges to [N, H, W, C]."""
         images = as_batch(self.to_rgb(x))
         if self.alpha == 1.0:
             return images
@@ -88,10 +87,10 @@ class InferenceGenerator(tf.Module):
         return self._images(*_grown(self.last.values(), features[None]))[0]
 
     def _first_features(self, latents: tf.Tensor) -> tf.Tensor:
-        """[N, L] -> [N, 4, 4, C].
+        """Return the features [N, 4, 4, C] of the dense layer for latents [N, L].
 
-        TensorFlow sums in an order that depends on the number of rows: it has fewer than eight of them to reduce, or a
-        product of several. So each latent is eight rows for its norm, and has a product of its own.
+        TensorFlow's order of summation depends on the number of rows, in reductions of fewer than eight rows and in
+        matrix products. So the norm of each latent is computed on eight copies of it, and each has its own product.
         """
         x = latents[:, None, :]
         x = x * norm_factor(tf.tile(x, [1, 8, 1]))[:, :1]
@@ -100,7 +99,7 @@ class InferenceGenerator(tf.Module):
 
 
 def _grown(blocks: Iterable[Block], x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The features before and after the last of the blocks."""
+    """Return the features before and after the last of the blocks."""
     before = x
     for block in blocks:
         before, x = x, block(x)
@@ -108,12 +107,12 @@ def _grown(blocks: Iterable[Block], x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]
 
 
 def batch_and_rows_swapped(x: tf.Tensor) -> tf.Tensor:
-    """[N, H, W, C] <-> [H, N, W, C]."""
+    """Swap the first two axes: [N, H, W, C] <-> [H, N, W, C]."""
     return tf.transpose(x, [1, 0, 2, 3])
 
 
 class LayeredBlock(tf.Module):
-    """A block of two layers, which are given."""
+    """A block made of two given layers, with a pixel norm before each."""
 
     def __init__(self, upscaling: Layer, conv: Layer) -> None:
         super().__init__()
@@ -124,7 +123,7 @@ class LayeredBlock(tf.Module):
 
 
 class Convolution(tf.Module):
-    """3x3, stride 1, SAME, and the activation."""
+    """A 3x3 convolution with stride 1 and SAME padding, and the activation."""
 
     def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
         super().__init__()
@@ -137,8 +136,10 @@ class Convolution(tf.Module):
 
 
 class Upscaling(tf.Module):
-    """Upscaling by two, a 3x3 convolution and the activation: one transposed convolution of stride 2, whose outputs of
-    each phase are sums of 2x2 inputs."""
+    """Upscaling by two, a 3x3 convolution and the activation.
+
+    It is one transposed convolution of stride 2, in which each output is a sum over 2x2 inputs.
+    """
 
     def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
         super().__init__()
@@ -153,9 +154,9 @@ class Upscaling(tf.Module):
 
 
 class ToRgb(tf.Module):
-    """Pixel norm and the 1x1 convolution to images, float32; of features in any arrangement.
+    """Pixel norm and the 1x1 convolution from features of any arrangement to images, float32.
 
-    The norm is one factor for each pixel: three channels are sooner multiplied by it than all features.
+    The norm is one factor per pixel. It is faster to multiply three channels by it than all features.
     """
 
     def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
@@ -169,10 +170,11 @@ class ToRgb(tf.Module):
 
 
 def norm_factor(x: tf.Tensor) -> tf.Tensor:
-    """float32: what pixel norm multiplies each vector by. The length takes one pass over x, summing in float32."""
+    """Return the factor of the pixel norm of each vector, float32. One pass over x sums in float32."""
     length = tf.cast(tf.math.reduce_euclidean_norm(x, axis=-1, keepdims=True), tf.float32)
     return tf.math.rsqrt(tf.square(length) / x.shape[-1] + 1e-8)
 
 
 def pixel_norm(x: tf.Tensor) -> tf.Tensor:
+    """Return x with each vector scaled to the root mean square 1 (section 4.2)."""
     return x * tf.cast(norm_factor(x), x.dtype)

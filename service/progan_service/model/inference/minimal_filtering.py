@@ -1,10 +1,10 @@
-"""Convolutions of one image at a time with fewer multiplications than their definition has.
+"""Convolutions of one image at a time, with fewer multiplications than direct convolution.
 
-A CPU multiplies matrices at its peak and moves memory slowly, so all of the arithmetic is in matrix products, the
-transforms of Winograd's algorithm too, and one image (or a strip of it) at a time stays in the caches. The order of
-summation does not depend on a batch.
+A CPU multiplies matrices at its peak rate and moves memory slowly. So all arithmetic is in matrix products, including
+the transforms of Winograd's algorithm, and one image (or a strip of it) at a time stays in the caches. The order of
+summation does not depend on the batch.
 
-Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, for `Winograd`.
+Source of `Winograd`: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from progan_service.model.layers import leaky_relu
 
 Array = NDArray[np.floating]
 
-# By the size m of the output tile: inputs, kernel and products of one axis, for m outputs of a kernel of 3.
+# Transforms of inputs, kernel and products along one axis, by the number of outputs of a tile. The kernel has 3 taps.
 WINOGRAD_INPUTS = {
     2: np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]]),
     4: np.array(
@@ -40,15 +40,15 @@ WINOGRAD_OUTPUTS = {
 
 
 class Winograd(tf.Module):
-    """A 3x3 convolution, stride 1, SAME, and the activation: [1, H, W, C] -> [1, H, W, C'].
+    """A 3x3 convolution with stride 1 and SAME padding, and the activation: [1, H, W, C] -> [1, H, W, C'].
 
-    tile   outputs of a tile along each axis: 2 takes 16 products for 4 outputs, 4 takes 36 for 16 (by definition they
-           are 36 and 144) and rounds ten times as coarsely; H and W must be multiples
-    rows   of outputs computed at once, all of them or a divisor of H
+    tile   outputs of a tile along each axis, which must divide H and W. 2 takes 16 products for 4 outputs (directly:
+           36); 4 takes 36 products for 16 outputs (directly: 144), and its rounding errors are ten times as large
+    rows   output rows computed at once; must divide H
     """
 
     def __init__(self, kernel: Array, bias: Array, tile: int, rows: int, activations: str = "float32") -> None:
-        """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
+        """`kernel` [3, 3, C, C'] is scaled already; `activations` is the type of the features."""
         super().__init__()
         self.tile, self.rows = tile, rows
         both = np.kron(WINOGRAD_KERNEL[tile], WINOGRAD_KERNEL[tile])
@@ -66,7 +66,7 @@ class Winograd(tf.Module):
         return leaky_relu(tf.nn.bias_add(tf.concat(strips, axis=0), self.bias))[None]
 
     def _strip(self, padded: tf.Tensor) -> tf.Tensor:
-        """[rows + 2, W + 2, C] -> [rows, W, C']."""
+        """Convolve a padded strip: [rows + 2, W + 2, C] -> [rows, W, C']."""
         (height, width, channels), m = padded.shape, self.tile
         down, across = (height - 2) // m, (width - 2) // m
         pixels = tf.reshape(padded, [height * width, channels])
@@ -80,22 +80,22 @@ class Winograd(tf.Module):
 
 
 def _tile_pixels(down: int, across: int, m: int) -> NDArray[np.int32]:
-    """Which pixel of a strip, of `across` tiles and a border, is the one at each place of each tile: by place first."""
+    """Return the indices of the pixels of a padded strip that belong to each tile, ordered by place in the tile."""
     top, left, row, column = np.ix_(np.arange(down) * m, np.arange(across) * m, np.arange(m + 2), np.arange(m + 2))
     pixels = (top + row) * (across * m + 2) + left + column
     return pixels.transpose(2, 3, 0, 1).reshape(-1).astype(np.int32)
 
 
 class DifferenceUpscaling(tf.Module):
-    """Nearest neighbour upscaling by two, a 3x3 convolution, SAME, and the activation: [1, H, W, C] -> [1, 2H, 2W, C'].
+    """Nearest-neighbour upscaling by two, a 3x3 convolution (SAME) and the activation: [1, H, W, C] -> [1, 2H, 2W, C'].
 
     Along one axis, with the kernel (a, b, c) and s = a + b + c, the two outputs at x[i] are
-    s x[i] - a (x[i] - x[i-1]) and s x[i] + c (x[i+1] - x[i]): three products instead of the six of the definition, and
-    of the four of kernels by phase. Along both axes they are nine instead of 36, and of 16.
+    s x[i] - a (x[i] - x[i-1]) and s x[i] + c (x[i+1] - x[i]). That takes three products for two outputs, where direct
+    convolution takes six and one kernel per phase takes four. Along both axes it takes nine instead of 36 or 16.
     """
 
     def __init__(self, kernel: Array, bias: Array, activations: str = "float32") -> None:
-        """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
+        """`kernel` [3, 3, C, C'] is scaled already; `activations` is the type of the features."""
         super().__init__()
         kernel = kernel.astype(np.float64)
         first, last, total = np.array([1, 0, 0]), np.array([0, 0, -1]), np.array([1, 1, 1])
@@ -125,7 +125,7 @@ class DifferenceUpscaling(tf.Module):
             for column in (0, 1):
                 beside = _part(across, column, 2)[:, column : column + width]
                 corner = _part(diagonal, 2 * row + column, 4)[row : row + height, column : column + width]
-                # No sum of three or more: TensorFlow takes those in any order, as memory comes free.
+                # Never add three tensors at once: TensorFlow adds them in any order, as memory becomes free.
                 phases.append(above - (beside - corner))
             rows.append(tf.stack(phases, axis=2))
         images = tf.reshape(tf.stack(rows, axis=1), [2 * height, 2 * width, level.shape[-1]])
@@ -133,17 +133,17 @@ class DifferenceUpscaling(tf.Module):
 
 
 def _product(x: tf.Tensor, kernel: tf.Variable) -> tf.Tensor:
-    """[H, W, C] times [C, C'], as one matrix product."""
+    """Multiply [H, W, C] by [C, C'] as one matrix product."""
     height, width, channels = x.shape
     return tf.reshape(tf.matmul(tf.reshape(x, [-1, channels]), kernel), [height, width, kernel.shape[-1]])
 
 
 def _part(x: tf.Tensor, index: int, parts: int) -> tf.Tensor:
-    """One of equal parts of the last axis."""
+    """Return one of several equal parts of the last axis."""
     size = x.shape[-1] // parts
     return x[..., index * size : (index + 1) * size]
 
 
 def variable(values: Array, activations: str) -> tf.Variable:
-    """Weights that are not trained, rounded to the type of the features."""
+    """Return constant weights, rounded to the type of the features."""
     return tf.Variable(tf.cast(values, activations), trainable=False)

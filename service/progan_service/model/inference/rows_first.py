@@ -1,9 +1,9 @@
-"""Blocks over features [H, N, W, C], rows first: fewer multiplications along the vertical axis.
+"""Blocks over features [H, N, W, C] (rows first), with fewer multiplications along the vertical axis.
 
-The algorithms of `minimal_filtering` along one axis save less, and cost less around their products: a matrix product
-with a constant makes sums of rows of all images at once, and whole rows remain convolutions, which run at the peak.
+Along one axis, the algorithms of `minimal_filtering` save less, but their transforms cost less too: one matrix product
+with a constant adds rows of all images at once, and whole rows remain convolutions, which run at the peak rate.
 
-Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, for `RowWinograd`.
+Source of `RowWinograd`: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 import numpy as np
@@ -21,12 +21,12 @@ from progan_service.model.inference.minimal_filtering import (
 from progan_service.model.layers import leaky_relu
 
 TILE = 4
-STRIP = 32  # rows computed at once: what makes sums of rows is a square of their number
-_BIASED = 1  # the product that is part of each output once
+STRIP = 32  # rows computed at once; the size of the transforms grows with the square of it
+_BIASED = 1  # the index of the product that every output contains exactly once
 
 
 class RowsFirstBlock(tf.Module):
-    """RowUpscaling, and RowWinograd or RowConvolution: [H, N, W, C] -> [2H, N, 2W, C']; before the pixel norm."""
+    """RowUpscaling, then RowWinograd or RowConvolution: [H, N, W, C] -> [2H, N, 2W, C'], before the last pixel norm."""
 
     def __init__(self, upscaling: Layer, conv: Layer) -> None:
         super().__init__()
@@ -40,22 +40,22 @@ class RowsFirstBlock(tf.Module):
 
 
 class RowUpscaling(tf.Module):
-    """Nearest neighbour upscaling by two, a 3x3 convolution and its activation: [H, N, W, C] -> [2H, N, 2W + 2, C'].
+    """Nearest-neighbour upscaling by two, a 3x3 convolution and its activation: [H, N, W, C] -> [2H, N, 2W + 2, C'].
 
-    The first and the last column are none of the image.
-    Along the vertical axis by differences, three products for two outputs (see DifferenceUpscaling), along the
-    horizontal one by kernels for each phase: twelve products for four outputs instead of 36, and of 16.
+    The first and the last column do not belong to the image.
+    Vertically it uses differences, three products for two outputs (see DifferenceUpscaling); horizontally it uses one
+    kernel per phase. That takes twelve products for four outputs, instead of 36 directly or 16 by phases.
     """
 
     def __init__(self, kernel: Array, bias: Array, activations: str = "float32") -> None:
         """`kernel` [3, 3, C, C'], scaled; `activations` is the type of the features."""
         super().__init__()
         kernel = kernel.astype(np.float64)
-        # [tap, phase, place]: between the columns x[i-1] and x[i] lie the outputs 2i - 1 and 2i.
+        # [tap, phase, place]: the outputs 2i - 1 and 2i lie between the columns x[i-1] and x[i].
         phases = np.array([[[1, 1, 0], [1, 0, 0]], [[0, 0, 1], [0, 1, 1]]])
 
         def products(*rows: int) -> tf.Variable:
-            """[1, 2, C, 2C']"""
+            """Return a kernel [1, 2, C, 2C']."""
             narrow = np.einsum("tpx,y,yxio->tipo", phases, rows, kernel)
             return variable(narrow.reshape(1, 2, len(narrow[0]), -1), activations)
 
@@ -69,7 +69,7 @@ class RowUpscaling(tf.Module):
         level = _between_columns(rows, self.level)
         outputs = []
         for parts, kernel in (([x[:1], steps], self.above), ([steps, -x[-1:]], self.below)):
-            # By the same shape TensorFlow knows that the sum needs no broadcasting, and makes it in the convolution.
+            # Equal shapes tell TensorFlow that the sum needs no broadcasting, so it fuses the sum with the convolution.
             step = _between_columns(tf.reshape(tf.concat(parts, axis=0), tf.shape(rows)), kernel)
             output = leaky_relu(tf.nn.bias_add(step, self.bias) + level)
             outputs.append(tf.reshape(output, [height, -1, width + 1, self.bias.shape[0]]))
@@ -77,16 +77,16 @@ class RowUpscaling(tf.Module):
 
 
 def _between_columns(x: tf.Tensor, kernel: tf.Variable) -> tf.Tensor:
-    """[N, 1, W, C] -> [N, 1, W + 1, 2C'], with zeros beyond the border."""
+    """Convolve [N, 1, W, C] -> [N, 1, W + 1, 2C'], with zeros beyond the border."""
     return tf.nn.conv2d(x, kernel, strides=1, padding=[[0, 0], [0, 0], [1, 1], [0, 0]])
 
 
 class RowWinograd(tf.Module):
-    """A 3x3 convolution, stride 1, and its activation: [H, N, W + 2, C] -> [H, N, W, C'].
+    """A 3x3 convolution with stride 1 and its activation: [H, N, W + 2, C] -> [H, N, W, C'].
 
-    The first and the last column are zeros, as are the rows that are not there.
-    Along the vertical axis by Winograd's algorithm, six products for four outputs instead of twelve, along the
-    horizontal one by definition. H is a multiple of 4; of 32, where it is more.
+    The first and the last column must be zeros; rows beyond the border count as zeros.
+    Vertically it uses Winograd's algorithm, six products for four outputs instead of twelve; horizontally it is a
+    direct convolution. H must be a multiple of 4, and above 32 of 32.
     """
 
     def __init__(self, kernel: Array, bias: Array, activations: str = "float32") -> None:
@@ -101,7 +101,7 @@ class RowWinograd(tf.Module):
         return tf.concat([self._strip(x, top, rows) for top in range(0, x.shape[0], rows)], axis=0)
 
     def _strip(self, x: tf.Tensor, top: int, rows: int) -> tf.Tensor:
-        """So many rows of the outputs."""
+        """Return `rows` rows of the outputs, from `top` on."""
         (height, _, width, channels), tiles = x.shape, rows // TILE
         first, last = max(0, top - 1), min(height, top + rows + 1)
         transform = tf.constant(_inputs(tiles)[:, first - top + 1 : last - top + 1], x.dtype)
@@ -115,9 +115,9 @@ class RowWinograd(tf.Module):
 
 
 class RowConvolution(tf.Module):
-    """A 3x3 convolution, stride 1, and its activation: [H, N, W + 2, C] -> [H, N, W, C'], as of RowWinograd.
+    """A direct 3x3 convolution with stride 1 and its activation: [H, N, W + 2, C] -> [H, N, W, C'], as RowWinograd.
 
-    By definition, of features with images first: sooner where they are few, though they are regrouped twice.
+    It rearranges the features to images first and back. That is faster where features are few.
     """
 
     def __init__(self, conv: Convolution) -> None:
@@ -131,11 +131,11 @@ class RowConvolution(tf.Module):
 
 
 def _inputs(tiles: int) -> NDArray[np.floating]:
-    """What makes inputs of products, product by product, of the rows of some tiles and one more at both ends."""
+    """Return the matrix that transforms the rows of some tiles, and one more at each end, to the inputs of products."""
     shifts = [np.eye(TILE + 2, tiles * TILE + 2, k=tile * TILE) for tile in range(tiles)]
     return np.concatenate([row @ np.stack(shifts) for row in WINOGRAD_INPUTS[TILE]])
 
 
 def _outputs(tiles: int) -> NDArray[np.floating]:
-    """What makes the rows of some tiles of their products, which come product by product."""
+    """Return the matrix that transforms the products of some tiles to their output rows."""
     return np.concatenate([np.kron(WINOGRAD_OUTPUTS[TILE], unit) for unit in np.eye(tiles)])

@@ -1,4 +1,4 @@
-"""The soonest algorithms are found by trying, and compute the same function."""
+"""The fastest algorithms are found by trying, and compute the same function."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,8 +39,8 @@ def network(generator: Generator) -> InferenceGenerator:
 
 @pytest.fixture
 def set_pace(monkeypatch: pytest.MonkeyPatch) -> SetPace:
-    """Sets in how many seconds a layer takes an image, by its features' height. Layers of the network as it is take one
-    second for each image of a batch."""
+    """Sets the seconds per image of a layer by the height of its features. In batches, the layers of the given network
+    take one second per image."""
 
     def set_to(pace: Pace) -> None:
         def seconds(function: Any, x: tf.Tensor) -> float:
@@ -71,7 +71,7 @@ def test_an_early_stage_of_a_large_network_is_small(generator: Generator, set_pa
     assert tuned_for_cpu(InferenceGenerator(generator, resolution), generator) is None
 
 
-def test_whatever_is_soonest_here_is_the_same_function(network: InferenceGenerator, generator: Generator) -> None:
+def test_whatever_is_fastest_here_is_the_same_function(network: InferenceGenerator, generator: Generator) -> None:
     tuned, names = tuned_for_cpu(network, generator) or (network, {})
     layers = ["8x8/conv0", "8x8/conv1", "16x16/conv0", "16x16/conv1", "32x32/conv0", "32x32/conv1"]
     assert list(names) in (layers, layers[2:], layers[4:], [])
@@ -87,10 +87,10 @@ def test_whatever_is_soonest_here_is_the_same_function(network: InferenceGenerat
         ("Winograd 4x4, 16 rows", 4, 16),
     ],
 )
-def test_each_layer_takes_its_soonest_algorithm(
+def test_each_layer_takes_its_fastest_algorithm(
     network: InferenceGenerator, generator: Generator, set_pace: SetPace, name: str, tile: int, rows: int
 ) -> None:
-    """At 32x32; the blocks before are sooner in batches."""
+    """At 32x32; the blocks before are faster in batches."""
 
     def pace(layer: Layer, height: int) -> float:
         if isinstance(layer, Winograd):
@@ -121,7 +121,7 @@ def test_a_layer_may_keep_its_algorithm_where_its_block_takes_one_image_at_a_tim
 
 
 @pytest.mark.parametrize(("winograd", "name"), [(0.5, "Winograd 4x1"), (0.7, "direct")])
-def test_rows_come_first_where_that_is_soonest(
+def test_rows_come_first_where_that_is_fastest(
     network: InferenceGenerator, generator: Generator, set_pace: SetPace, winograd: float, name: str
 ) -> None:
     """At 32x32 alone, where features of 4x4 and 8x8 gain nothing."""
