@@ -24,8 +24,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     dataset = Dataset.open(arguments.data)
     import_tensorflow()
     from progan_service.evaluation.images import ImageSetError
+    from progan_service.evaluation.measure import fake_inputs, measure_reals
     from progan_service.sources.fakes import Fakes
-    from progan_service.training.run.metrics import fake_inputs, measure_reals
 
     fakes = Fakes.open(arguments.source)
     columns = 0 if dataset.labels is None else dataset.labels.shape[1]

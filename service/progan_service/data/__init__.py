@@ -1,1 +1,1 @@
-"""Images on disk: building, drawing, reading and ordering a training set."""
+"""Datasets: made of pictures (`making`), read without TensorFlow, and shown in a seeded order."""

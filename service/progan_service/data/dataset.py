@@ -1,9 +1,9 @@
-"""A dataset directory: NVIDIA-style multi-resolution TFRecords, read at random without TensorFlow.
+"""A dataset directory: multi-resolution TFRecords as NVIDIA's tools write them, read without TensorFlow.
 
 NAME-r02.tfrecords   4x4     uint8 images, one file per resolution up to the full one
 NAME-r03.tfrecords   8x8
 …
-NAME-rxx.labels      optional: .npy, float32 [N, L]
+NAME-rxx.labels      optional: labels as .npy, float32 [N, L]
 dataset.json         optional: provenance and label names
 """
 
@@ -26,17 +26,19 @@ _SMALLEST_LOG2 = 2
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """An opened dataset. Images are read when asked for; labels are held in memory.
+    """An open dataset. Images are read on demand; labels are held in memory.
 
-    `levels` maps each resolution (4, 8, … full) to its file. `labels` is float32 [count, L], or None. `manifest` is the
-    provenance, or None.
+    levels        the file of each resolution: 4, 8, ... up to the full one
+    labels        float32 [count, L], or None
+    label_names   one per column of `labels`; the column numbers if the dataset has no names
+    manifest      the provenance, or None
     """
 
     directory: Path
     name: str
     levels: dict[int, Level]
     labels: NDArray[np.float32] | None
-    label_names: tuple[str, ...]  # one per column of `labels`; their numbers where the dataset names none
+    label_names: tuple[str, ...]
     manifest: Manifest | None
 
     @classmethod
@@ -44,8 +46,8 @@ class Dataset:
         """Open a dataset directory and check that its files belong together.
 
         Raises:
-            DatasetError: no such directory, no dataset in it, a level missing, truncated or foreign, or labels that do
-                not fit.
+            DatasetError: the directory does not exist or contains no dataset, a level is missing, truncated or of
+                another dataset, or the labels do not fit.
         """
         name, paths = _find_levels(directory)
         levels = {2**log2: Level.open(path, 2**log2) for log2, path in paths.items()}
@@ -57,7 +59,7 @@ class Dataset:
 
     @property
     def resolution(self) -> int:
-        """Height and width of the full images."""
+        """Height and width of the full images in pixels."""
         return max(self.levels)
 
     @property
@@ -72,14 +74,14 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the 4x4 level: tells one dataset from another without reading all of it."""
+        """SHA-256 of the 4x4 level, which identifies the dataset without reading all of it."""
         return hashlib.sha256(self.levels[4].records.data).hexdigest()
 
     def images(self, indices: NDArray[np.int64], resolution: int) -> NDArray[np.uint8]:
-        """The images at `indices` [N], in that order, as uint8 [N, resolution, resolution, channels].
+        """Return the images at `indices` [N], in that order, as uint8 [N, resolution, resolution, channels].
 
         Raises:
-            DatasetError: a resolution the dataset has no level of, or an index outside [0, count).
+            DatasetError: the dataset has no such resolution, or an index is outside [0, count).
         """
         if resolution not in self.levels:
             raise DatasetError(f"{self.directory}: no images of resolution {resolution}: it has {sorted(self.levels)}")
@@ -90,7 +92,7 @@ class Dataset:
 
 
 def _find_levels(directory: Path) -> tuple[str, dict[int, Path]]:
-    """The dataset's name and its level files by log2 of their resolution."""
+    """Return the name of the dataset and its level files by log2 of their resolution."""
     if not directory.is_dir():
         what = "is a file" if directory.exists() else "does not exist"
         raise DatasetError(f"{directory}: {what}: give a dataset directory, such as `progan dataset build` makes")

@@ -1,7 +1,7 @@
-"""The one error of this package."""
+"""The error of this package."""
 
 from progan_service.errors import BadInputError
 
 
 class DatasetError(BadInputError):
-    """A dataset, or the source of one, that cannot be used: the message names the place, the value and the rule."""
+    """A dataset or its source cannot be used. The message names the place, the value and the rule."""

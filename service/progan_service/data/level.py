@@ -1,11 +1,11 @@
 """One resolution of a dataset: a TFRecord file read as an array, without TensorFlow.
 
-Every record of a level has the same size, so image i is found by arithmetic:
+Every record of a level has the same size, so the position of image i is known:
 
     u64 length | u32 crc | tf.Example {"shape": int64 (C,H,W), "data": uint8 CHW} | u32 crc
 
-Protobuf leaves the order of the two features free, so `data` may start at one of two places. Checksums of the pixels
-are not verified: that would read the whole file.
+Protobuf allows both orders of the two features, so `data` starts at one of two places. Checksums of the pixels are not
+verified, because that would read the whole file.
 """
 
 import math
@@ -29,8 +29,8 @@ _FEATURE_ORDERS = 2  # "shape" first or "data" first
 class Level:
     """All images of a dataset at one resolution.
 
-    `records` is the file as bytes [N, record_bytes], mapped and not loaded; `data_starts` [N] says where in its record
-    the pixels of image i begin.
+    records       the bytes of the file [N, record_bytes], memory-mapped
+    data_starts   [N], the position of the pixels within each record
     """
 
     path: Path
@@ -41,11 +41,11 @@ class Level:
 
     @classmethod
     def open(cls, path: Path, resolution: int) -> Self:
-        """Map one `NAME-rNN.tfrecords` file and check the frame of every record.
+        """Map a file `NAME-rNN.tfrecords` and check every record except its pixels.
 
         Raises:
-            DatasetError: the file is truncated, is no TFRecord file, or holds anything but square images of this
-                resolution with 1 or 3 channels.
+            DatasetError: the file is truncated, is no TFRecord file, or contains other records than square images
+                of this resolution with 1 or 3 channels.
         """
         mapped = _map(path)
         records = _as_records(path, mapped)
@@ -60,7 +60,7 @@ class Level:
                 f"{path}: images have shape {frame.shape} (C,H,W): the file name promises "
                 f"(1 or 3, {resolution}, {resolution})"
             )
-        # One page a record is read here: without the hint the system would read ahead, and so the whole file.
+        # This reads one page per record. Without the hint the system reads ahead, and so the whole file.
         _advise(mapped, "MADV_RANDOM")
         data_starts = _data_starts(path, records, frame)
         _advise(mapped, "MADV_NORMAL")
@@ -72,7 +72,7 @@ class Level:
         return len(self.records)
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images at `indices` [N] as uint8 [N, H, W, C], copied; every index in [0, count)."""
+        """Return copies of the images at `indices` [N], each in [0, count), as uint8 [N, H, W, C]."""
         size = self.channels * self.resolution**2
         pixels = np.empty((len(indices), size), np.uint8)
         for row, index in zip(pixels, indices, strict=True):
@@ -83,12 +83,12 @@ class Level:
 
 
 class _ForeignRecordError(Exception):
-    """The bytes are no tf.Example of an image; the message completes a sentence that begins with the path."""
+    """The bytes are no tf.Example of an image. The message follows the path in a sentence."""
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What a record says apart from its pixels: the image's shape and where `data` starts in the record."""
+    """The parts of a record other than its pixels: the shape of the image and the position of `data`."""
 
     shape: tuple[int, ...]  # (C, H, W)
     data_start: int
@@ -112,7 +112,7 @@ class _Frame:
 
 
 def _features(view: memoryview) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Key and span of each feature of the record's tf.Example."""
+    """Yield the key and the span of each feature of the record's tf.Example."""
     features = _field(view, _HEADER_BYTES, len(view) - _FOOTER_BYTES, 1)  # Example.features
     for _, begin, end in _fields(view, *features):  # Features.feature, a map
         key_begin, key_end = _field(view, begin, end, 1)
@@ -120,7 +120,7 @@ def _features(view: memoryview) -> Iterator[tuple[bytes, tuple[int, int]]]:
 
 
 def _field(view: memoryview, start: int, end: int, number: int) -> tuple[int, int]:
-    """The span of the first field of this number in the protobuf message in view[start:end]."""
+    """Return the span of the first field with this number in the protobuf message view[start:end]."""
     for found, begin, stop in _fields(view, start, end):
         if found == number:
             return begin, stop
@@ -128,7 +128,7 @@ def _field(view: memoryview, start: int, end: int, number: int) -> tuple[int, in
 
 
 def _fields(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Each field of the protobuf message in view[start:end], as (number, start, end) of its content."""
+    """Yield each field of the protobuf message view[start:end] as (number, start, end) of its content."""
     while start < end:
         tag, start = _varint(view, start, end)
         if tag & 7 == 0:  # a bare varint: integers that were not packed
@@ -151,7 +151,7 @@ def _varints(view: memoryview, start: int, end: int) -> Iterator[int]:
 
 
 def _varint(view: memoryview, start: int, end: int) -> tuple[int, int]:
-    """The number at `start` and the position after it."""
+    """Return the number at `start` and the position after it."""
     value = 0
     for place in range(start, min(end, start + 10)):
         value |= (view[place] & 0x7F) << 7 * (place - start)
@@ -176,7 +176,7 @@ def _advise(mapped: mmap.mmap, advice: str) -> None:
 
 
 def _as_records(path: Path, mapped: mmap.mmap) -> NDArray[np.uint8]:
-    """The file as [N, record_bytes], by the length that its first record states."""
+    """Return the file as [N, record_bytes], by the length that its first record states."""
     file_bytes = len(mapped)
     record_bytes = _HEADER_BYTES + int.from_bytes(mapped[:8], "little") + _FOOTER_BYTES
     if record_bytes > file_bytes:
@@ -193,7 +193,7 @@ def _as_records(path: Path, mapped: mmap.mmap) -> NDArray[np.uint8]:
 
 
 def _data_starts(path: Path, records: NDArray[np.uint8], first: _Frame) -> NDArray[np.int64]:
-    """Where each record's pixels start [N], having compared all other bytes with a parsed record of the same order."""
+    """Return the positions [N] of the pixels. Compares all other bytes with a parsed record of the same order."""
     other_length = np.flatnonzero((records[:, :_HEADER_BYTES] != records[0, :_HEADER_BYTES]).any(axis=1))
     if len(other_length):
         raise DatasetError(f"{path}: record {other_length[0]} has another length than record 0: all must be alike")

@@ -1,6 +1,6 @@
-"""Which image stands at which position of an endless, seeded shuffle. Pure functions over positions; numpy only.
+"""The endless, seeded shuffle of a dataset, as pure functions of positions. NumPy only.
 
-A position counts images shown, so a resumed run continues the very sequence of the run it resumes.
+A position is a number of images shown, so a resumed run continues the same sequence.
 """
 
 from functools import lru_cache
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from progan_service.data.errors import DatasetError
 
-# The second word of the Philox key keeps these draws apart from each other and from the latents of the same seed.
+# The second word of the Philox key separates these streams from each other and from the latents of the same seed.
 _SHUFFLE = 1 << 62
 _MIRROR = 1 << 63
 _DRAW = 5 << 60
 
 
 def image_indices(seed: int, start: int, count: int, dataset_size: int) -> NDArray[np.int64]:
-    """Indices [count] of the images at positions start … start + count - 1.
+    """Return the indices [count] of the images at the positions start ... start + count - 1.
 
-    Position i lies in epoch i // dataset_size; each epoch shows every image once, in an order that is a pure function
+    Position i belongs to epoch i // dataset_size. An epoch shows every image once, in an order that is a pure function
     of the seed, the epoch and the size.
 
     Raises:
@@ -38,7 +38,7 @@ def image_indices(seed: int, start: int, count: int, dataset_size: int) -> NDArr
 
 
 def mirrored(seed: int, start: int, count: int) -> NDArray[np.bool_]:
-    """Fair coins [count] for positions start … start + count - 1: each a pure function of (seed, position).
+    """Return fair coin flips [count] for positions from `start` on, each a pure function of (seed, position).
 
     Raises:
         DatasetError: a seed outside [0, 2^64), or a negative start or count.
@@ -48,8 +48,7 @@ def mirrored(seed: int, start: int, count: int) -> NDArray[np.bool_]:
 
 
 def drawn(seed: int, start: int, count: int, dataset_size: int) -> NDArray[np.int64]:
-    """Indices [count] for positions start …, each drawn from [0, dataset_size) by itself: a pure function of (seed,
-    position).
+    """Return independent random indices [count] in [0, dataset_size), each a pure function of (seed, position).
 
     Raises:
         DatasetError: a seed outside [0, 2^64), a negative start or count, or a size below 1.
@@ -61,7 +60,7 @@ def drawn(seed: int, start: int, count: int, dataset_size: int) -> NDArray[np.in
 
 
 def _words(seed: int, stream: int, start: int, count: int) -> NDArray[np.uint64]:
-    """One random word a position: a Philox counter gives four, the first of them is taken."""
+    """Return one random word per position: the first of the four that a Philox counter gives."""
     words: NDArray[np.uint64] = np.random.Philox(key=_key(seed, stream), counter=start).random_raw(4 * count)
     return words[::4]
 

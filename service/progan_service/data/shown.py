@@ -1,4 +1,4 @@
-"""What a run is shown at positions of its endless shuffle: real images and their labels."""
+"""The real images and labels that a run shows at positions of its shuffle."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ def images_shown_at(
     mirror: bool,
     share: slice = slice(None),
 ) -> NDArray[np.uint8]:
-    """The images uint8 [N, R, R, C] at the positions start ... start + count - 1, of which `share` takes N."""
+    """Return images uint8 [N, R, R, C]: the `share` of the positions start ... start + count - 1."""
     images = dataset.images(image_indices(seed, start, count, dataset.count)[share], resolution)
     if not mirror:
         return images
@@ -25,7 +25,7 @@ def images_shown_at(
 
 
 def labels_of(dataset: Dataset, indices: NDArray[np.int64], label_size: int) -> NDArray[np.float32]:
-    """Labels [N, label_size] of the images at `indices` [N]; 0 leaves the labels that a dataset may have out."""
+    """Return the labels [N, label_size] of the images at `indices` [N]. A size of 0 ignores those of the dataset."""
     if not label_size or dataset.labels is None:
         return np.zeros((len(indices), 0), np.float32)
     return dataset.labels[indices]

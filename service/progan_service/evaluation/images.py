@@ -1,4 +1,4 @@
-"""What every measure takes: batches of uint8 images, checked at the door."""
+"""The check of the images that every measure takes: batches of uint8."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +9,15 @@ class ImageSetError(ValueError):
 
 
 def check_images(images: NDArray[np.uint8], shape: tuple[int, ...] | None = None) -> None:
-    """Refuse a batch that is not uint8 [N, H, W, C], C 1 (grey) or 3 (RGB), or whose images have not `shape` [H, W, C].
+    """Check that a batch is uint8 [N, H, W, C] with C = 1 (grey) or 3 (RGB).
+
+    If `shape` is given, [H, W, C] must equal it.
 
     Raises:
         ImageSetError: another type, number of axes, number of channels or shape.
     """
     if images.dtype != np.uint8:
-        raise ImageSetError(f"images are {images.dtype}: measures are taken of uint8, 0 to 255")
+        raise ImageSetError(f"images are {images.dtype}: they must be uint8, 0 to 255")
     if images.ndim != 4 or images.shape[3] not in (1, 3):
         raise ImageSetError(f"a batch is {list(images.shape)}: it must be [N, H, W, C] with 1 or 3 channels")
     if shape is not None and images.shape[1:] != shape:

@@ -1,7 +1,8 @@
-"""Multi-scale structural similarity of pairs of images: how much alike the images of one set are.
+"""Multi-scale structural similarity (MS-SSIM) of pairs of images, after Wang et al. 2003.
 
-Wang et al. 2003. The mean over random pairs tells variety: near that of the reals is good, above it a generator repeats
-itself. `tf.image.ssim_multiscale` is no substitute below about 176 pixels: its window does not shrink with the image.
+The mean over random pairs of one set measures its variety. It should be near that of the reals; above it, the generator
+repeats itself. `tf.image.ssim_multiscale` does not work below about 176 pixels: its window does not shrink with the
+image.
 """
 
 import numpy as np
@@ -19,10 +20,11 @@ _PIXELS_AT_ONCE = 2**15
 
 
 def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """MS-SSIM [N] of the pairs a[i], b[i] of images [N, H, W, C]: 1 where they are the same, towards 0 the less alike.
+    """Return the MS-SSIM [N] of the pairs a[i], b[i] of images [N, H, W, C]: 1 for equal images, less for others.
 
-    The product of the contrast-structure terms of the first four scales and of the ssim of the fifth, each to the power
-    of its weight; 2x2 means lead from scale to scale. An odd edge counts twice, so every size has five scales.
+    It is the product of the contrast-structure terms of the first four scales and the SSIM of the fifth, each raised to
+    its weight. Each scale is the one before, reduced by 2x2 means. The last row or column of an odd size counts twice,
+    so every size has five scales.
 
     Raises:
         ImageSetError: images that are not uint8 [N, H, W, C], or two batches that differ in shape.
@@ -39,14 +41,14 @@ def ms_ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 class PairSimilarity:
-    """The mean MS-SSIM of one set of images, added batch by batch: each even image is paired with the next one."""
+    """Computes the mean MS-SSIM of one set of images, added batch by batch. Image 2i is paired with image 2i + 1."""
 
     def __init__(self) -> None:
         self._unpaired: NDArray[np.uint8] | None = None  # [0 or 1, H, W, C]
         self._similarities: list[NDArray[np.float64]] = []
 
     def add(self, images: NDArray[np.uint8]) -> None:
-        """Take images [N, H, W, C]; a last one without a partner waits for the next batch.
+        """Add images [N, H, W, C]. If the last one has no partner yet, it waits for the next batch.
 
         Raises:
             ImageSetError: images that are not uint8 or not shaped like those before.
@@ -61,7 +63,7 @@ class PairSimilarity:
         self._unpaired = images[paired:].copy()
 
     def mean(self) -> float:
-        """The mean over all pairs; an odd image at the end is left out.
+        """Return the mean over all pairs; an unpaired last image is left out.
 
         Raises:
             ImageSetError: fewer than two images.
@@ -84,7 +86,7 @@ def _ms_ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float
 
 
 def _ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means [N] of the maps of ssim and of its contrast-structure part, over one scale [N, C, H, W]."""
+    """Return the means [N] of the SSIM map and of its contrast-structure part at one scale [N, C, H, W]."""
     mean_a, mean_b = _windowed(a), _windowed(b)
     squares, products = _windowed(a * a + b * b), _windowed(a * b)
     luminance = (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
@@ -93,7 +95,7 @@ def _ssim(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.fl
 
 
 def _windowed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of [N, C, H, W] under a Gaussian window of 11x11, or as large as the image, wherever it fits whole."""
+    """Return Gaussian-weighted means of [N, C, H, W] at all places where the window fits: 11x11, or the image size."""
     size = min(_WINDOW_SIZE, *planes.shape[2:])
     sigma = _WINDOW_SIGMA * size / _WINDOW_SIZE
     weights = np.exp(-((np.arange(size) - (size - 1) / 2) ** 2) / (2 * sigma**2))
@@ -104,7 +106,7 @@ def _windowed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _halved(planes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """2x2 means of [N, C, H, W]."""
+    """Return the 2x2 means of [N, C, H, W]."""
     height, width = planes.shape[2:]
     even = np.pad(planes, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)), mode="edge")
     rows = even[:, :, ::2] + even[:, :, 1::2]

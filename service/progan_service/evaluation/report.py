@@ -1,10 +1,11 @@
-"""How good the fakes are: SWD and MS-SSIM of fakes beside those of a second look at the reals, the noise floor.
+"""SWD and MS-SSIM of a generator's images, beside the noise floor.
 
-Two looks at the same reals, with different patches, differ too: no generator can do better than that row.
+The noise floor is the distance between two samples of the same reals with different patches. No generator can be
+expected to come closer.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,46 +18,44 @@ from numpy.typing import NDArray
 from progan_service.evaluation.images import ImageSetError
 from progan_service.evaluation.ms_ssim import PairSimilarity
 from progan_service.evaluation.swd import PatchSet, sliced_wasserstein
+from progan_service.progress import Progress
 
 Batches = Iterable[NDArray[np.uint8]]
-"""Batches [N, R, R, C] of any sizes, 0 to 255, C 1 or 3; read once, and no further than needed."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total) now and then: images taken in, then directions compared."""
+"""Batches of images uint8 [N, R, R, C] with C = 1 or 3; N may vary. Read once, and only as far as needed."""
 
 _REALS, _REALS_AGAIN, _FAKES = 0, 1, 2  # the patch draws of the three sets
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One set of images, measured against the reals."""
+    """The figures of one set of images, measured against the reals."""
 
-    swd: dict[int, float]  # x 10^3, by resolution of the level, finest first; lower is better
-    ms_ssim: float  # mean over pairs within the set; good where it is that of the reals
+    swd: dict[int, float]  # x 10^3, by resolution of the level, largest first; lower is better
+    ms_ssim: float  # mean over pairs within the set; best when equal to that of the reals
 
     @property
     def swd_mean(self) -> float:
-        """The mean over the levels."""
+        """The mean SWD over the levels."""
         return sum(self.swd.values()) / len(self.swd)
 
     def columns(self) -> dict[str, float]:
-        """Every figure under the name it has in the literature."""
+        """Return every figure under its name in the literature."""
         levels = {f"SWDx1e3_{resolution}": distance for resolution, distance in self.swd.items()}
         return {**levels, "SWDx1e3_avg": self.swd_mean, "MS-SSIM": self.ms_ssim}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found. Figures of different image counts do not compare: the noise floor falls with the count."""
+    """The result of `evaluate`. Compare figures of equal image counts only: the noise floor falls with the count."""
 
     resolution: int
-    image_count: int  # of each set; MS-SSIM leaves the last of an odd number out
+    image_count: int  # of each set; MS-SSIM leaves out the last of an odd number
     seed: int
-    reals: Scores  # the second look at the reals, against the first
+    reals: Scores  # the second sample of the reals against the first: the noise floor
     fakes: Scores
 
     def table(self) -> str:
-        """Two rows, the noise floor and the fakes, as plain text."""
+        """Return a plain-text table of two rows: the noise floor and the fakes."""
         rows = {"Reals2 (noise floor)": self.reals.columns(), "Fakes": self.fakes.columns()}
         label_width = max(map(len, rows))
         names = list(self.reals.columns())
@@ -67,16 +66,16 @@ class Evaluation:
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """The figures of `table` in full precision, by row and column."""
+        """Return the figures of `table` in full precision as JSON, by row and column."""
         what = {"resolution": self.resolution, "image_count": self.image_count, "seed": self.seed}
         figures = {"reals2": self.reals.columns(), "fakes": self.fakes.columns()}
         return json.dumps({**what, **figures}, indent=2) + "\n"
 
 
 class Reference:
-    """The reals, measured once: any number of sets of fakes can be evaluated against them.
+    """The reals, measured once. Any number of sets of fakes can be evaluated against them.
 
-    Holds 75 KB an image and level in temporary files while it is open, and twice that while it is made or used.
+    While open, it takes 75 KB per image and level in temporary files, and twice that during a measurement.
     """
 
     def __init__(
@@ -89,9 +88,15 @@ class Reference:
         scratch: Path | None = None,
         progress: Progress = lambda stage, done, total: None,
     ) -> None:
-        """Measure `image_count` images of each; `reals_again` may be the same ones or others.
+        """Measure two samples of the reals.
 
-        Every draw is a function of `seed`. `scratch` is where temporary files lie, by default the system's place.
+        Args:
+            reals: the sample that fakes are compared with.
+            reals_again: the sample of the noise floor; the same images or others.
+            image_count: images to take of each.
+            seed: of all random draws, in [0, 2^64).
+            scratch: the directory of the temporary files; None takes the system's default.
+            progress: called while images are read and directions compared.
 
         Raises:
             ImageSetError: fewer images than `image_count`, an `image_count` below 2, a seed outside [0, 2^64), or
@@ -113,11 +118,11 @@ class Reference:
 
     @property
     def resolution(self) -> int:
-        """Height and width of the images."""
+        """Height and width of the images in pixels."""
         return self._shape[0]
 
     def evaluate(self, fakes: Batches, *, progress: Progress = lambda stage, done, total: None) -> Evaluation:
-        """Measure as many fakes as there are reals, and compare.
+        """Measure as many fakes as there are reals, and compare both.
 
         Raises:
             ImageSetError: too few fakes, or fakes of another shape.
@@ -165,10 +170,10 @@ def evaluate(
     scratch: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Evaluation:
-    """Measure `image_count` images of each; see `Reference`, which evaluates more than one set of fakes.
+    """Measure `image_count` images of each set. `Reference` evaluates several sets of fakes against the same reals.
 
     Raises:
-        ImageSetError: what `Reference` and `Reference.evaluate` refuse.
+        ImageSetError: as `Reference` and `Reference.evaluate`.
         OSError: the temporary files cannot be written.
     """
     with Reference(
@@ -178,7 +183,7 @@ def evaluate(
 
 
 def _exactly(count: int, name: str, batches: Batches, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    """The first `count` images."""
+    """Yield the first `count` images, in batches."""
     taken = 0
     for batch in batches:
         wanted = batch[: count - taken]

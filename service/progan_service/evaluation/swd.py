@@ -1,7 +1,7 @@
-"""Sliced Wasserstein distance between the patches of two sets of images, a figure per level of a Laplacian pyramid.
+"""Sliced Wasserstein distance (SWD) between patches of two sets of images, for each level of a Laplacian pyramid.
 
-Section 5 of the paper. Patches go through temporary files, so memory does not grow with the size of the sets. Positions
-and directions are pure functions of a seed: the same images give the same figures, whatever the batch size.
+See section 5 of the paper. Patches are kept in temporary files, so memory does not grow with the size of the sets.
+Positions and directions are pure functions of a seed: the same images give the same figures at every batch size.
 """
 
 import tempfile
@@ -29,14 +29,14 @@ DIRECTIONS = 128
 _PATCHES = 0b110 << 61
 _DIRECTIONS = 0b111 << 61
 
-# What is held in memory at a time; none of it changes a figure beyond rounding.
+# Amounts held in memory at a time. They change figures by rounding at most.
 _PIXELS_AT_ONCE = 2**15
 _PATCHES_AT_ONCE = 2**13
 _PROJECTIONS_AT_ONCE = 2**27  # float32 values of each set: 512 MiB
 
 
 def level_resolutions(resolution: int) -> tuple[int, ...]:
-    """The levels of a pyramid: resolution, resolution / 2, … down to 16; a resolution below 32 is the only level.
+    """Return the levels of a pyramid: resolution, resolution / 2, ... down to 16. Below 32 there is one level only.
 
     Raises:
         ImageSetError: a resolution below 7, where no patch fits, or one that does not halve evenly down to 16.
@@ -52,10 +52,10 @@ def level_resolutions(resolution: int) -> tuple[int, ...]:
 
 
 def patch_centres(seed: int, draw: int, resolution: int, first: int, count: int) -> NDArray[np.int64]:
-    """Centres (y, x) [count, 128, 2] of the patches of images first … first + count - 1 at one level.
+    """Return the centres (y, x) [count, 128, 2] of the patches of images first ... first + count - 1 at one level.
 
-    Uniform in [3, resolution - 4]; each a pure function of (seed, draw, resolution, image). `draw` tells the sets of a
-    comparison apart.
+    They are uniform in [3, resolution - 4], and each is a pure function of (seed, draw, resolution, image). `draw`
+    differs between the sets of a comparison.
     """
     counters = first * PATCHES_PER_IMAGE // 4  # a Philox counter gives four words, a patch takes one
     bits = np.random.Philox(key=_key(seed, _PATCHES + (draw << 32) + resolution), counter=counters)
@@ -67,7 +67,7 @@ def patch_centres(seed: int, draw: int, resolution: int, first: int, count: int)
 
 
 def directions(seed: int, resolution: int, repeat: int) -> NDArray[np.float32]:
-    """Directions [128, 147] of length 1, uniform on the sphere: a pure function of (seed, resolution, repeat)."""
+    """Return unit directions [128, 147], uniform on the sphere: a pure function of (seed, resolution, repeat)."""
     generator = np.random.Generator(np.random.Philox(key=_key(seed, _DIRECTIONS + (repeat << 32) + resolution)))
     rows = generator.standard_normal((DIRECTIONS, DESCRIPTOR_SIZE), np.float32)
     unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -75,9 +75,9 @@ def directions(seed: int, resolution: int, repeat: int) -> NDArray[np.float32]:
 
 
 def laplacian_pyramid(images: NDArray[np.float32], levels: int) -> list[NDArray[np.float32]]:
-    """Levels [N, C, S, S], [N, C, S/2, S/2], …: the image halved again and again, each less the next one enlarged.
+    """Return the levels [N, C, S, S], [N, C, S/2, S/2], ... of a Laplacian pyramid.
 
-    The last level is the image halved, whole.
+    Each level is the image at that size minus the next smaller one scaled up. The last level is the smallest image.
     """
     pyramid = [images]
     for _ in range(levels - 1):
@@ -86,17 +86,17 @@ def laplacian_pyramid(images: NDArray[np.float32], levels: int) -> list[NDArray[
 
 
 def pyramid_down(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images [N, C, S/2, S/2]: [1 4 6 4 1]⊗[1 4 6 4 1] / 256, mirrored at the edges, every second pixel taken."""
+    """Return images [N, C, S/2, S/2]: filtered by [1 4 6 4 1]⊗[1 4 6 4 1] / 256 with mirrored edges, then halved."""
     return _narrower(_narrower(images).swapaxes(2, 3)).swapaxes(2, 3)
 
 
 def pyramid_up(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images [N, C, 2S, 2S]: zeros put after every pixel, then the filter of `pyramid_down` times 4."""
+    """Return images [N, C, 2S, 2S]: insert a zero after every pixel, then filter as `pyramid_down` does, times 4."""
     return _wider(_wider(images).swapaxes(2, 3)).swapaxes(2, 3)
 
 
 def _narrower(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Half as many rows."""
+    """Filter along the rows and take every second row."""
     padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (0, 0)), mode="reflect")
     even, odd = padded[:, :, ::2], padded[:, :, 1::2]
     outer, inner = even[:, :, :-2] + even[:, :, 2:], odd[:, :, :-2] + odd[:, :, 1:-1]
@@ -104,8 +104,8 @@ def _narrower(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _wider(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Twice as many rows: the filter's 1 6 1 falls on the pixels of an even row, its 4 4 on those around an odd one."""
-    # The mirror turns on the last zero, not on the last pixel: beyond it stands that pixel again.
+    """Insert a zero row after every row and filter. Even rows meet the weights 1 6 1, odd rows the weights 4 4."""
+    # The edge is mirrored at the last zero row, so the last pixel row follows it once more.
     padded = np.concatenate([images[:, :, 1:2], images, images[:, :, -1:]], axis=2)
     wide = np.empty((*images.shape[:2], 2 * images.shape[2], images.shape[3]), np.float32)
     wide[:, :, ::2] = (padded[:, :, :-2] + 6 * images + padded[:, :, 2:]) * np.float32(1 / 8)
@@ -114,13 +114,18 @@ def _wider(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class PatchSet:
-    """The patches of one set of images, added batch by batch; kept in temporary files, 75 KB an image and level.
+    """The patches of one set of images, added batch by batch and kept in temporary files: 75 KB per image and level.
 
-    Use as a context manager, or close: the files go with it.
+    It is a context manager; leaving it, or `close`, removes the files.
     """
 
     def __init__(self, *, seed: int, draw: int, scratch: Path | None = None) -> None:
-        """`draw` numbers the sets of one comparison; `scratch` is where the files lie, by default the system's place.
+        """Open an empty set.
+
+        Args:
+            seed: of the positions of the patches, in [0, 2^64).
+            draw: the number of the set within a comparison; other numbers give other positions.
+            scratch: the directory of the temporary files; None takes the system's default.
 
         Raises:
             ImageSetError: a seed outside [0, 2^64).
@@ -136,19 +141,19 @@ class PatchSet:
 
     @property
     def image_count(self) -> int:
-        """Images added so far."""
+        """The number of images added so far."""
         return self._image_count
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """The levels, from the images' own resolution down; none before the first image."""
+        """The resolutions of the levels, largest first; empty before the first image."""
         return tuple(self._levels)
 
     def add(self, images: NDArray[np.uint8]) -> None:
-        """Take 128 patches of each image [N, R, R, C] at each level; grey counts as three equal channels.
+        """Add 128 patches of each image [N, R, R, C] at each level. Grey counts as three equal channels.
 
         Raises:
-            ImageSetError: images that are not uint8, square and shaped like those before, or too small for a patch.
+            ImageSetError: images that are not uint8, not square, of another shape than before, or too small.
             OSError: the temporary files cannot be written.
         """
         check_images(images, self._shape)
@@ -159,7 +164,7 @@ class PatchSet:
             self._add(images[start : start + at_once])
 
     def close(self) -> None:
-        """Remove the files."""
+        """Remove the temporary files."""
         for level in self._levels.values():
             level.file.close()
 
@@ -172,7 +177,7 @@ class PatchSet:
         self.close()
 
     def project(self, resolution: int, axes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Patches of one level, normalised, along the axes [A, 147]: [A, 128 N], in the order of the images."""
+        """Return the normalised patches of one level projected on the axes [A, 147], as [A, 128 N] in image order."""
         return self._levels[resolution].project(axes)
 
     def _open(self, shape: tuple[int, ...]) -> None:
@@ -194,7 +199,7 @@ class PatchSet:
 
 
 class _Level:
-    """Patches [P, 147] of one level in a file, each three colour planes of 7x7, float32."""
+    """The patches of one level in a file: float32 [P, 147], each three colour planes of 7x7."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -219,7 +224,7 @@ class _Level:
         return projections
 
     def _measure(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mean and standard deviation of each colour over all patches, as rows [147]."""
+        """Return mean and standard deviation of each colour over all patches, as rows [147]."""
         total, squares = np.zeros(3), np.zeros(3)
         for patches in self._read():
             planes = patches.astype(np.float64).reshape(len(patches), 3, -1)
@@ -228,7 +233,7 @@ class _Level:
         count = self._patch_count * PATCH_SIZE**2
         mean = total / count
         deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-        deviation[deviation == 0] = 1.0  # a colour without any detail, as of a collapsed generator, stays at 0
+        deviation[deviation == 0] = 1.0  # a constant colour, as of a collapsed generator, becomes 0
         return _row(mean), _row(deviation)
 
     def _read(self) -> Iterator[NDArray[np.float32]]:
@@ -241,10 +246,10 @@ class _Level:
 def sliced_wasserstein(
     a: PatchSet, b: PatchSet, *, seed: int, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, float]:
-    """SWD x 10^3 between two sets at each level, by its resolution: the mean over 4 x 128 directions.
+    """Return SWD x 10^3 between two sets by the resolution of the level: the mean over 4 x 128 directions.
 
-    Along one direction it is the mean distance of the sorted projections. `progress` is called with (done, total), in
-    directions of all levels.
+    The distance along one direction is the mean absolute difference of the sorted projections. `progress` takes
+    (done, total), in directions over all levels.
 
     Raises:
         ImageSetError: an empty set, or sets that differ in their number of images or in their resolution.
@@ -278,7 +283,7 @@ def _check_comparable(a: PatchSet, b: PatchSet) -> None:
 
 
 def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Mean distance of the sorted values of two sets along one direction; overwrites them."""
+    """Return the mean distance of the sorted values of two sets along one direction; overwrites both."""
     a.sort()
     b.sort()
     np.subtract(a, b, out=a)
@@ -286,7 +291,7 @@ def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _cut(pixels: NDArray[np.float32], centres: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Patches [128 N, 147] of a level [N, 3, S, S] around the centres [N, 128, 2]."""
+    """Return the patches [128 N, 147] of a level [N, 3, S, S] around the centres [N, 128, 2]."""
     windows = sliding_window_view(pixels, (PATCH_SIZE, PATCH_SIZE), axis=(2, 3))
     corners = centres - PATCH_SIZE // 2
     image = np.arange(len(pixels))[:, None]

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use: those it may run on, or the quota of its container where that is less."""
+"""The number of CPUs this process may use: its CPU affinity, or the quota of its container where that is less."""
 
 import math
 import os
@@ -8,14 +8,14 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cpus(cgroups: Path = CGROUPS) -> int:
-    """At least 1. A quota of 1.5 CPUs counts as 2."""
+    """Return the number of CPUs, at least 1. A quota of 1.5 CPUs counts as 2."""
     schedulable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroups)
     return max(1, min(schedulable, math.ceil(quota))) if quota else schedulable
 
 
 def _quota(cgroups: Path) -> float:
-    """In CPUs; 0 without one."""
+    """Return the quota of the control group in CPUs, or 0 if there is none."""
     try:
         if (cgroups / "cpu.max").is_file():  # version 2
             quota, period = (cgroups / "cpu.max").read_text().split()

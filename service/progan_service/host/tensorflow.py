@@ -1,13 +1,13 @@
-"""The first import of TensorFlow."""
+"""Imports TensorFlow without its start-up messages."""
 
 import os
 import sys
 
 
 def import_tensorflow() -> None:
-    """Import TensorFlow without the notes its libraries write to stderr while they load.
+    """Import TensorFlow and discard what its libraries write to stderr while they load.
 
-    They come before any logging setting takes effect. A failing import still raises ImportError.
+    No logging setting takes effect that early. A failing import still raises ImportError.
     """
     if "tensorflow" in sys.modules:
         return

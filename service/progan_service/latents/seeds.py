@@ -1,11 +1,14 @@
-"""TODO"""
+"""Latents from seeds, by the Box-Muller transform of Philox random numbers. Pure functions over arrays.
+
+The algorithm is part of the wire contract (`image_generator.proto`, algorithm version 1): it must not change.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 def latents_from_seeds(seeds: NDArray[np.uint64], latent_size: int) -> NDArray[np.float32]:
-    """Latents [N, latent_size] of N seeds: each row ~ N(0, I), a pure function of its seed and the size."""
+    """Return the latents [N, latent_size] of N seeds: each row ~ N(0, I), a pure function of its seed and the size."""
     words = np.empty((len(seeds), latent_size + latent_size % 2), np.uint64)
     for row, seed in zip(words, seeds, strict=True):
         row[:] = np.random.Philox(key=np.array([seed, 0], np.uint64)).random_raw(words.shape[1])
@@ -17,5 +20,5 @@ def latents_from_seeds(seeds: NDArray[np.uint64], latent_size: int) -> NDArray[n
 
 
 def seed_range(first_seed: int, count: int) -> NDArray[np.uint64]:
-    """The `count` seeds from `first_seed` on, modulo 2^64."""
+    """Return `count` consecutive seeds from `first_seed` on, modulo 2^64."""
     return np.uint64(first_seed) + np.arange(count, dtype=np.uint64)

@@ -1,16 +1,13 @@
-"""Seeds to latents and paths between latents. Pure functions over arrays.
-
-The algorithm of `latents_from_seeds` is part of the wire contract (`image_generator.proto`, algorithm version 1).
-"""
+"""Walks: paths through latent space from one key frame to the next. Pure functions over arrays."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-_NEARLY_PARALLEL = 1e-6  # sine of the angle below which two directions count as one line
+_NEARLY_PARALLEL = 1e-6  # directions count as parallel if the sine of their angle is below this
 
 
 class OppositeLatentsError(ValueError):
-    """Two neighbouring key frames point in opposite directions: no shortest great circle joins them."""
+    """Two neighbouring key frames point in opposite directions, so no shortest great circle joins them."""
 
     def __init__(self, key_frame: int) -> None:
         super().__init__(f"key frame {key_frame} and the next one point in opposite directions")
@@ -18,16 +15,17 @@ class OppositeLatentsError(ValueError):
 
 
 def walk_length(key_frames: int, frames_between: int, loop: bool) -> int:
-    """Frames of a walk over `key_frames` key frames."""
+    """Return the number of frames of a walk over `key_frames` key frames; a loop ends where it began."""
     return key_frames * (frames_between + 1) if loop else key_frames + (key_frames - 1) * frames_between
 
 
 def walk(
     keys: NDArray[np.float32], frames_between: int, first: int, count: int, *, spherical: bool
 ) -> NDArray[np.float32]:
-    """Frames first ... first + count - 1 [count, L] of the walk over key frames [K, L], back to the first at the end.
+    """Return the frames first ... first + count - 1 of a walk over the key frames [K, L], as latents [count, L].
 
-    Frame k * (frames_between + 1) is key frame k itself. A spherical walk must have passed `check_walk`.
+    Frame k * (frames_between + 1) is key frame k itself. After the last key frame the walk returns to the first.
+    Call `check_walk` before a spherical walk.
     """
     segment, step = np.divmod(np.arange(first, first + count), frames_between + 1)
     fraction = (step / (frames_between + 1))[:, None]
@@ -38,7 +36,7 @@ def walk(
 
 
 def check_walk(keys: NDArray[np.float32], loop: bool) -> None:
-    """Raises OppositeLatentsError when a spherical walk over these key frames has no unique path."""
+    """Raise OppositeLatentsError if a spherical walk over these key frames [K, L] has no unique path."""
     directions = _unit(keys.astype(np.float64))
     following = np.roll(directions, -1, axis=0)
     opposite = np.linalg.norm(directions + following, axis=-1) < _NEARLY_PARALLEL
@@ -53,7 +51,7 @@ def _lerp(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.float64]
 
 
 def _slerp(a: NDArray[np.float64], b: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Along the great circle between the directions, length interpolated linearly."""
+    """Interpolate the direction along the great circle, and the length linearly."""
     ua, ub = _unit(a), _unit(b)
     angle = 2.0 * np.arctan2(
         np.linalg.norm(ua - ub, axis=-1, keepdims=True), np.linalg.norm(ua + ub, axis=-1, keepdims=True)

@@ -1,10 +1,10 @@
-"""Adam without momentum (beta1 = 0), as the paper trains both networks with (appendix A.1).
+"""Adam without momentum (beta1 = 0), which trains both networks (paper, appendix A.1).
 
     v <- beta2 v + (1 - beta2) g^2
     w <- w - learning_rate sqrt(1 - beta2^t) g / (sqrt(v) + 1e-8)
 
-Without momentum there is one slot a weight. An update is taken outside of the replicas, on the copies of all of them,
-so that one whose gradients are not finite can be left out as a whole.
+Without momentum there is one slot per weight. An update runs outside of the replicas and changes all their copies, so
+an update with gradients that are not finite is skipped on all of them.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ EPSILON = 1e-8
 
 
 class Adam:
-    """`steps` is t; `second_moments` holds v of each weight, by the weight's path."""
+    """The optimizer of one network: `steps` is t, `second_moments` holds v by the path of the weight."""
 
     def __init__(self, weights: Sequence[keras.Variable], beta2: float, name: str) -> None:
         self.beta2 = beta2
@@ -28,18 +28,20 @@ class Adam:
 
     @property
     def variables(self) -> list[tf.Variable]:
+        """All variables that a checkpoint stores."""
         return [self.steps, *self.second_moments.values()]
 
     def forget(self) -> None:
+        """Set the step count and all moments to zero."""
         for variable in self.variables:
             variable.assign(tf.zeros_like(variable))
 
     def update(
         self, weights: Sequence[keras.Variable], gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor
     ) -> tf.Tensor:
-        """One step; returns 0, or 1 for a step left out because a gradient is not finite.
+        """Take one step. Return 0, or 1 if the step was skipped because a gradient is not finite.
 
-        gradients   one a weight, the same on all replicas
+        gradients   one per weight, equal on all replicas
         """
         strategy = tf.distribute.get_strategy()
         here = [strategy.experimental_local_results(gradient)[0] for gradient in gradients]

@@ -1,4 +1,4 @@
-"""Over which devices and workers a run is trained."""
+"""The devices and workers that a run trains on."""
 
 import json
 import signal
@@ -11,16 +11,16 @@ import tensorflow as tf
 
 from progan_service.errors import ConfigError
 
-JOIN_TIMEOUT_S = 600  # for all workers to come up
+JOIN_TIMEOUT_S = 600  # for all workers to connect
 
 
 class WorkerLostError(Exception):
-    """Another worker of this run is gone; all of them can go on from the newest checkpoint."""
+    """Another worker of this run was lost. All workers can go on from the newest checkpoint."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The workers of a run as the environment variable TF_CONFIG tells each of them:
+    """The workers of a run, as the environment variable TF_CONFIG describes them to each:
 
     {"cluster": {"worker": ["host0:port", "host1:port"]}, "task": {"type": "worker", "index": 0}}
     """
@@ -30,36 +30,36 @@ class Workers:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises ConfigError for anything but a cluster of workers and the place of this one."""
+        """Parse TF_CONFIG. Raises ConfigError unless it is a cluster of workers and the index of this one."""
         try:
             document = json.loads(text)
             addresses, task = document["cluster"]["worker"], document["task"]
             if list(document["cluster"]) != ["worker"] or task["type"] != "worker":
                 raise ValueError("all tasks must be of type worker")
             if not isinstance(addresses, list):
-                raise ValueError(f"worker is {addresses!r}, no list of addresses")
+                raise ValueError(f"worker is {addresses!r}: it must be a list of addresses")
             if task["index"] not in range(len(addresses)):
-                raise ValueError(f"task index is {task['index']!r}, of {len(addresses)} workers")
+                raise ValueError(f"task index is {task['index']!r}: there are {len(addresses)} workers")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(f"TF_CONFIG is {text!r}: {error!r}") from error
         return cls(tuple(addresses), task["index"])
 
     @property
     def chief(self) -> bool:
-        """The first worker writes the run directory; the others only read it."""
+        """Whether this is the first worker, which writes the run directory. The others only read it."""
         return self.index == 0
 
 
 def make_deterministic() -> None:
-    """From now on the same step gives the same bits, on the same machine."""
+    """Make every later step reproducible to the bit, on the same machine."""
     tf.config.experimental.enable_op_determinism()
 
 
 def choose_strategy(workers: Workers | None, report: Callable[[str], None]) -> tf.distribute.Strategy:
-    """All GPUs of this machine, those of all workers, or the one device there is.
+    """Return the strategy for all GPUs of this machine, for all workers, or for the only device.
 
-    Waits for the other workers; when they have not come after JOIN_TIMEOUT_S, SIGALRM ends the process: TensorFlow
-    waits in a way that nothing else can interrupt. TensorFlow also takes over SIGTERM: handlers must be set after this.
+    Waits for the other workers. If they do not connect within JOIN_TIMEOUT_S, SIGALRM ends the process, because nothing
+    else interrupts TensorFlow here. TensorFlow also replaces the handler of SIGTERM: set handlers after this call.
     """
     if workers is None:
         several = len(tf.config.list_physical_devices("GPU")) > 1
@@ -72,7 +72,7 @@ def choose_strategy(workers: Workers | None, report: Callable[[str], None]) -> t
 
 
 def agreed(number: int, strategy: tf.distribute.Strategy) -> bool:
-    """Whether all workers came with the same number."""
+    """Return whether all workers have the same number."""
     numbers = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(number, tf.float64))
     mean = strategy.reduce(tf.distribute.ReduceOp.MEAN, numbers, axis=None)
     return bool(abs(float(mean) - number) < 0.5 / strategy.num_replicas_in_sync)
@@ -80,7 +80,7 @@ def agreed(number: int, strategy: tf.distribute.Strategy) -> bool:
 
 @contextmanager
 def lost_workers() -> Iterator[None]:
-    """What TensorFlow says when a worker is gone becomes a WorkerLostError."""
+    """Raise WorkerLostError for the errors by which TensorFlow reports a lost worker."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:

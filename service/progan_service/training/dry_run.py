@@ -1,4 +1,4 @@
-"""Every stage that is still to come is tried before the first step: what it takes in memory and time."""
+"""The dry run: a trial of every coming stage before the first step, which measures its memory and time."""
 
 import resource
 import time
@@ -13,7 +13,7 @@ import tensorflow as tf
 from progan_service.errors import BadInputError, ConfigError
 from progan_service.training.config import RunConfig
 from progan_service.training.feed import Feed
-from progan_service.training.schedule import Phase
+from progan_service.training.stage import Phase, Stage
 from progan_service.training.state import TrainingState
 from progan_service.training.step import Step
 
@@ -22,15 +22,15 @@ HEADER = f"{'stage':<16}{'batch':>6}{'parts':>7}{'memory':>11}{'images/s':>10}{'
 
 
 class OutOfMemoryError(BadInputError):
-    """A stage does not fit into memory; the message names it and what helps."""
+    """A stage does not fit into memory. The message names the stage and the remedy."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a stage was found to take.
+    """The measured cost of a stage.
 
-    images         real images that it will be shown
-    memory_bytes   peak: of the fullest GPU, or of this process without one
+    images         real images that the stage will show
+    memory_bytes   peak memory of the fullest GPU, or of this process without GPUs
     """
 
     step: Step
@@ -40,14 +40,14 @@ class Trial:
 
     @property
     def expected_s(self) -> float:
+        """The expected duration of the stage in seconds."""
         return self.images / self.images_per_s
 
     def line(self) -> str:
-        size = f"{self.step.resolution}x{self.step.resolution}"
-        name = f"{size} fading in" if self.step.fading else size
+        """Return the row of the table."""
         duration = timedelta(seconds=round(self.expected_s))
         return (
-            f"{name:<16}{self.step.batch_size:>6}{self.step.parts:>7}{self.memory_bytes / 2**30:>7.2f} GiB"
+            f"{self.step.stage!s:<16}{self.step.batch_size:>6}{self.step.parts:>7}{self.memory_bytes / 2**30:>7.2f} GiB"
             f"{self.images_per_s:>10.1f}{duration!s:>14}"
         )
 
@@ -61,13 +61,14 @@ def try_stages(
     auto_batch: bool,
     report: Callable[[str], None],
     stopping: Callable[[], bool],
-) -> dict[tuple[int, bool], Step]:
-    """Take steps of each stage, report a table, leave the state as it was; returns the compiled steps by stage.
+) -> dict[Stage, Step]:
+    """Take a few steps of each stage and report a table. Return the compiled steps; the state is unchanged.
 
-    stages       as of GrowthSchedule.stages
-    auto_batch   compute a batch that does not fit into memory in as many parts as it takes
-    stopping     asked before each stage: once it says True, the rest is left out
-    Raises OutOfMemoryError for a stage that does not fit, ConfigError for a batch that cannot be shared out.
+    stages       as GrowthSchedule.stages returns them
+    auto_batch   compute a batch that does not fit into memory in as many parts as needed
+    stopping     polled before each stage; once it returns True, the remaining stages are left out
+    Raises OutOfMemoryError if a stage does not fit into memory, and ConfigError if a batch cannot be divided among the
+    devices.
     """
     for phase, _ in stages:
         _check_shares(phase, config.training.mbstd_group_size, state.strategy.num_replicas_in_sync)
@@ -81,7 +82,7 @@ def try_stages(
         report(trials[-1].line())
     state.assign(before, Path("dry run"))
     report(f"{'expected in all':<16}{timedelta(seconds=round(sum(trial.expected_s for trial in trials)))!s:>48}")
-    return {(trial.step.resolution, trial.step.fading): trial.step for trial in trials}
+    return {trial.step.stage: trial.step for trial in trials}
 
 
 def _try_stage(
@@ -101,7 +102,7 @@ def _try_stage(
 
 
 def possible_parts(batch_size: int, group_size: int, replicas: int) -> list[int]:
-    """Into how many parts a replica can cut its share of a batch: 1, 2, 4, ... pieces of whole groups."""
+    """Return the numbers of parts that a replica can divide its share of a batch into: 1, 2, 4, ... of whole groups."""
     pieces = batch_size // min(group_size, batch_size)
     return [2**k for k in range(batch_size.bit_length()) if pieces % (replicas * 2**k) == 0]
 
@@ -116,7 +117,7 @@ def _check_shares(phase: Phase, group_size: int, replicas: int) -> None:
 
 def _measure(step: Step, phase: Phase, images: int, feed: Feed) -> Trial:
     batch = feed.batch(0, phase)
-    _forget_peak_memory()
+    _reset_peak_memory()
 
     def take() -> float:
         started = time.monotonic()
@@ -129,10 +130,10 @@ def _measure(step: Step, phase: Phase, images: int, feed: Feed) -> Trial:
     return Trial(step, images, _peak_memory(), phase.batch_size / fastest)
 
 
-def _forget_peak_memory() -> None:
+def _reset_peak_memory() -> None:
     for gpu in tf.config.list_logical_devices("GPU"):
         tf.config.experimental.reset_memory_stats(gpu.name)
-    with suppress(OSError):  # not everywhere: the peak is that of the process so far then
+    with suppress(OSError):  # where this fails, the peak is that of the whole process so far
         Path("/proc/self/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""What the steps are fed with: real images, read ahead while a step runs. Functions of images shown and the seed."""
+"""The batches of a run, read ahead while a step runs. They are functions of the images shown and the seed."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,16 +11,17 @@ from progan_service.data.dataset import Dataset
 from progan_service.data.order import drawn, image_indices
 from progan_service.data.shown import images_shown_at, labels_of
 from progan_service.training.config import RunConfig
-from progan_service.training.schedule import GrowthSchedule, Phase
+from progan_service.training.schedule import GrowthSchedule
+from progan_service.training.stage import Phase
 from progan_service.training.step import Batch
 
-Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]  # as Batch
+Arrays = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]  # the arrays of a Batch
 
 
 def load_batch(dataset: Dataset, config: RunConfig, images_shown: int, phase: Phase, replica: int, of: int) -> Arrays:
-    """What a replica is fed with in the step that follows `images_shown`: the images replica, replica + of, ...
+    """Return the share of one replica of the batch after `images_shown`: the images replica, replica + of, ...
 
-    Reals uint8 [N, R, R, C], their labels float32 [N, K], and the labels of N images drawn at random.
+    It is the reals uint8 [N, R, R, C], their labels float32 [N, K], and the labels of N images drawn at random.
     """
     seed, share, count = config.training.seed, slice(replica, None, of), phase.batch_size
     images = images_shown_at(
@@ -39,7 +40,7 @@ def load_batch(dataset: Dataset, config: RunConfig, images_shown: int, phase: Ph
 
 
 class Feed:
-    """The batches of a run, the next one read while this one is computed; `waited_s` is what a step had to wait."""
+    """Reads the batches of a run, one ahead. `waited_s` is the time in seconds that steps have waited for input."""
 
     def __init__(self, dataset: Dataset, config: RunConfig, strategy: tf.distribute.Strategy) -> None:
         self._dataset, self._config, self._strategy = dataset, config, strategy
@@ -51,7 +52,7 @@ class Feed:
         self.waited_s = 0.0
 
     def take(self, images_shown: int) -> Batch:
-        """The batch of the step that follows `images_shown`."""
+        """Return the batch of the step after `images_shown`, and start to read the next one."""
         started = time.monotonic()
         ahead = self._ahead if self._ahead and self._ahead[0] == images_shown else self._read(images_shown)
         arrays = ahead[1].result()
@@ -60,7 +61,7 @@ class Feed:
         return self._distributed(arrays)
 
     def batch(self, images_shown: int, phase: Phase) -> Batch:
-        """The batch of a phase, whatever the schedule says."""
+        """Return a batch of the given phase, which need not be that of the schedule."""
         return self._distributed(self._load(images_shown, phase))
 
     def _distributed(self, arrays: dict[int, Arrays]) -> Batch:
@@ -70,6 +71,7 @@ class Feed:
         return batch
 
     def close(self) -> None:
+        """Stop reading ahead."""
         self._reader.shutdown(cancel_futures=True)
 
     def _read(self, images_shown: int) -> tuple[int, "Future[dict[int, Arrays]]"]:

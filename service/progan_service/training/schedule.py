@@ -1,4 +1,4 @@
-"""The growth schedule: which resolution, blend, batch size and learning rate at which point of a run. Pure."""
+"""The growth schedule: resolution, alpha, batch size and learning rate as pure functions of the images shown."""
 
 import math
 from collections.abc import Mapping
@@ -6,39 +6,20 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from progan_service.training.config import TrainingConfig
+from progan_service.training.stage import Phase
 
 Value = TypeVar("Value", int, float)
 
 
 @dataclass(frozen=True)
-class Phase:
-    """What one training step needs to know.
-
-    resolution      of the stage, in pixels
-    alpha           weight of this resolution against the one before: 1 once it has faded in
-    batch_size      images a step
-    learning_rate   of Adam
-    """
-
-    resolution: int
-    alpha: float
-    batch_size: int
-    learning_rate: float
-
-    @property
-    def fading(self) -> bool:
-        return self.alpha < 1.0
-
-
-@dataclass(frozen=True)
 class GrowthSchedule:
-    """Stabilise a resolution, fade the next one in, and so on up; the last one runs to the end (paper, appendix A)."""
+    """Train a resolution, fade in the next one, and so on. The last one trains to the end of the run (appendix A)."""
 
     config: TrainingConfig
     resolution: int
 
     def at(self, images_shown: int) -> Phase:
-        """The phase of the step that follows `images_shown` real images."""
+        """Return the phase of the step that follows after `images_shown` real images."""
         lod = self.level_of_detail(images_shown)
         resolution = self.resolution >> math.floor(lod)
         return Phase(
@@ -49,7 +30,7 @@ class GrowthSchedule:
         )
 
     def stages(self, start: int, end: int) -> list[tuple[Phase, int]]:
-        """The stages of the steps from `start` on, before `end`: the phase with which each is met, and its images."""
+        """Return the stages from `start` to `end` images shown, each as its first phase and its number of images."""
         stages = []
         while start < end:
             stop = int(min(self._end_of_stage(start), end))
@@ -59,20 +40,20 @@ class GrowthSchedule:
 
     @property
     def full_kimg(self) -> float:
-        """When the final resolution has faded in."""
+        """The kimg after which the final resolution has faded in."""
         return self._last_stage * (self._stable_images + self._fade_images) / 1000
 
     def level_of_detail(self, images_shown: int) -> float:
-        """How many doublings are still missing; falls from log2(resolution / 4) to 0, fractional while fading.
+        """Return the number of doublings still to come: from log2(resolution / 4) down to 0, fractional while fading.
 
-        A fade starts strictly after its boundary and is over exactly at its end.
+        A fade starts strictly after its boundary and is complete exactly at its end.
         """
         stage, into_stage = divmod(images_shown, self._stable_images + self._fade_images)
         faded = (into_stage - self._stable_images) / self._fade_images if into_stage > self._stable_images else 0.0
         return max(self._last_stage - stage - faded, 0.0)
 
     def _end_of_stage(self, images_shown: int) -> float:
-        """The first point after `images_shown` that belongs to the next stage."""
+        """Return the first number of images shown that belongs to the next stage."""
         stage, into_stage = divmod(images_shown, self._stable_images + self._fade_images)
         if stage >= self._last_stage:
             return math.inf
@@ -81,7 +62,7 @@ class GrowthSchedule:
         return images_shown - into_stage + end
 
     def _ramp(self, images_shown: int) -> float:
-        """Rises from 0 to 1 over the first images of a run; the first step is not lost to it."""
+        """Return the factor of the learning rate. It rises to 1 over the first images and is never 0."""
         ramp_images = self.config.learning_rate_ramp_kimg * 1000
         batch = of_resolution(self.config.batch_sizes, 4)
         return min((images_shown + batch) / ramp_images, 1.0) if ramp_images else 1.0
@@ -100,5 +81,5 @@ class GrowthSchedule:
 
 
 def of_resolution(table: Mapping[int, Value], resolution: int) -> Value:
-    """The value of a resolution, or of the next lower one that the table has."""
+    """Return the value of a resolution, or of the next lower resolution in the table."""
     return table[max(r for r in table if r <= resolution)]

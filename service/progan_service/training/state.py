@@ -1,4 +1,4 @@
-"""Everything that changes while a run goes on, and so everything a checkpoint holds."""
+"""The state of a run: everything that changes during training, and so everything that a checkpoint contains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from progan_service.model.networks import Discriminator, Generator
 from progan_service.training.adam import Adam
 from progan_service.training.config import RunConfig
 from progan_service.training.run.checkpoint import CheckpointError, assign_variables, read_checkpoint, save_checkpoint
-from progan_service.training.schedule import Phase
+from progan_service.training.stage import FIRST_STAGE, Phase, Stage
 
 
 @dataclass
 class TrainingState:
     """Networks, optimizers and progress.
 
-    strategy         over which devices the variables are mirrored
-    generator_ema    exponential moving average of the generator: the one to look at and to export
-    digests          of the run's configuration: the first is written, all are recognised
+    strategy         mirrors the variables over the devices
+    generator_ema    exponential moving average of the generator, used for samples and for export
+    digests          of the run's configuration: checkpoints get the first one, all of them are recognised
     images_shown     real images so far
-    stage            (resolution, fading) of the last step; Adam starts afresh whenever it changes
+    stage            of the last step; Adam is reset when it changes
     """
 
     strategy: tf.distribute.Strategy
@@ -36,11 +36,11 @@ class TrainingState:
     discriminator_adam: Adam
     digests: tuple[str, ...]
     images_shown: int = 0
-    stage: tuple[int, bool] = (4, False)
+    stage: Stage = FIRST_STAGE
 
     @classmethod
     def fresh(cls, config: RunConfig, strategy: tf.distribute.Strategy | None = None) -> Self:
-        """`strategy`: None trains on one device."""
+        """Make the state of a new run. A `strategy` of None trains on one device."""
         training = config.training
         strategy = strategy or tf.distribute.get_strategy()
         keras.utils.set_random_seed(training.seed)
@@ -57,14 +57,14 @@ class TrainingState:
         return cls(strategy, *networks, generator_adam, discriminator_adam, config.digests)
 
     def enter(self, phase: Phase) -> None:
-        """Adam forgets at the start and at the end of every fade (paper, appendix A.1)."""
-        if self.stage != (phase.resolution, phase.fading):
-            self.stage = (phase.resolution, phase.fading)
+        """Reset Adam if the phase belongs to a new stage: at the start and the end of every fade (appendix A.1)."""
+        if self.stage != phase.stage:
+            self.stage = phase.stage
             self.generator_adam.forget()
             self.discriminator_adam.forget()
 
     def move_average(self, decay: float) -> None:
-        """generator_ema <- decay generator_ema + (1 - decay) generator; outside of the replicas."""
+        """generator_ema <- decay generator_ema + (1 - decay) generator. Call it outside of the replicas."""
 
         def move(average: tf.Variable, weight: tf.Variable) -> None:
             average.assign(weight + (average - weight) * decay)
@@ -73,29 +73,30 @@ class TrainingState:
             self.strategy.extended.update(average.value, move, args=(weight.value,))
 
     def local(self, value: Any) -> tf.Tensor:
-        """This process's first copy of a value that all replicas agree on."""
+        """Return the first local copy of a value that is equal on all replicas."""
         return self.strategy.experimental_local_results(value)[0]
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All variables by name, `images_shown`, `stage` and `config_digest`: what a checkpoint holds."""
+        """Return the content of a checkpoint: all variables by name, `images_shown`, `stage` and `config_digest`."""
         arrays = {name: variable.numpy() for name, variable in self._variables().items()}
         progress = {"images_shown": self.images_shown, "stage": self.stage, "config_digest": self.digests[0]}
         return arrays | {name: np.array(value) for name, value in progress.items()}
 
     def assign(self, arrays: Mapping[str, NDArray[np.generic]], source: Path) -> None:
-        """Become what `arrays` gave. Raises CheckpointError, naming `source`, when the arrays are another run's."""
+        """Take over what `arrays` returned. Raises CheckpointError, naming `source`, for the arrays of another run."""
         if str(arrays["config_digest"]) not in self.digests:
             raise CheckpointError(f"{source}: belongs to a run with another configuration")
         assign_variables(source, arrays, self._variables())
         self.images_shown = int(arrays["images_shown"])
         resolution, fading = arrays["stage"]
-        self.stage = (int(resolution), bool(fading))
+        self.stage = Stage(int(resolution), bool(fading))
 
     def save(self, directory: Path) -> None:
+        """Write a checkpoint into `directory`. Raises OSError."""
         save_checkpoint(directory, self.images_shown, self.arrays())
 
     def restore(self, checkpoint: Path) -> None:
-        """Raises CheckpointError when the file is damaged or belongs to another run."""
+        """Go on from a checkpoint. Raises CheckpointError for a damaged file or one of another run."""
         self.assign(read_checkpoint(checkpoint), checkpoint)
 
     def _variables(self) -> dict[str, tf.Variable]:

@@ -1,11 +1,11 @@
-"""One training step: the critic learns, the generator learns, the average follows. Compiled once a stage.
+"""One training step: update the discriminator, the generator and the averaged generator. Compiled once per stage.
 
-A batch is computed in pieces: one a replica, or several one after the other (gradient accumulation) where memory is
-short. Of P pieces, piece p holds the images p, p + P, p + 2P ...: so the groups of the minibatch standard deviation,
-the latents and the mean losses are those of the whole batch in one piece, and a run on eight devices is that on one.
+A batch is computed in pieces: one per replica, and several in sequence (gradient accumulation) where memory is short.
+With P pieces, piece p holds the images p, p + P, p + 2P ... This keeps the groups of the minibatch standard deviation,
+the latents and the mean losses of the whole batch, so a run on eight devices equals a run on one, up to rounding.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import IntEnum
 from functools import partial
 
@@ -14,45 +14,46 @@ import tensorflow as tf
 from progan_service.model.layers import downscale2, lerp, upscale2
 from progan_service.model.pixels import from_uint8
 from progan_service.training.config import RunConfig
-from progan_service.training.losses import critic_loss, generator_loss, gradient_penalty, label_loss
-from progan_service.training.schedule import Phase
+from progan_service.training.losses import discriminator_loss, generator_loss, gradient_penalty, label_loss
+from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
 Batch = tuple[tf.Tensor, tf.Tensor, tf.Tensor]  # reals uint8 [N, R, R, C], their labels [N, K], labels to draw [N, K]
 Gradients = list[tf.Tensor]
-Piece = Callable[[tf.Tensor], tuple[Gradients, dict[str, tf.Tensor]]]  # number of a piece -> gradients, losses
+Piece = Callable[[tf.Tensor], tuple[Gradients, dict[str, tf.Tensor]]]  # index of a part -> gradients, losses by name
 
 
 class Draw(IntEnum):
-    """What a random number is for: keeps the streams of one step apart."""
+    """The purpose of a random number. Each has its own stream within a step."""
 
-    CRITIC_LATENTS = 0
+    DISCRIMINATOR_LATENTS = 0
     PENALTY_MIX = 1
     GENERATOR_LATENTS = 2
 
 
 class Step:
-    """The step of a stage; alpha and the learning rate vary inside it without tracing again."""
+    """The training step of one stage. Alpha and the learning rate are tensors, so they change without a new trace."""
 
     def __init__(self, state: TrainingState, config: RunConfig, phase: Phase, parts: int = 1) -> None:
-        """`parts`: pieces that each replica computes one after the other."""
-        # This optimization fails, loudly, on the second gradient of the penalty.
+        """`parts` is the number of pieces that each replica computes in sequence."""
+        # Grappler's remapper fails with an error on the second gradient of the penalty.
         tf.config.optimizer.set_experimental_options({"remapping": False})
         self.state, self.config = state, config
-        self.resolution, self.fading, self.batch_size = phase.resolution, phase.fading, phase.batch_size
+        self.stage, self.batch_size = phase.stage, phase.batch_size
         self.parts = parts
         self.pieces = parts * state.strategy.num_replicas_in_sync
-        self.generator_weights = state.generator.stage_weights(phase.resolution, phase.fading)
-        self.critic_weights = state.discriminator.stage_weights(phase.resolution, phase.fading)
-        self._compiled = tf.function(partial(self._step))  # TensorFlow would take all stages for one, traced too often
+        self.generator_weights = state.generator.stage_weights(*phase.stage)
+        self.discriminator_weights = state.discriminator.stage_weights(*phase.stage)
+        # Without `partial` TensorFlow takes all stages for one function, and warns that it is traced too often.
+        self._compiled = tf.function(partial(self._step))
 
     def __call__(
         self, batch: Batch, images_shown: int, alpha: float, learning_rate: float, stop: bool = False
     ) -> dict[str, tf.Tensor]:
-        """Take one step; returns losses by name, and under "stop" whether any worker asked to stop.
+        """Take one step and return the losses by name. "stop" is above 0 if any worker asked to stop.
 
-        batch          the images of each replica, as `TrainingState.strategy` distributes them
-        images_shown   before this step: latents are a function of it and the seed
+        batch          images and labels of each replica, as `TrainingState.strategy` distributes them
+        images_shown   real images before this step; the latents are a function of it and the seed
         """
         numbers = tf.constant(images_shown, tf.int64), tf.constant(alpha), tf.constant(learning_rate)
         with self.state.strategy.scope():
@@ -63,14 +64,14 @@ class Step:
         self, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor, learning_rate: tf.Tensor, stop: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         state, run = self.state, self.state.strategy.run
-        gradients, losses = run(self._critic_gradients, args=(batch, images_shown, alpha, stop))
-        losses["D_skipped"] = state.discriminator_adam.update(self.critic_weights, gradients, learning_rate)
+        gradients, losses = run(self._discriminator_gradients, args=(batch, images_shown, alpha, stop))
+        losses["D_skipped"] = state.discriminator_adam.update(self.discriminator_weights, gradients, learning_rate)
         gradients, generator_losses = run(self._generator_gradients, args=(batch, images_shown, alpha))
         losses["G_skipped"] = state.generator_adam.update(self.generator_weights, gradients, learning_rate)
         state.move_average(0.5 ** (self.batch_size / (1000 * self.config.training.ema_halflife_kimg)))
         return {name: state.local(value) for name, value in {**losses, **generator_losses}.items()}
 
-    def _critic_gradients(
+    def _discriminator_gradients(
         self, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor, stop: tf.Tensor
     ) -> tuple[Gradients, dict[str, tf.Tensor]]:
         training = self.config.training
@@ -78,22 +79,25 @@ class Step:
         def piece(part: tf.Tensor) -> tuple[Gradients, dict[str, tf.Tensor]]:
             reals, labels, _ = (self._of_part(values, part) for values in batch)
             reals = self._faded(from_uint8(reals), alpha)
-            fakes = self._generate(self._latents(Draw.CRITIC_LATENTS, images_shown, part), labels, alpha)
+            fakes = self._generate(self._latents(Draw.DISCRIMINATOR_LATENTS, images_shown, part), labels, alpha)
             mix = tf.random.stateless_uniform([self.batch_size], self._stream(Draw.PENALTY_MIX, images_shown))
             with tf.GradientTape() as tape:
-                (real_scores, real_logits), (fake_scores, fake_logits) = (
-                    self._judge(reals, alpha),
-                    self._judge(fakes, alpha),
-                )
+                real_scores, real_logits = self._discriminate(reals, alpha)
+                fake_scores, fake_logits = self._discriminate(fakes, alpha)
                 penalty, norm = gradient_penalty(
-                    lambda x: self._judge(x, alpha)[0], reals, fakes, self._of_piece(mix, part), training, self._canvas
+                    lambda x: self._discriminate(x, alpha)[0],
+                    reals,
+                    fakes,
+                    self._of_piece(mix, part),
+                    training,
+                    self._canvas_scale,
                 )
-                loss = critic_loss(fake_scores, real_scores, training.drift_weight) + penalty
+                loss = discriminator_loss(fake_scores, real_scores, training.drift_weight) + penalty
                 loss += label_loss(real_logits, labels) + label_loss(fake_logits, labels)
             distance = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
             losses = {"D": loss, "penalty": penalty, "penalty_norm": norm, "distance": distance}
-            losses["stop"] = tf.identity(stop)  # one tensor for all replicas cannot be reduced
-            return tape.gradient(loss, self.critic_weights), losses
+            losses["stop"] = tf.identity(stop)  # a tensor shared by the replicas cannot be reduced
+            return tape.gradient(loss, self.discriminator_weights), losses
 
         return self._mean_of_pieces(piece)
 
@@ -104,14 +108,14 @@ class Step:
             labels = self._of_part(batch[2], part)
             latents = self._latents(Draw.GENERATOR_LATENTS, images_shown, part)
             with tf.GradientTape() as tape:
-                scores, logits = self._judge(self._generate(latents, labels, alpha), alpha)
+                scores, logits = self._discriminate(self._generate(latents, labels, alpha), alpha)
                 loss = generator_loss(scores) + label_loss(logits, labels)
             return tape.gradient(loss, self.generator_weights), {"G": loss}
 
         return self._mean_of_pieces(piece)
 
     def _mean_of_pieces(self, piece: Piece) -> tuple[Gradients, dict[str, tf.Tensor]]:
-        """The mean over all parts and replicas, the same on each of them; to be called in a replica."""
+        """Return the means over all parts and replicas, equal on every replica. Call it in a replica context."""
         total = piece(tf.constant(0))
         if self.parts > 1:
             _, total = tf.while_loop(
@@ -126,17 +130,17 @@ class Step:
         return gradients, losses
 
     def _generate(self, latents: tf.Tensor, labels: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        blend = alpha if self.fading else None
-        return self.state.generator(latents, labels, resolution=self.resolution, alpha=blend)
+        blend = alpha if self.stage.fading else None
+        return self.state.generator(latents, labels, resolution=self.stage.resolution, alpha=blend)
 
-    def _judge(self, images: tf.Tensor, alpha: tf.Tensor) -> Sequence[tf.Tensor]:
-        blend = alpha if self.fading else None
-        judged: Sequence[tf.Tensor] = self.state.discriminator(images, resolution=self.resolution, alpha=blend)
-        return judged
+    def _discriminate(self, images: tf.Tensor, alpha: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        blend = alpha if self.stage.fading else None
+        scores, logits = self.state.discriminator(images, resolution=self.stage.resolution, alpha=blend)
+        return scores, logits
 
     def _faded(self, reals: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
-        """Reals fade like the networks."""
-        return lerp(upscale2(downscale2(reals)), reals, alpha) if self.fading else reals
+        """Blend the reals with their half-resolution version, as the networks blend their layers."""
+        return lerp(upscale2(downscale2(reals)), reals, alpha) if self.stage.fading else reals
 
     def _latents(self, purpose: Draw, images_shown: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
         shape = [self.batch_size, self.config.network.latent_size]
@@ -146,17 +150,17 @@ class Step:
         return tf.stack([tf.constant(self.config.training.seed * len(Draw) + purpose, tf.int64), images_shown])
 
     def _of_piece(self, values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
-        """Of values [N, ...] of the whole batch, those of this replica's part."""
+        """Select from values [N, ...] of the whole batch those of a part of this replica."""
         context = tf.distribute.get_replica_context()
         piece = context.replica_id_in_sync_group + context.num_replicas_in_sync * part
         return tf.reshape(values, [-1, self.pieces, *values.shape[1:]])[:, piece]
 
     def _of_part(self, values: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
-        """Of values [N / replicas, ...] of this replica, those of a part."""
+        """Select from values [N / replicas, ...] of this replica those of a part."""
         return tf.reshape(values, [-1, self.parts, *values.shape[1:]])[:, part]
 
     @property
-    def _canvas(self) -> float:
-        """Side of the stage's images, as a share of that of the images on which the penalty takes its norm."""
+    def _canvas_scale(self) -> float:
+        """Resolution of the stage / resolution of the images that the penalty's norm refers to."""
         on_canvas = self.config.training.gp_reference == "canvas"
-        return self.resolution / self.config.network.resolution if on_canvas else 1.0
+        return self.stage.resolution / self.config.network.resolution if on_canvas else 1.0

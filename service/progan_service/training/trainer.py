@@ -1,12 +1,13 @@
-"""The training loop. A run directory holds
+"""The training loop. A run directory contains:
 
     config.json      the configuration of the run
     checkpoints/     images-NNNNNNNNN.npz, the newest two
     snapshots/       images-NNNNNNNNN.safetensors, the averaged generator every `snapshot_ticks` ticks; all are kept
-    grids/           reals.png and, every tick, images of the same latents by the averaged generator
+    grids/           reals.png, and images of the averaged generator at every tick, always of the same latents
     tensorboard/     losses, schedule, speed, health, metrics
 
-`images_shown` is the only progress: image order, mirroring, latents and the schedule are functions of it and the seed.
+`images_shown` is the only measure of progress: image order, mirroring, latents and the schedule are functions of it and
+the seed.
 """
 
 from collections.abc import Callable
@@ -38,17 +39,17 @@ def train(
     strategy: tf.distribute.Strategy | None = None,
     chief: bool = True,
 ) -> bool:
-    """Train until `total_kimg`, going on from the newest checkpoint of the run; True when it got there.
+    """Train to `total_kimg` from the newest checkpoint, if there is one. Return True once the end is reached.
 
-    report       takes one line each
-    progress     takes images shown and their total after every step
-    stopping     asked before every stage that is tried, and with every step; once a worker says True, all is saved
-                 after that step and False returned
+    report       takes one line at a time
+    progress     takes images shown and total images after every step
+    stopping     polled before each trial of a stage and at every step; once it returns True on any worker, that step is
+                 finished, a checkpoint saved and False returned
     auto_batch   compute a batch that does not fit into memory in parts
-    strategy     over which devices and workers to train; None: one device
-    chief        of the workers only the chief writes into the run directory
-    Raises CheckpointError when the run's newest checkpoint is damaged or belongs to another run, OutOfMemoryError when
-    a stage does not fit, ConfigError when a batch cannot be shared out among the devices, WorkerLostError when the
+    strategy     the devices and workers to train on; None trains on one device
+    chief        whether this worker writes the run directory; only one does
+    Raises CheckpointError if the newest checkpoint is damaged or belongs to another run, OutOfMemoryError if a stage
+    does not fit into memory, ConfigError if a batch cannot be divided among the devices, and WorkerLostError if the
     workers found different checkpoints.
     """
     schedule = GrowthSchedule(config.training, config.network.resolution)
@@ -62,7 +63,7 @@ def train(
     if state.images_shown >= total_images:
         report(f"nothing to do: {state.images_shown / 1000:g} kimg were shown, total_kimg is {total_images / 1000:g}")
         return True
-    _note_the_end(schedule, total_images, report)
+    _note_early_end(schedule, total_images, report)
     if not agreed(state.images_shown, state.strategy):
         raise WorkerLostError("the workers found different checkpoints; they must share one run directory")
     feed = Feed(dataset, config, state.strategy)
@@ -108,7 +109,7 @@ def dry_run(
     auto_batch: bool = False,
     strategy: tf.distribute.Strategy | None = None,
 ) -> None:
-    """Try every stage of a run, and report what they take; `stopping` is asked before each.
+    """Try every stage of a run and report its memory and time. `stopping` is polled before each.
 
     Raises OutOfMemoryError and ConfigError as `train` does.
     """
@@ -116,22 +117,23 @@ def dry_run(
     state = TrainingState.fresh(config, strategy)
     feed = Feed(dataset, config, state.strategy)
     total_images = round(config.training.total_kimg * 1000)
-    _note_the_end(schedule, total_images, report)
+    _note_early_end(schedule, total_images, report)
     stages = schedule.stages(0, total_images)
     try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     feed.close()
 
 
 def _due(interval: int, before: int, images_shown: int, total_images: int) -> bool:
-    """Whether a multiple of `interval` was passed since `before` images, or the end of the run was reached."""
+    """Return whether a multiple of `interval` was passed since `before`, or the run has reached its end."""
     return images_shown // interval > before // interval or images_shown >= total_images
 
 
-def _note_the_end(schedule: GrowthSchedule, total_images: int, report: Callable[[str], None]) -> None:
-    """For a run that ends before its final resolution has faded in."""
+def _note_early_end(schedule: GrowthSchedule, total_images: int, report: Callable[[str], None]) -> None:
+    """Report a note if the run ends before its final resolution has faded in."""
     end = schedule.at(total_images)
     if end.fading or end.resolution < schedule.resolution:
+        size, full_size = (f"{side}x{side}" for side in (end.resolution, schedule.resolution))
         report(
-            f"note: {total_images / 1000:g} kimg end at {end.resolution}x{end.resolution}, alpha {end.alpha:.2f}; "
-            f"{schedule.resolution}x{schedule.resolution} has faded in after {schedule.full_kimg:g} kimg"
+            f"note: the run ends after {total_images / 1000:g} kimg at {size}, alpha {end.alpha:.2f}; "
+            f"{full_size} is fully faded in after {schedule.full_kimg:g} kimg"
         )

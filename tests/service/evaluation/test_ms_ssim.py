@@ -75,7 +75,7 @@ def test_an_odd_image_at_the_end_is_left_out(draw_blocks: Draw) -> None:
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 8, 8, 3), np.float32), "images are float32: measures are taken of uint8, 0 to 255"),
+        (np.zeros((2, 8, 8, 3), np.float32), "images are float32: they must be uint8, 0 to 255"),
         (np.zeros((8, 8, 3), np.uint8), r"a batch is \[8, 8, 3\]: it must be \[N, H, W, C\] with 1 or 3 channels"),
         (np.zeros((2, 8, 8, 4), np.uint8), r"a batch is \[2, 8, 8, 4\]"),
         (np.zeros((2, 4, 4, 3), np.uint8), r"an image is \[4, 4, 3\], those before it \[8, 8, 3\]"),

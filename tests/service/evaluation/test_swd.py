@@ -257,7 +257,7 @@ def test_patches_lie_in_the_scratch_directory_only_while_they_are_needed(draw_bl
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((2, 16, 16, 3), np.float32), "images are float32: measures are taken of uint8"),
+        (np.zeros((2, 16, 16, 3), np.float32), "images are float32: they must be uint8"),
         (np.zeros((16, 16, 3), np.uint8), r"a batch is \[16, 16, 3\]: it must be \[N, H, W, C\]"),
         (np.zeros((2, 16, 32, 3), np.uint8), "images are 16x32: they must be square"),
         (np.zeros((2, 6, 6, 3), np.uint8), "images are 6x6: patches of 7x7 need at least 7 pixels"),

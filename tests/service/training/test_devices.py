@@ -60,15 +60,15 @@ def test_workers_as_the_environment_tells_them(index: int, chief: bool) -> None:
         ),
         (
             '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
-            "worker is 'a:1', no list of addresses",
+            "worker is 'a:1': it must be a list of addresses",
         ),
         (
             '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
-            "task index is 2, of 2 workers",
+            "task index is 2: there are 2 workers",
         ),
         (
             '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": "0"}}',
-            "task index is '0', of 2 workers",
+            "task index is '0': there are 2 workers",
         ),
     ],
 )

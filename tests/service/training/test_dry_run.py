@@ -20,7 +20,8 @@ from progan_service.training import trainer
 from progan_service.training.config import RunConfig
 from progan_service.training.dry_run import OutOfMemoryError, Trial, possible_parts, try_stages
 from progan_service.training.feed import Feed
-from progan_service.training.schedule import GrowthSchedule, Phase
+from progan_service.training.schedule import GrowthSchedule
+from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 from progan_service.training.step import Batch, Step
 
@@ -76,7 +77,7 @@ def without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
     speeds = {(4, False): 16.0, (8, True): 4.0, (8, False): 0.01}  # images a second
 
     def measured(step: Step, phase: Phase, images: int, feed: Feed) -> Trial:
-        return Trial(step, images, 3 * 2**29, speeds[step.resolution, step.fading])
+        return Trial(step, images, 3 * 2**29, speeds[step.stage])
 
     monkeypatch.setattr("progan_service.training.dry_run._measure", measured)
 

@@ -17,7 +17,8 @@ from progan_service.data.order import image_indices
 from progan_service.model.config import NetworkConfig
 from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.feed import Arrays, Feed, load_batch
-from progan_service.training.schedule import GrowthSchedule, Phase
+from progan_service.training.schedule import GrowthSchedule
+from progan_service.training.stage import Phase
 
 # 4x4 in batches of 8 to image 16, 8x8 in batches of 16 from then on; two labels.
 CONFIG = RunConfig(

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from progan_service.training.config import TrainingConfig
-from progan_service.training.losses import critic_loss, generator_loss, gradient_penalty, label_loss
+from progan_service.training.losses import discriminator_loss, generator_loss, gradient_penalty, label_loss
 
 
 def penalty_and_norm(slope: float, canvas_scale: float = 1.0, size: int = 2, **settings: Any) -> tuple[float, float]:
-    """Of the critic `slope * sum of the pixels` for grey images of size x size: its gradient's norm is slope * size."""
+    """Take the discriminator slope * sum(pixels) of grey images: its gradient has the norm slope * size."""
     images = tf.zeros([3, size, size, 1])
     penalty, norm = gradient_penalty(
         lambda x: slope * tf.reduce_sum(x, axis=[1, 2, 3]),
@@ -33,13 +33,13 @@ def test_the_generator_wants_high_scores() -> None:
     assert float(generator_loss(tf.constant([1.0, 2.0, 6.0]))) == -3.0
 
 
-def test_the_critic_wants_low_scores_of_fakes_and_high_ones_of_reals() -> None:
-    assert float(critic_loss(tf.constant([1.0, 3.0]), tf.constant([5.0, 9.0]), drift_weight=0.0)) == -5.0
+def test_the_discriminator_wants_low_scores_of_fakes_and_high_ones_of_reals() -> None:
+    assert float(discriminator_loss(tf.constant([1.0, 3.0]), tf.constant([5.0, 9.0]), drift_weight=0.0)) == -5.0
 
 
 def test_drift_costs_the_square_of_the_scores_of_reals_alone() -> None:
-    without = critic_loss(tf.constant([100.0, 0.0]), tf.constant([3.0, 4.0]), drift_weight=0.0)
-    drifting = critic_loss(tf.constant([100.0, 0.0]), tf.constant([3.0, 4.0]), drift_weight=0.1)
+    without = discriminator_loss(tf.constant([100.0, 0.0]), tf.constant([3.0, 4.0]), drift_weight=0.0)
+    drifting = discriminator_loss(tf.constant([100.0, 0.0]), tf.constant([3.0, 4.0]), drift_weight=0.1)
     assert float(drifting - without) == pytest.approx(1.25, rel=1e-5)  # 0.1 * (9 + 16) / 2
 
 
@@ -80,12 +80,12 @@ def test_the_canvas_factor_is_what_the_gradient_on_an_upscaled_image_gives(final
 def test_the_gradient_is_taken_between_reals_and_fakes() -> None:
     seen = []
 
-    def critic(points: tf.Tensor) -> tf.Tensor:
+    def discriminator(points: tf.Tensor) -> tf.Tensor:
         seen.append(points.numpy()[:, 0, 0, 0].tolist())
         return tf.reduce_sum(points, axis=[1, 2, 3])
 
     reals, fakes = tf.zeros([3, 1, 1, 1]), tf.fill([3, 1, 1, 1], 8.0)
-    gradient_penalty(critic, reals, fakes, tf.constant([0.0, 0.25, 1.0]), TrainingConfig(), 1.0)
+    gradient_penalty(discriminator, reals, fakes, tf.constant([0.0, 0.25, 1.0]), TrainingConfig(), 1.0)
     assert seen == [[0.0, 2.0, 8.0]]
 
 
@@ -99,7 +99,7 @@ def test_each_image_has_a_norm_of_its_own() -> None:
     assert float(norm) == pytest.approx(2, rel=1e-5)
 
 
-def test_a_flat_critic_has_a_finite_penalty_and_gradient() -> None:
+def test_a_flat_discriminator_has_a_finite_penalty_and_gradient() -> None:
     weight = tf.Variable(0.0)
     images = tf.zeros([2, 2, 2, 1])
     with tf.GradientTape() as tape:
@@ -137,7 +137,7 @@ def test_labels_cost_their_cross_entropy() -> None:
     assert float(label_loss(logits, tf.eye(2))) == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
 
 
-def test_a_critic_that_does_not_know_pays_for_every_label() -> None:
+def test_a_discriminator_that_does_not_know_pays_for_every_label() -> None:
     assert float(label_loss(tf.zeros([5, 8]), tf.one_hot([0, 1, 2, 3, 7], 8))) == pytest.approx(3 * math.log(2))
 
 

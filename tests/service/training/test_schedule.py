@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from progan_service.training.config import TrainingConfig
-from progan_service.training.schedule import GrowthSchedule, Phase, of_resolution
+from progan_service.training.schedule import GrowthSchedule, of_resolution
+from progan_service.training.stage import Phase
 
 PAPER = GrowthSchedule(
     TrainingConfig(
@@ -138,8 +139,8 @@ def test_the_stages_are_those_that_the_steps_go_through(stable: int, fade: int) 
     schedule = GrowthSchedule(TrainingConfig(stable_kimg=stable / 1000, fade_kimg=fade / 1000), resolution=16)
     for start in range(40):
         phases = [schedule.at(images_shown) for images_shown in range(start, 50)]
-        told = [phase for phase, images in schedule.stages(start, 50) for _ in range(images)]
-        assert [(p.resolution, p.fading) for p in told] == [(p.resolution, p.fading) for p in phases]
+        stepped = [phase for phase, images in schedule.stages(start, 50) for _ in range(images)]
+        assert [(p.resolution, p.fading) for p in stepped] == [(p.resolution, p.fading) for p in phases]
 
 
 def test_stages_without_fades() -> None:

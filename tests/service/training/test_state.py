@@ -14,7 +14,8 @@ from progan_service.model.config import NetworkConfig
 from progan_service.training.adam import Adam
 from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.run.checkpoint import CheckpointError, latest_checkpoint
-from progan_service.training.schedule import GrowthSchedule, Phase
+from progan_service.training.schedule import GrowthSchedule
+from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
 CONFIG = RunConfig(

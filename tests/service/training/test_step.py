@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from progan_service.data.dataset import Dataset
 from progan_service.model.config import NetworkConfig
 from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
-from progan_service.training.schedule import Phase
+from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 from progan_service.training.step import Batch, Step
 
@@ -73,7 +73,7 @@ class Run:
         learning_rate: float = 0.001,
         stop: bool = False,
     ) -> dict[str, float]:
-        batch = fed(reals(self.step.resolution) if pixels is None else pixels)
+        batch = fed(reals(self.step.stage.resolution) if pixels is None else pixels)
         return numbers(self.step(batch, images_shown, alpha, learning_rate, stop))
 
 
@@ -116,7 +116,7 @@ def numbers(losses: dict[str, tf.Tensor]) -> dict[str, float]:
 
 
 def mean_score(state: TrainingState, pixels: NDArray[Any], phase: Phase) -> float:
-    """Of images 0..255 as they are, by the critic."""
+    """Of images 0..255 as they are, by the discriminator."""
     images = tf.constant(pixels * (2 / 255) - 1, tf.float32)
     return float(tf.reduce_mean(state.discriminator(images, resolution=phase.resolution, alpha=phase.alpha)[0]))
 
@@ -177,19 +177,19 @@ def test_every_step_draws_latents_of_its_own(stable_4: Run) -> None:
     assert steps[0] == steps[2]
 
 
-def test_the_generator_learns_from_latents_that_the_critic_has_not_seen(stable_4: Run) -> None:
+def test_the_generator_learns_from_latents_that_the_discriminator_has_not_seen(stable_4: Run) -> None:
     losses = stable_4.take(learning_rate=UNMOVED)
-    seen_by_the_critic = mean_score(stable_4.state, reals(4), STABLE_4) - losses["distance"]
-    assert -losses["G"] != pytest.approx(seen_by_the_critic, abs=1e-3)
+    seen_by_the_discriminator = mean_score(stable_4.state, reals(4), STABLE_4) - losses["distance"]
+    assert -losses["G"] != pytest.approx(seen_by_the_discriminator, abs=1e-3)
 
 
-def test_the_loss_of_the_critic_is_what_its_parts_make() -> None:
+def test_the_loss_of_the_discriminator_is_what_its_parts_make() -> None:
     losses = take_step(TrainingState.fresh(CONFIG), configured(drift_weight=0), STABLE_4)
     assert losses["D"] == pytest.approx(losses["penalty"] - losses["distance"], rel=1e-5)
 
 
 def test_reals_fade_like_the_networks(fading_8: Run) -> None:
-    # Detail that 2x2 means do not show: at alpha 0.5 the critic is to see half of it.
+    # Detail that 2x2 means do not show: at alpha 0.5 the discriminator is to see half of it.
     half_faded = Phase(8, 0.5, 4, UNMOVED)
     coarse = np.random.default_rng(1).integers(50, 200, (4, 4, 4, 3)).repeat(2, axis=1).repeat(2, axis=2)
     detail = np.tile([[[20], [-20]], [[-20], [20]]], (4, 4, 1))
@@ -253,8 +253,8 @@ def labelled(compiled_labelled: Run) -> Run:
     return compiled_labelled.begin()
 
 
-def test_both_networks_pay_for_labels_that_the_critic_does_not_tell(labelled: Run) -> None:
-    # A critic that always says a quarter for label 0 and three quarters for label 1.
+def test_both_networks_pay_for_labels_that_the_discriminator_does_not_tell(labelled: Run) -> None:
+    # A discriminator that always says a quarter for label 0 and three quarters for label 1.
     dense1 = labelled.state.discriminator.output_block.dense1
     dense1.kernel.assign(dense1.kernel * [1.0, 0.0, 0.0])
     dense1.bias.assign([0.0, 0.0, math.log(3)])
@@ -271,7 +271,7 @@ def test_both_networks_pay_for_labels_that_the_critic_does_not_tell(labelled: Ru
 
 
 def test_the_generator_pays_for_the_labels_that_are_drawn(labelled: Run) -> None:
-    # Neither the generator nor the critic's score sees the labels: only what they cost differs.
+    # Neither the generator nor the discriminator's score sees the labels: only what they cost differs.
     dense, dense1 = labelled.state.generator.input_block.dense, labelled.state.discriminator.output_block.dense1
     dense.kernel.assign(tf.concat([dense.kernel[:-2], tf.zeros_like(dense.kernel[-2:])], axis=0))
     dense1.kernel.assign(dense1.kernel * [1.0, 0.0, 0.0])
@@ -284,7 +284,7 @@ def test_the_generator_pays_for_the_labels_that_are_drawn(labelled: Run) -> None
     assert zero == pytest.approx(of_reals, abs=1e-5)
 
 
-def test_a_critic_learns_to_tell_labels_apart(labelled: Run) -> None:
+def test_a_discriminator_learns_to_tell_labels_apart(labelled: Run) -> None:
     pixels = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (40, 60, 200, 220)])
     batch = fed(pixels, [0, 0, 1, 1], [0, 1, 0, 1])
     state = labelled.state

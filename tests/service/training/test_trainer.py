@@ -139,7 +139,7 @@ def test_stopping_saves_and_going_on_begins_there(tmp_path: Path, run_config: Ru
     finished, report = go(tmp_path, short, faces, stop_at=16)
     assert not finished
     assert report[0] == f"training on 48 images of {faces.directory}"
-    assert report[1] == "note: 0.04 kimg end at 4x4, alpha 1.00; 8x8 has faded in after 0.128 kimg"
+    assert report[1] == "note: the run ends after 0.04 kimg at 4x4, alpha 1.00; 8x8 is fully faded in after 0.128 kimg"
     assert [line.split("  ")[0] for line in report[2:]] == ["stage", "4x4", "expected in all"]  # no tick yet
     assert names_in(tmp_path / "checkpoints") == ["images-000000024.npz"]  # the step that was told to stop was taken
 

@@ -45,8 +45,8 @@ def take_steps(state: TrainingState, config: RunConfig, dataset: Dataset) -> lis
     for images_shown in range(0, STEPS * phase.batch_size, phase.batch_size):
         phase, batch = schedule.at(images_shown), feed.take(images_shown)
         assert_in_turns(state.strategy, batch, load_batch(dataset, config, images_shown, phase, replica=0, of=1))
-        told = step(batch, images_shown, phase.alpha, phase.learning_rate, stop=images_shown > 0)
-        losses.append({name: float(value) for name, value in told.items()})
+        taken = step(batch, images_shown, phase.alpha, phase.learning_rate, stop=images_shown > 0)
+        losses.append({name: float(value) for name, value in taken.items()})
     feed.close()
     assert step._compiled.experimental_get_tracing_count() == 1
     return losses

@@ -1,6 +1,6 @@
-"""The files of a folder, a zip or a tar, in the order of their names, read into memory one at a time.
+"""The files of a folder, a zip or a tar, sorted by name and read into memory one at a time.
 
-Nothing is ever unpacked under a name that an archive chose; links and devices in archives are passed over.
+No file is written under a name that an archive chose. Links and devices in archives are ignored.
 """
 
 import bz2
@@ -36,22 +36,22 @@ _DECOMPRESSORS: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] =
 
 
 class UnreadableFileError(Exception):
-    """One file of a source cannot be read; the message is the reason."""
+    """A file of a source cannot be read. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file of the source: its path inside, with `/`, and its content when asked for."""
+    """A file of a source: its path inside the source, with `/`, and its content on demand."""
 
     name: str
     size_bytes: int
     _read: Callable[[], bytes]
 
     def read(self) -> bytes:
-        """The content.
+        """Return the content.
 
         Raises:
-            UnreadableFileError: larger than 256 MiB, encrypted, damaged, or not permitted.
+            UnreadableFileError: the file is larger than 256 MiB, encrypted, damaged, or not permitted.
         """
         if self.size_bytes > MAX_FILE_BYTES:
             raise UnreadableFileError(
@@ -65,14 +65,14 @@ class SourceFile:
 
 @contextmanager
 def open_source(source: Path, scratch: Path) -> Iterator[list[SourceFile]]:
-    """The files of `source`, sorted by name, readable while the block lasts.
+    """Return the files of `source`, sorted by name. They can be read inside the `with` block.
 
     Args:
         source: a folder (searched to any depth), a zip, or a tar, which may be compressed by gzip, bzip2 or xz.
-        scratch: a directory for the bytes of a compressed tar, which does not let itself be read at random.
+        scratch: a directory for the decompressed bytes of a tar, which is read in any order.
 
     Raises:
-        DatasetError: no such path, another kind of file, or a damaged archive.
+        DatasetError: the path does not exist, is another kind of file, or a damaged archive.
     """
     if source.is_dir():
         with _damage_named(source):
@@ -100,7 +100,7 @@ def _sorted(files: Iterator[SourceFile]) -> list[SourceFile]:
 
 def _folder_files(source: Path) -> Iterator[SourceFile]:
     def refuse(error: OSError) -> None:
-        raise error  # the walk would pass over a folder it may not read
+        raise error  # by default os.walk ignores a folder that it may not read
 
     for folder, _, names in os.walk(source, onerror=refuse):
         for path in (Path(folder, name) for name in names):
@@ -111,11 +111,11 @@ def _folder_files(source: Path) -> Iterator[SourceFile]:
 def _zip_files(archive: zipfile.ZipFile) -> Iterator[SourceFile]:
     def read(member: zipfile.ZipInfo) -> bytes:
         with archive.open(member) as content:
-            return content.read(member.file_size)  # with a bound, or a member might unpack to more than it states
+            return content.read(member.file_size)  # bounded: a member may unpack to more than its stated size
 
     for member in archive.infolist():
         kind = stat.S_IFMT(member.external_attr >> 16)
-        if not member.is_dir() and kind in (0, stat.S_IFREG):  # 0: made where files have no Unix mode
+        if not member.is_dir() and kind in (0, stat.S_IFREG):  # 0: made on a system without Unix modes
             yield SourceFile(member.filename, member.file_size, partial(read, member))
 
 
@@ -127,7 +127,7 @@ def _tar_files(archive: tarfile.TarFile) -> Iterator[SourceFile]:
     for member in archive.getmembers():
         if member.isreg():
             yield SourceFile(member.name.removeprefix("./"), member.size, partial(read, member))
-    # The library takes a damaged header for the end of the archive; a true end is zeros, or the end of the file.
+    # tarfile takes a damaged header for the end of the archive. The true end is a block of zeros or the end of file.
     file = archive.fileobj
     assert file is not None
     file.seek(archive.offset)
@@ -137,7 +137,7 @@ def _tar_files(archive: tarfile.TarFile) -> Iterator[SourceFile]:
 
 @contextmanager
 def _plain_tar(source: Path, scratch: Path) -> Iterator[IO[bytes]]:
-    """The tar's bytes as a seekable file: the file itself, or its decompressed content in a nameless one."""
+    """Open the tar as a seekable file: the file itself, or its decompressed content in a temporary one."""
     with source.open("rb") as file:
         magic = file.read(5)
         file.seek(0)
@@ -154,6 +154,7 @@ def _plain_tar(source: Path, scratch: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _damage_named(source: Path) -> Iterator[None]:
+    """Raise DatasetError, which names the source, for the errors of a damaged archive."""
     try:
         yield
     except _ARCHIVE_ERRORS as error:

@@ -1,6 +1,6 @@
-"""`progan dataset build`: pictures of any size -> a dataset directory.
+"""Makes a dataset of pictures of any size, for `progan dataset build`.
 
-Two passes, one picture in memory at a time: every picture is decoded and judged before the first byte is written.
+It takes two passes with one picture in memory at a time: all pictures are decoded and checked before any is written.
 """
 
 from collections.abc import Iterator
@@ -16,38 +16,38 @@ from progan_service.data.making.archives import SourceFile, UnreadableFileError,
 from progan_service.data.making.picture import Fit, PictureError, check_size, decode_rgb, is_picture_name, to_square
 from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
-from progan_service.data.progress import Progress
 from progan_service.host.files import new_directory
 from progan_service.license import is_license_name, text_of
+from progan_service.progress import Progress
 
-_SHUFFLE_SEED = 123  # of NVIDIA's dataset tool: the same files in the same order give the same dataset
+_SHUFFLE_SEED = 123  # as in NVIDIA's dataset tool: the same files in the same order give the same dataset
 _SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """What a build did."""
+    """The result of a build."""
 
     directory: Path
     resolution: int
     image_count: int
-    ignored_count: int  # files that are no pictures by their name
+    ignored_count: int  # files whose names are not those of pictures
     license_found: bool
 
 
 def build_dataset(source: Path, out: Path, resolution: int, fit: Fit, progress: Progress) -> BuildSummary:
-    """Make the dataset directory `out` of all pictures in `source`; `out` appears whole or not at all.
+    """Make the dataset directory `out` of all pictures in `source`. It appears complete or not at all.
 
     Args:
-        source: a folder (searched to any depth), zip or tar (also compressed) of pictures; folder names mean nothing.
+        source: a folder (searched to any depth), zip or tar (also compressed) of pictures; folder names are ignored.
         out: the new directory; its name becomes the dataset's.
         resolution: height and width of the full images: a power of two from 4 to 1024.
-        fit: "crop" takes the centre square, "pad" keeps all and fills up with white.
+        fit: "crop" takes the centre square, "pad" keeps the whole picture on white.
         progress: called with ("Checking" | "Writing", done, total) after each picture.
 
     Raises:
-        DatasetError: an argument out of range, an unreadable or empty source, or pictures that are broken or too small:
-            the message names up to 20 of them and how many there are.
+        DatasetError: an argument is out of range, the source is unreadable or empty, or pictures are broken or small:
+            the message names up to 20 of them and their number.
         ConfigError: `out` exists.
         FileError: `out` cannot be written.
     """
@@ -100,7 +100,7 @@ def _shuffled_images(
 
 
 def _license_text(files: list[SourceFile]) -> str | None:
-    """Return the text of the licence file nearest to the source's root, None where there is none."""
+    """Return the text of the licence file nearest to the root of the source, or None."""
     found = [file for file in files if is_license_name(file.name)]
     for file in sorted(found, key=lambda file: file.name.count("/")):
         try:

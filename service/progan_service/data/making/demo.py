@@ -1,4 +1,4 @@
-"""`progan dataset demo`: a dataset of drawn faces, labelled, without any download."""
+"""Makes a labelled dataset of drawn faces without any download, for `progan dataset demo`."""
 
 import csv
 from collections.abc import Iterator
@@ -12,16 +12,16 @@ from progan_service.data.errors import DatasetError
 from progan_service.data.making.faces import ATTRIBUTE_VALUES, FaceAttributes, draw_face
 from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
-from progan_service.data.progress import Progress
 from progan_service.host.files import new_directory
+from progan_service.progress import Progress
 
 ATTRIBUTES_FILE_NAME = "attributes.csv"
 
-_FACE = 3 << 62  # second word of the Philox key: keeps faces apart from orders and latents of the same seed
+_FACE = 3 << 62  # second word of the Philox key: separates faces from orders and latents of the same seed
 
 
 def face_attributes(seed: int, index: int) -> FaceAttributes:
-    """The attributes of image `index` of the demo set of this seed: a pure function of both."""
+    """Return the attributes of image `index` of the demo dataset of this seed: a pure function of both."""
     key = np.array([seed, _FACE + index], np.uint64)
     return FaceAttributes.random(np.random.Generator(np.random.Philox(key=key)))
 
@@ -29,9 +29,9 @@ def face_attributes(seed: int, index: int) -> FaceAttributes:
 def build_demo(
     out: Path, resolution: int, count: int, seed: int, progress: Progress, label: str = "glasses"
 ) -> Manifest:
-    """Make the dataset directory `out` of drawn faces; `out` appears whole or not at all.
+    """Make the dataset directory `out` of drawn faces. It appears complete or not at all.
 
-    Beside the dataset stands `attributes.csv`: every attribute of every face, a row per image in dataset order.
+    It also contains `attributes.csv`: all attributes of every face, one row per image in the order of the dataset.
 
     Args:
         out: the new directory; its name becomes the dataset's.
@@ -39,10 +39,10 @@ def build_demo(
         count: number of images, at least 1.
         seed: in [0, 2^64); image i is a pure function of the seed and i.
         progress: called with ("Drawing", done, count) after each image.
-        label: the attribute that becomes the one-hot label, a key of `faces.ATTRIBUTE_VALUES`.
+        label: the attribute to use as one-hot label, a key of `faces.ATTRIBUTE_VALUES`.
 
     Raises:
-        DatasetError: an argument out of range.
+        DatasetError: an argument is out of range.
         ConfigError: `out` exists.
         FileError: `out` cannot be written.
     """
@@ -58,7 +58,7 @@ def build_demo(
 
 
 def one_hot(faces: list[FaceAttributes], attribute: str) -> NDArray[np.float32]:
-    """Labels [N, L] of N faces by one attribute, its L values in the order of `faces.ATTRIBUTE_VALUES`."""
+    """Return one-hot labels [N, L] of N faces by an attribute with L values, ordered as `faces.ATTRIBUTE_VALUES`."""
     values = ATTRIBUTE_VALUES[attribute]
     given = [getattr(face, attribute) for face in faces]
     columns = [int(value) if isinstance(value, bool) else values.index(value) for value in given]
@@ -82,7 +82,7 @@ def _drawn(faces: list[FaceAttributes], resolution: int, progress: Progress) -> 
 
 
 def _write_attributes(path: Path, faces: list[FaceAttributes]) -> None:
-    """Truth values as 0 and 1, numbers so that they read back exactly."""
+    """Write booleans as 0 and 1, and numbers so that they read back exactly."""
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(field.name for field in fields(FaceAttributes))

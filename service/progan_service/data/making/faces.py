@@ -1,7 +1,7 @@
-"""`progan dataset demo`: friendly drawn faces whose every attribute is known. Data for tests and first trainings.
+"""Draws friendly faces with known attributes: data for tests and first trainings.
 
-A face is drawn in its own units: (0, 0) is the middle of the face, y points down, the chin lies at y = 1. It is drawn
-four times too large and scaled down, so every edge is smooth.
+A face is drawn in face units: (0, 0) is the middle of the face, y points down, and the chin is at y = 1. It is drawn at
+four times its size and scaled down, so edges are smooth.
 """
 
 import math
@@ -59,24 +59,24 @@ ATTRIBUTE_VALUES: dict[str, tuple[str, ...]] = {
     "background": tuple(BACKGROUNDS),
     "shirt": tuple(SHIRTS),
 }
-"""Names of the values of each attribute that can be a label; a truth value stands at its place 0 or 1."""
+"""The names of the values of each attribute that can be a label. A boolean indexes its two names."""
 
 _SUPERSAMPLING = 4
-_MARGIN = 1.25  # the canvas is this much wider than the picture, so that tilting turns no empty corner in
-_HAIR_LENGTHS = {"bob": 0.8, "long": 1.5}  # where hair ends below the middle of the face
+_MARGIN = 1.25  # width of the canvas / width of the picture, so that a tilted picture has no empty corners
+_HAIR_LENGTHS = {"bob": 0.8, "long": 1.5}  # y of the ends of the hair
 _WHITE = (255, 255, 255)
 _INK = (44, 34, 40)
 
 
 @dataclass(frozen=True)
 class FaceAttributes:
-    """Everything that decides how a face looks; `draw_face` adds no chance of its own."""
+    """All attributes of a face. `draw_face` adds no randomness."""
 
     glasses: bool
     smile: bool
     skin: str  # a key of SKINS
     hair_style: str  # one of HAIR_STYLES
-    hair_colour: str  # a key of HAIR_COLOURS; of the eyebrows too
+    hair_colour: str  # a key of HAIR_COLOURS; also of the eyebrows
     eyes: str  # a key of EYE_COLOURS
     nose: str  # one of NOSES
     background: str  # a key of BACKGROUNDS
@@ -93,7 +93,7 @@ class FaceAttributes:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Self:
-        """A face drawn evenly: each named value as often as its neighbours, glasses and smile every second time."""
+        """Return random attributes. All named values are equally likely; glasses and smile have probability 1/2."""
 
         def one_of(attribute: str) -> str:
             values = ATTRIBUTE_VALUES[attribute]
@@ -122,7 +122,7 @@ class FaceAttributes:
 
 
 def draw_face(attributes: FaceAttributes, size: int) -> Image.Image:
-    """The face as an RGB image of size x size pixels; the same attributes and size give the same pixels."""
+    """Return the face as an RGB image of size x size pixels, a pure function of attributes and size."""
     background = BACKGROUNDS[attributes.background]
     large_size = size * _SUPERSAMPLING
     large = Image.new("RGB", (round(large_size * _MARGIN),) * 2, background)
@@ -141,7 +141,7 @@ class _Pen:
         self._draw = draw
         self._unit = 0.315 * picture_size * face.scale
         self._x = centre + picture_size * face.x
-        self._y = centre + picture_size * (0.03 + face.y)  # a little low: hair needs room
+        self._y = centre + picture_size * (0.03 + face.y)  # slightly low, to leave room for hair
 
     def _pixels(self, point: Point) -> Point:
         return self._x + self._unit * point[0], self._y + self._unit * point[1]
@@ -162,20 +162,20 @@ class _Pen:
         self._draw.rounded_rectangle(corners, self._unit * radius, fill=fill)
 
     def stroke(self, points: list[Point], width: float, fill: Colour) -> None:
-        """A line with round joints and ends."""
+        """Draw a line with round joints and ends."""
         self._draw.line([self._pixels(point) for point in points], fill, round(self._unit * width), "curve")
         for x, y in (points[0], points[-1]):
             self.ellipse(x, y, width / 2, width / 2, fill)
 
 
 def _mix(first: Colour, second: Colour, share: float) -> Colour:
-    """`first` with this share of `second`."""
+    """Return the mix of two colours with this share of the second."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 
 def _curve(left: float, right: float, height: Callable[[float], float]) -> list[Point]:
-    """Points from left to right; `height` gives y for t from -1 to 1."""
+    """Return points from left to right. `height` returns y for t from -1 to 1."""
     steps = [step / 12 - 1 for step in range(25)]
     return [((left + right) / 2 + (right - left) / 2 * t, height(t)) for t in steps]
 

@@ -1,4 +1,4 @@
-"""A picture file of any kind, size and mode -> a square RGB image."""
+"""Converts a picture file of any kind, size and mode to a square RGB image."""
 
 import io
 import warnings
@@ -11,33 +11,33 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 Fit = Literal["crop", "pad"]
 
-# By name a picture. What Pillow cannot decode (.heic) belongs here too: it is refused by name, not passed over.
+# Endings of pictures. Those that Pillow cannot decode (.heic) are included, so that they are refused and not ignored.
 _SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".tga"),
     *(".pbm", ".pgm", ".pnm", ".ppm", ".jp2", ".avif", ".heic", ".heif"),
 )
-# Never "whatever Pillow knows": a PostScript file under another name would start Ghostscript.
+# Not every format of Pillow: a PostScript file under another name would start Ghostscript.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _WHITE = (255, 255, 255)
 
 
 class PictureError(Exception):
-    """One picture cannot be used; the message is the reason."""
+    """A picture cannot be used. The message is the reason."""
 
 
 def is_picture_name(name: str) -> bool:
-    """Whether a file of this path is meant to be a picture: a known ending, and no hidden file or folder in it."""
+    """Return whether the path has the ending of a picture and contains no hidden file or folder."""
     path = PurePosixPath(name)
     return path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def decode_rgb(content: bytes) -> Image.Image:
-    """The picture as RGB, upright by its EXIF orientation, transparency composed on white, first frame only.
+    """Decode the first frame as RGB, upright by its EXIF orientation, with transparency composed on white.
 
-    Grey of 16 bits is scaled to 8. Colour profiles are not applied.
+    16-bit grey is scaled to 8 bits. Colour profiles are not applied.
 
     Raises:
-        PictureError: broken, of an unknown format or mode, or so large that it may be a decompression bomb.
+        PictureError: the picture is broken, of an unknown format or mode, or a possible decompression bomb.
     """
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
@@ -58,14 +58,14 @@ def decode_rgb(content: bytes) -> Image.Image:
 
 
 def check_size(image: Image.Image, resolution: int, fit: Fit) -> None:
-    """Raise PictureError for a picture that would have to be enlarged."""
+    """Raise PictureError if the picture would have to be scaled up."""
     side, name = (min(image.size), "shorter") if fit == "crop" else (max(image.size), "longer")
     if side < resolution:
         raise PictureError(f"{image.width}x{image.height} pixels: the {name} side must be at least {resolution}")
 
 
 def to_square(image: Image.Image, resolution: int, fit: Fit) -> NDArray[np.uint8]:
-    """An RGB picture -> uint8 [resolution, resolution, 3]: its centre square, or all of it on white."""
+    """Convert an RGB picture to uint8 [resolution, resolution, 3]: its centre square, or the whole on white."""
     if fit == "crop":
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2

@@ -1,4 +1,4 @@
-"""An image at every resolution down to 4x4, by 2x2 box means."""
+"""Scales an image to every resolution down to 4x4, by 2x2 box means."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,9 @@ SMALLEST_RESOLUTION = 4
 
 
 def box_pyramid(image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    """The image [R, R, C] itself, then R/2, R/4, … down to 4x4, each uint8 [H, W, C]; R is a power of two.
+    """Yield the image [R, R, C], then R/2, R/4, ... down to 4x4, each uint8 [H, W, C]. R is a power of two.
 
-    The means cascade in floating point and are rounded (half to even) only where a level leaves, so that every level
-    is the rounded mean of full-resolution pixels.
+    Each level is rounded (half to even) from unrounded means, so it is the rounded mean of full-resolution pixels.
     """
     means = image.astype(np.float32)
     while True:

@@ -1,4 +1,4 @@
-"""Writing a dataset directory. The only module of this package that needs TensorFlow, and only while it writes."""
+"""Writes a dataset directory. Only this module of the package needs TensorFlow, and only while it writes."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -30,13 +30,13 @@ def write_dataset(
     manifest: Manifest,
     labels: NDArray[np.float32] | None = None,
 ) -> None:
-    """Fill `directory` with the level files, the label file and `dataset.json` of a dataset.
+    """Write the level files, the label file and `dataset.json` of a dataset into `directory`.
 
     Args:
         directory: an existing directory; see `files.new_directory`.
         name: the dataset's name, the first part of its file names.
-        images: each uint8 [R, R, C] of the manifest's resolution and channels; consumed one by one.
-        manifest: the provenance, written as it is.
+        images: each uint8 [R, R, C] with the resolution and channels of the manifest; consumed one by one.
+        manifest: the provenance.
         labels: float32 [N, L], one row per image, or None.
     """
     _write_levels(directory, name, images, manifest.resolution)
@@ -47,7 +47,7 @@ def write_dataset(
 
 
 def _write_levels(directory: Path, name: str, images: Iterable[NDArray[np.uint8]], resolution: int) -> None:
-    import tensorflow as tf  # takes seconds, and who only reads does without
+    import tensorflow as tf  # takes seconds, and reading does not need it
 
     def example(image: NDArray[np.uint8]) -> bytes:
         chw = image.transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""What a run tells: a status line, TensorBoard scalars and an image grid every tick."""
+"""The log of a run: a status line, TensorBoard scalars and an image grid at every tick."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.data.dataset import Dataset
+from progan_service.evaluation.measure import real_batches
 from progan_service.evaluation.ms_ssim import PairSimilarity
 from progan_service.evaluation.swd import PATCH_SIZE
 from progan_service.host.faults import named
@@ -17,18 +18,18 @@ from progan_service.host.files import replaced
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.training.config import RunConfig
 from progan_service.training.run.collapse_guard import CollapseGuard
-from progan_service.training.run.metrics import RunMetrics, real_batches
+from progan_service.training.run.metrics import RunMetrics
 from progan_service.training.run.samples import cycled_labels, draw_samples
-from progan_service.training.schedule import Phase
+from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
 GRID_IMAGES = 32
-GUARD_IMAGES = 64  # of which every tick takes the MS-SSIM, fakes and reals
+GUARD_IMAGES = 64  # images for the MS-SSIM of each tick, fakes and reals
 IN_STATUS_LINE = ("D", "penalty", "distance", "G")
 
 
 def save_grid(path: Path, images: NDArray[np.uint8], size: int) -> None:
-    """Tile images [N, H, W, C] in a grid about twice as wide as high, each shown size x size (nearest neighbour)."""
+    """Save images [N, H, W, C] as a grid about twice as wide as high, each scaled to size x size pixels."""
     count, channels = len(images), images.shape[-1]
     columns = max(1, round((2 * count) ** 0.5))
     rows = -(-count // columns)
@@ -42,10 +43,10 @@ def save_grid(path: Path, images: NDArray[np.uint8], size: int) -> None:
 
 
 class RunLog:
-    """Gathers the losses of the steps between two ticks, and at a tick writes and reports what has become of the run.
+    """Collects the losses of the steps between two ticks. At a tick it reports, writes scalars and saves samples.
 
     run        the run directory
-    report     takes one line each
+    report     takes one line at a time
     """
 
     def __init__(
@@ -65,16 +66,14 @@ class RunLog:
         save_grid(run / "grids" / "reals.png", reals, config.network.resolution)
 
     def add(self, losses: Mapping[str, tf.Tensor]) -> None:
-        """The losses of one step, by name."""
+        """Add the losses of one step, by name."""
         for name, value in losses.items():
             self._losses.setdefault(name, []).append(float(value))
 
     def tick(self, state: TrainingState, phase: Phase, waited_s: float) -> None:
-        """`waited_s`: how long the steps of the run have waited for their input so far."""
+        """End a tick. `waited_s` is the time in seconds that all steps so far have waited for input."""
         losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
-        started, images_before, waited_before = self._tick_started
-        elapsed = time.monotonic() - started
-        rate, waiting = (state.images_shown - images_before) / elapsed, (waited_s - waited_before) / elapsed
+        rate, waiting = self._speed(state.images_shown, waited_s)
         images = self._samples(state, phase)
         fakes, reals = _ms_ssim(images), self._ms_ssim_of_reals(phase.resolution)
         scalars = {
@@ -103,9 +102,16 @@ class RunLog:
         self._tick_started = (time.monotonic(), state.images_shown, waited_s)
 
     def close(self) -> None:
+        """Close the TensorBoard file and remove temporary files."""
         self._writer.close()
         if self._metrics:
             self._metrics.close()
+
+    def _speed(self, images_shown: int, waited_s: float) -> tuple[float, float]:
+        """Return images/s since the last tick, and the share of that time spent waiting for input."""
+        started, images_before, waited_before = self._tick_started
+        elapsed = time.monotonic() - started
+        return (images_shown - images_before) / elapsed, (waited_s - waited_before) / elapsed
 
     def _samples(self, state: TrainingState, phase: Phase) -> NDArray[np.uint8]:
         return np.concatenate(list(draw_samples(state.generator_ema, self._latents, self._labels, phase)))
@@ -146,7 +152,7 @@ def _ms_ssim(images: NDArray[np.uint8]) -> float:
 
 
 def _weight_rms(state: TrainingState) -> dict[str, float]:
-    """Root mean square of every kernel of both networks."""
+    """Return the root mean square of every kernel of both networks."""
     weights = [*state.generator.weights, *state.discriminator.weights]
     return {
         f"weight_rms/{weight.path}": float(np.sqrt(np.mean(np.square(weight.numpy()))))

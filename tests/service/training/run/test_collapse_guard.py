@@ -35,7 +35,7 @@ def test_images_with_half_of_the_variety_are_various_enough(fakes: float, reals:
 
 @pytest.mark.parametrize("gap", [20.1, -20.1])
 def test_a_score_gap_beyond_ten_times_the_usual_one(gap: float) -> None:
-    assert watch(1.0, 2.0, -3.0, gap)[-1] == ["the critic runs away: score gap 20.1, usual in this stage 2.0"]
+    assert watch(1.0, 2.0, -3.0, gap)[-1] == ["the discriminator runs away: score gap 20.1, usual in this stage 2.0"]
 
 
 def test_a_score_gap_of_ten_times_the_usual_one_is_none_to_speak_of() -> None:
@@ -48,8 +48,8 @@ def test_what_is_usual_takes_three_ticks_to_tell() -> None:
 
 
 def test_one_wild_tick_does_not_become_usual() -> None:
-    told = watch(1.0, 1.0, 1.0, 1000.0, 1.0, 1000.0)
-    assert [bool(warnings) for warnings in told] == [False, False, False, True, False, True]
+    ticks = watch(1.0, 1.0, 1.0, 1000.0, 1.0, 1000.0)
+    assert [bool(warnings) for warnings in ticks] == [False, False, False, True, False, True]
 
 
 def test_what_is_usual_is_learned_again_in_every_stage() -> None:
@@ -58,7 +58,7 @@ def test_what_is_usual_is_learned_again_in_every_stage() -> None:
     assert watch(100.0, 100.0, 100.0, 120.0, stage=FADING_8, guard=guard) == [[]] * 4
     assert watch(1.0, stage=FADING_8, guard=guard) == [[]]
     assert watch(1100.0, stage=FADING_8, guard=guard) == [
-        ["the critic runs away: score gap 1100.0, usual in this stage 100.0"]
+        ["the discriminator runs away: score gap 1100.0, usual in this stage 100.0"]
     ]
 
 
@@ -66,17 +66,17 @@ def test_what_is_usual_is_learned_again_in_every_stage() -> None:
 def test_steps_left_out(name: str, network: str) -> None:
     assert CollapseGuard().warnings(STABLE_4, HEALTHY | {name: 0.1}, 0.3, 0.3) == []
     assert CollapseGuard().warnings(STABLE_4, HEALTHY | {name: 0.25}, 0.3, 0.3) == [
-        f"25% of the {network}'s steps were left out: gradients not finite"
+        f"25% of the {network}'s steps were skipped: gradients not finite"
     ]
 
 
-def test_all_that_goes_wrong_is_told_at_once() -> None:
+def test_all_that_goes_wrong_is_reported_at_once() -> None:
     guard = CollapseGuard()
     watch(1.0, 1.0, 1.0, guard=guard)
     warnings = guard.warnings(STABLE_4, {"distance": 50.0, "D_skipped": 1.0, "G_skipped": 0.5}, 0.9, 0.3)
     assert [warning.split(":")[0] for warning in warnings] == [
         "the generator repeats itself",
-        "the critic runs away",
+        "the discriminator runs away",
         "100% of the discriminator's steps were left out",
         "50% of the generator's steps were left out",
     ]

@@ -1,4 +1,4 @@
-"""What a run tells, a tick at a time."""
+"""What a run logs, tick by tick."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from PIL import Image
 from progan_service.data.dataset import Dataset
 from progan_service.training.config import RunConfig
 from progan_service.training.run.log import RunLog, save_grid
-from progan_service.training.schedule import Phase
+from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
@@ -48,7 +48,7 @@ def test_a_small_image_is_shown_in_blocks(tmp_path: Path) -> None:
 
 
 class Logged:
-    """The log of a run that has not taken a step yet, under a clock that stands still; `report` is what it told."""
+    """The log of a run that has not taken a step yet, under a clock that stands still. `report` has its lines."""
 
     def __init__(self, run: Path, config: RunConfig, dataset: Dataset) -> None:
         self.report: list[str] = []
@@ -59,7 +59,7 @@ class Logged:
         self.log.add({name: tf.constant(value) for name, value in (LOSSES | losses).items()})
 
     def tick(self, images_shown: int, phase: Phase, waited_s: float = 0.0) -> list[str]:
-        """What is told at a tick."""
+        """Return the lines logged at a tick."""
         self.report.clear()
         self.state.images_shown = images_shown
         self.state.enter(phase)
@@ -98,14 +98,14 @@ def test_steps_left_out_are_counted_only_when_there_were_some(logged: Logged, cl
     clock.now = 101.0
     logged.step()
     assert "skipped" not in logged.tick(8, STABLE_4)[0]
-    for critic, generator in ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0)):
-        logged.step(D_skipped=critic, G_skipped=generator)
+    for discriminator, generator in ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 0.0)):
+        logged.step(D_skipped=discriminator, G_skipped=generator)
     clock.now = 102.0
-    told = logged.tick(40, STABLE_4)
-    assert "  G -1.000  D_skipped 2  G_skipped 1  32.0 images/s" in told[0]
-    assert told[1:] == [
-        "warning: 50% of the discriminator's steps were left out: gradients not finite",
-        "warning: 25% of the generator's steps were left out: gradients not finite",
+    lines = logged.tick(40, STABLE_4)
+    assert "  G -1.000  D_skipped 2  G_skipped 1  32.0 images/s" in lines[0]
+    assert lines[1:] == [
+        "warning: 50% of the discriminator's steps were skipped: gradients not finite",
+        "warning: 25% of the generator's steps were skipped: gradients not finite",
     ]
 
 
@@ -118,12 +118,12 @@ def test_a_generator_that_always_draws_one_picture_is_warned_of(logged: Logged, 
     assert warning.startswith("warning: the generator repeats itself: MS-SSIM 1.000 between its images, 0.")
 
 
-def test_a_critic_that_runs_away_is_warned_of(logged: Logged, clock: SimpleNamespace) -> None:
+def test_a_discriminator_that_runs_away_is_warned_of(logged: Logged, clock: SimpleNamespace) -> None:
     for images_shown, distance in ((8, 1.0), (16, 1.5), (24, 2.0), (32, -40.0)):
         logged.step(distance=distance)
         clock.now += 1.0
-        told = logged.tick(images_shown, STABLE_8)
-    assert told[1:] == ["warning: the critic runs away: score gap 40.0, usual in this stage 1.5"]
+        lines = logged.tick(images_shown, STABLE_8)
+    assert lines[1:] == ["warning: the discriminator runs away: score gap 40.0, usual in this stage 1.5"]
 
 
 def test_tensorboard_gets_every_figure(
@@ -174,14 +174,14 @@ def test_with_metrics_a_tick_reports_a_table_from_8x8_on(
     tmp_path: Path, run_config: RunConfig, faces: Dataset, clock: SimpleNamespace, scalars_of: Scalars
 ) -> None:
     logged = Logged(tmp_path, replace(run_config, training=replace(run_config.training, metric_images=16)), faces)
-    told = []
+    lines = []
     for images_shown, phase in ((64, STABLE_4), (80, FADING_8), (128, STABLE_8)):
         logged.step()
         clock.now += 1.0
-        told.append(logged.tick(images_shown, phase))
+        lines.append(logged.tick(images_shown, phase))
     logged.log.close()
-    assert [len(lines) for lines in told] == [1, 2, 2]
-    heading, reals, fakes = told[2][1].splitlines()
+    assert [len(tick) for tick in lines] == [1, 2, 2]
+    heading, reals, fakes = lines[2][1].splitlines()
     assert heading.split()[1:] == ["images", "SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
     assert reals.startswith("Reals2 (noise floor)  ")
 

@@ -11,7 +11,7 @@ from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8
 from progan_service.training.run.samples import cycled_labels, draw_samples
-from progan_service.training.schedule import Phase
+from progan_service.training.stage import Phase
 
 LATENTS = latents_from_seeds(seed_range(0, 10), 8)
 
