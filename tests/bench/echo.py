@@ -1,4 +1,4 @@
-"""A gRPC server under uvloop that answers Generate with the same bytes, whatever it is asked: `echo.py REPLY_BYTES`."""
+"""A gRPC server under uvloop that answers every Generate with REPLY_BYTES zeros: `echo.py REPLY_BYTES`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Seconds and peak memory of an evaluation: reals and noise floor, then fakes, all of them noise.
+"""Seconds and peak memory of an evaluation: of reals and noise floor, and of fakes. All images are noise.
 
 `evaluation.py COUNT RESOLUTION` measures other sizes. From 2,048 images on, memory does not grow with the count.
 """
@@ -40,7 +40,7 @@ def main(count: int = 2048, resolution: int = 64) -> None:
         [
             Row("reals and noise floor", reference_s, "s", images),
             Row("fakes", fakes_s, "s", images),
-            Row("peak memory", peak_mib(), "MiB", f"{before:.0f} MiB of it before"),
+            Row("peak memory", peak_mib(), "MiB", f"{before:.0f} MiB before the evaluation"),
         ],
     )
 

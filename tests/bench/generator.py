@@ -1,10 +1,10 @@
-"""Images/s of the exported generator, beside TensorFlow's graphs of the network that is trained and other libraries'
-networks of the same weights; how near their images are to those of the plain graph; and how near all of them come to
-the peak of matrix products in the same precision, if each multiplication of the definition counts, whether it is made
-or saved.
+"""Images/s of the exported generator, of TensorFlow's graphs of the training network, and of other libraries.
 
-Contenders are processes, contenders/*.py, which tell what their variants are. They take turns, one computes at a time,
-and figures are medians. They are printed and written to build/bench/generator-*.json.
+All have the same weights. Each row states how close its images are to those of the plain graph, and its share of the
+matrix-multiply peak of the same precision, counting the multiplications of direct convolution even if they are saved.
+
+Contenders are processes (contenders/*.py), which report their variants. They take turns, one computes at a time, and
+figures are medians. They are printed and written to build/bench/generator-*.json.
 """
 
 import argparse
@@ -69,7 +69,7 @@ ENTRIES = [
 
 
 class Contender:
-    """An entry's process, ready for its turns unless it has failed."""
+    """The process of an entry: ready for its turns, or failed."""
 
     def __init__(self, entry: Entry, directory: Path) -> None:
         self.entry = entry
@@ -89,12 +89,12 @@ class Contender:
             self.rates[batch].append(float(answer))
 
     def rate(self, batch: int) -> float:
-        """Images, or matrix products, a second."""
+        """Return images or matrix products per second."""
         return statistics.median(self.rates[batch])
 
     @property
     def failure(self) -> str:
-        """Why it has ended; empty while it runs."""
+        """The reason why the process has ended, or "" while it runs."""
         if self._process.poll() is None:
             return ""
         return self._log.read_text().strip().split("\n")[-1] or f"exit status {self._process.returncode}"
@@ -108,7 +108,7 @@ class Contender:
         return self._answer()
 
     def _answer(self) -> str:
-        """Empty when there comes none any more."""
+        """Return the next line, or "" when there are no more."""
         if not (line := self._process.stdout.readline()):
             self._process.wait()
         return line.decode().strip()
@@ -124,7 +124,7 @@ def main() -> None:
     options = parser.parse_args()
     entries = [entry for entry in ENTRIES if (ROOT / entry.python).exists()]
     if len(entries) < len(ENTRIES):
-        print("other libraries are left out: `make .venv-peers/ready` installs them", file=sys.stderr)
+        print("other libraries are not installed: `make .venv-peers/ready` installs them", file=sys.stderr)
     with tempfile.TemporaryDirectory() as directory:
         flops = write_inputs(Path(directory), options.resolution)
         contenders = [Contender(entry, Path(directory)) for entry in entries]
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def write_inputs(directory: Path, resolution: int) -> float:
-    """Weights of the paper's network, untrained, and latents: the same in every run.
+    """Make untrained weights of the paper's network and latents, the same in every run.
 
     Floating-point operations of an image by definition: two a multiplication with addition.
     """
@@ -159,7 +159,7 @@ def write_inputs(directory: Path, resolution: int) -> float:
 
 
 def flops_by_definition(generator: Generator, resolution: int) -> float:
-    """Of the convolutions."""
+    """Return the floating-point operations of the convolutions for one image."""
     blocks = [(r, generator.blocks[r]) for r in resolutions_up_to(resolution)[1:]]
     layers = [
         (4, generator.input_block.conv),
@@ -175,11 +175,11 @@ def table(contenders: list[Contender], batch: int, flops: float) -> list[Row]:
 
 
 def row(contender: Contender, batch: int, reference: Contender, flops: float, peaks: dict[str, float]) -> Row:
-    """`flops` are those of an image, `peaks` those of a second."""
+    """Return a row. `flops` are operations per image, `peaks` operations per second."""
     entry = contender.entry
     what = f"{f'{entry.library} {contender.version}'.strip()}, {entry.variant.replace('-', ' ')}"
     if contender.failure:
-        return Row(what, 0.0, "images/s", f"none: {contender.failure}")
+        return Row(what, 0.0, "images/s", f"failed: {contender.failure}")
     rate, precision = contender.rate(batch), entry.variant.split("-")[-1]
     if entry.script == "matrix_products.py":
         return Row(f"{what} matrix products", peaks[precision] / 1e9, "GFLOP/s")
@@ -187,8 +187,8 @@ def row(contender: Contender, batch: int, reference: Contender, flops: float, pe
     if contender is not reference:
         images, expected = np.load(contender.images), np.load(reference.images)
         levels = np.abs(images.astype(int) - expected).max()
-        times = f"{rate / reference.rate(batch):.2f} times plain fp32"
-        note = f"{times}, {note}; up to {levels} off, {psnr_db(images, expected):.1f} dB"
+        times = f"{rate / reference.rate(batch):.2f} times as fast as plain fp32"
+        note = f"{times}, {note}; largest difference {levels}, {psnr_db(images, expected):.1f} dB"
     return Row(what, rate, "images/s", note)
 
 

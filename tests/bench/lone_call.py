@@ -1,7 +1,7 @@
-"""What the server adds to a lone call of a small model, in milliseconds; all take turns, and figures are medians.
+"""Milliseconds that the server adds to a single call of a small model. All take turns, and figures are medians.
 
-A model that has just been idle runs slower, and in a server it is idle between two calls: a bare call after a pause of
-that length is the fairer comparison.
+A model that has just been idle runs slower, and in a server it is idle between two calls. So a bare call after a pause
+of the same length is the fairer comparison.
 """
 
 import statistics
@@ -36,11 +36,11 @@ def measure(bare: Callable[[], object], served: Callable[[], object], echoed: Ca
         "lone-call-small",
         [
             Row("bare call", bare_ms, "ms"),
-            Row("bare call after a pause", paused_ms, "ms", f"{1000 * PAUSE_S:g} ms of it before each"),
-            Row("call of the server", served_ms, "ms"),
+            Row("bare call after a pause", paused_ms, "ms", f"{1000 * PAUSE_S:g} ms before each call"),
+            Row("call to the server", served_ms, "ms"),
             Row("added to a bare call", served_ms - bare_ms, "ms"),
-            Row("added to one after a pause", served_ms - paused_ms, "ms"),
-            Row("call of an echo of as many bytes", echo_ms, "ms"),
+            Row("added to a bare call after a pause", served_ms - paused_ms, "ms"),
+            Row("call to an echo server, as many bytes", echo_ms, "ms"),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Loops that are timed: of a bare call, of a server's clients, and of calls one at a time."""
+"""Timed loops: of a bare call, of the clients of a server, and of calls one at a time."""
 
 import asyncio
 import statistics
@@ -17,7 +17,7 @@ LONE_CALLS = 100
 
 
 class Loop(NamedTuple):
-    """Calls a second; CPU seconds a call of this process and of the server."""
+    """Calls per second, and CPU seconds per call of this process and of the server."""
 
     per_s: float
     own_cpu_s: float
@@ -25,7 +25,7 @@ class Loop(NamedTuple):
 
 
 def bare_loop(call: Callable[[], object], seconds: float) -> Loop:
-    """Call after call, without a server."""
+    """Repeat a call without a server."""
     count, started, cpu_s = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds:
         call()
@@ -34,7 +34,7 @@ def bare_loop(call: Callable[[], object], seconds: float) -> Loop:
 
 
 def client_loop(server: Server, request: bytes, clients: int, seconds: float) -> Loop:
-    """Clients that share a connection and ask again as soon as they have their answer."""
+    """Run clients that share a connection and call again as soon as they have their reply."""
     return uvloop.run(_client_loop(server, request, clients, seconds))
 
 
@@ -60,7 +60,7 @@ async def _client_loop(server: Server, request: bytes, clients: int, seconds: fl
 
 
 def lone_call_s(call: Callable[[], object], pause_s: float = 0.0) -> float:
-    """The median of calls one after the other, each after a pause."""
+    """Return the median time of sequential calls, each after a pause."""
     times = []
     for _ in range(LONE_CALLS):
         time.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""Models to serve: the bundled one, and untrained ones of any size. What they cost does not depend on their weights."""
+"""Models to serve: the bundled one, and untrained ones of any size. Their speed does not depend on their weights."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ FULL_SIZE = NetworkConfig(128)  # the paper's
 
 @contextmanager
 def untrained(network: NetworkConfig) -> Iterator[Path]:
-    """A store with one model, its weights random and the same in every run."""
+    """Make a store with one model of random weights, the same in every run."""
     with tempfile.TemporaryDirectory() as directory:
         keras.utils.set_random_seed(0)
         trained = TrainedGenerator(Generator(network), network.resolution, 1.0, (), {"source": "benchmark"})
@@ -39,7 +39,7 @@ def untrained(network: NetworkConfig) -> Iterator[Path]:
 
 
 def loaded(directory: Path) -> Servable:
-    """The only model of a store, as a server has it: each batch size has run once."""
+    """Load the only model of a store as a server does, and run each batch size once."""
     store = ModelStore(directory)
     [name] = store.models()
     version = store.versions(name)[0]
@@ -53,7 +53,7 @@ def bare_call(servable: Servable, images: int) -> Callable[[], NDArray[np.uint8]
 
 
 def request_for(servable: Servable, images: int) -> bytes:
-    """The same latents as they travel; serialized once, they cost a client nothing."""
+    """Return a serialized request of the same latents, so that clients spend no time on it."""
     vectors = latents(servable, images)
     matrix = pb.FloatMatrix(rows=images, columns=vectors.shape[1], values=vectors.tobytes())
     return pb.GenerateRequest(latents=pb.Latents(vectors=matrix)).SerializeToString()

@@ -1,4 +1,4 @@
-"""All figures of build/bench/*.json as one picture, results.png, and as a Markdown table, results.md, beside them."""
+"""Draws all figures of build/bench/*.json to results.png, and writes them as a Markdown table to results.md."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def main() -> None:
     results = sorted((json.loads(file.read_text()) for file in DIRECTORY.glob("*.json")), key=lambda r: r["date"])
     picture(results).save(DIRECTORY / "results.png")
     (DIRECTORY / "results.md").write_text(markdown(results))
-    print("build/bench/results.png and results.md: all of it as a picture and as a table")
+    print("build/bench/results.png and results.md: all figures as a picture and as a table")
 
 
 def markdown(results: list[Result]) -> str:
@@ -40,7 +40,7 @@ def picture(results: list[Result]) -> Image.Image:
 
 
 def draw_origin(draw: ImageDraw.ImageDraw, y: int, results: list[Result]) -> int:
-    """These functions draw from `y` on and give where they ended."""
+    """These functions draw from `y` on and return the `y` where they ended."""
     draw.text((MARGIN, y), "Benchmarks", INK, font(42), "lm")
     y += 2 * GAP
     for line in origin(results):
@@ -74,7 +74,7 @@ def draw_bars(draw: ImageDraw.ImageDraw, y: int, compared: list[Row]) -> int:
 
 
 def origin(results: list[Result]) -> list[str]:
-    """Where, with what and when: a line each; where benchmarks differ, all of it."""
+    """Return machines, versions and dates, one line each; all of them if benchmarks differ."""
     machines = [result["machine"] for result in results]
     where = (f"{m['processor']}, {m['cpus']} CPUs, {m['memory_gib']} GiB, {m['system']}" for m in machines)
     versions = (", ".join(f"{package} {version}" for package, version in m["versions"].items()) for m in machines)

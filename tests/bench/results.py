@@ -1,4 +1,4 @@
-"""Figures of the benchmarks: printed, and kept as JSON with the machine that they are of."""
+"""Prints the figures of a benchmark and stores them as JSON with a description of the machine."""
 
 import json
 import math
@@ -24,7 +24,7 @@ Measured = TypeVar("Measured", bound=tuple)  # a named one, of numbers
 
 @dataclass(frozen=True)
 class Row:
-    """One figure; rows of one unit are compared with each other."""
+    """One figure. Rows of equal units are compared with each other."""
 
     what: str
     value: float
@@ -33,7 +33,7 @@ class Row:
 
 
 def medians(rounds: Iterable[Iterable[Measured]]) -> list[Measured]:
-    """Of what took turns, one for each turn of a round; field by field."""
+    """Return the medians over the rounds, field by field."""
     turns = [list(turn) for turn in zip(*rounds, strict=True)]
     return [type(turn[0])(*map(statistics.median, zip(*turn, strict=True))) for turn in turns]
 
@@ -59,13 +59,13 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def digits(value: float) -> str:
-    """Three of them that count, or all before the point."""
+    """Format a number with three significant digits, or all digits before the point."""
     before = math.floor(math.log10(abs(value))) if value else 0
     return f"{value:,.{max(0, 2 - before)}f}"
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on, without the machine's name."""
+    """Describe what the figures depend on, without the name of the machine."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     system, kernel = platform.freedesktop_os_release()["PRETTY_NAME"], platform.release().split("-")[0]
     return {
@@ -88,7 +88,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """Of the sources; with "-dirty" when they have been changed since, empty when they are not from git."""
+    """Return the commit of the sources, with "-dirty" if they have changed since, or "" without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
     try:
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""Servers in processes of their own, and what these take of the machine."""
+"""Servers in processes of their own, and the CPU time and memory that they use."""
 
 import os
 import re
@@ -20,20 +20,20 @@ POLL_S = 0.01
 
 @dataclass(frozen=True)
 class Server:
-    """A server that listens at `target`."""
+    """A running server that listens at `target`."""
 
     target: str
     pid: int
 
     def cpu_s(self) -> float:
-        """The processor's time since it started, all threads."""
+        """The CPU time of all threads since the start, in seconds."""
         after_name = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
 def progan(store: Path = BUNDLED_STORE) -> Iterator[Server]:
-    """`progan serve` as it comes, but for its ports, once its model is ready."""
+    """Start `progan serve` with default settings but free ports, and wait until its model is ready."""
     command = Path(sys.executable).with_name("progan")
     options = ("--store", store, "--port", "0", "--http-port", "0", "--lame-duck-s", "0")
     with running(command, "serve", *options) as server:
@@ -44,14 +44,14 @@ def progan(store: Path = BUNDLED_STORE) -> Iterator[Server]:
 
 @contextmanager
 def echo(reply_bytes: int) -> Iterator[Server]:
-    """What gRPC itself takes: a server that answers every call with the same bytes."""
+    """Start a server that answers every call with the same bytes: the cost of gRPC itself."""
     with running(sys.executable, Path(__file__).with_name("echo.py"), str(reply_bytes)) as server:
         yield server
 
 
 @contextmanager
 def running(*command: str | Path) -> Iterator[Server]:
-    """A server that listens, and tells where; its log goes to a file."""
+    """Start a server, whose log goes to a file, and return its address."""
     with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, stdout=log) as process:
         try:
             yield Server(listening(process, Path(log.name)), process.pid)
@@ -68,7 +68,7 @@ def listening(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def memory_mib(pid: int) -> tuple[float, float]:
-    """Of a process: resident now, and at most so far."""
+    """Return the resident memory of a process, now and at its peak, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     now, peak = (int(re.search(rf"{field}:\s+(\d+)", status)[1]) for field in ("VmRSS", "VmHWM"))
     return now / 1024, peak / 1024

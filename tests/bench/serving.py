@@ -1,4 +1,4 @@
-"""The bundled model: images/s of the server beside a bare loop over the same SavedModel, and what a lone call adds.
+"""The bundled model: images/s of the server beside a bare loop over the same SavedModel, and the time of a single call.
 
 Server and client share this machine's cores; the two take turns, and figures are medians.
 """
@@ -50,7 +50,7 @@ def lone_call(servable: Servable, server: Server) -> list[Row]:
         rounds = [(lone_call_s(call), lone_call_s(lambda: ask(request))) for _ in range(ROUNDS)]
     bare_s, served_s = map(statistics.median, zip(*rounds, strict=True))
     added = f"{(served_s - bare_s) * 1000:.2f} ms more"
-    return [Row("bare call", bare_s * 1000, "ms"), Row("lone call of the server", served_s * 1000, "ms", added)]
+    return [Row("bare call", bare_s * 1000, "ms"), Row("single call to the server", served_s * 1000, "ms", added)]
 
 
 if __name__ == "__main__":

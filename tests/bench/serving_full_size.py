@@ -1,7 +1,7 @@
 """The paper's network of 128x128 pixels, saturated: images/s of the server beside a bare loop.
 
-The batches of the loop are the largest that are worth having here, as a server finds out for itself. The two take
-turns, and figures are medians.
+The batch size of the loop is the largest that a server chooses on this machine. The two take turns, and figures are
+medians.
 """
 
 from loops import bare_loop, client_loop

@@ -1,6 +1,6 @@
-"""A small model under 32 clients: images/s beside bare loops, and what a call costs the server beside the model.
+"""A small model with 32 clients: images/s beside bare loops, and the CPU time of the server besides the model.
 
-Its floor is a gRPC server that echoes as many bytes. All take turns, and figures are medians.
+The lower bound is a gRPC server that echoes as many bytes. All take turns, and figures are medians.
 """
 
 import grpc
@@ -47,7 +47,7 @@ def rows(bare_8: Loop, bare_16: Loop, one: Loop, eight: Loop, echoed: Loop) -> l
         return Row(what, images_per_s, "images/s", f"{images_per_s / bare:.2f} of the loop of 8")
 
     def cpu(what: str, seconds: float, note: str = "") -> Row:
-        return Row(what, 1e6 * seconds, "microseconds of CPU an image", note)
+        return Row(what, 1e6 * seconds, "microseconds of CPU per image", note)
 
     return [
         Row("bare loop, batch 8", bare, "images/s"),
@@ -55,9 +55,9 @@ def rows(bare_8: Loop, bare_16: Loop, one: Loop, eight: Loop, echoed: Loop) -> l
         rate(f"server, {CLIENTS} clients, calls of 1", one.per_s),
         rate(f"server, {CLIENTS} clients, calls of 8", eight.per_s * 8),
         cpu("server, calls of 1", one.server_cpu_s),
-        cpu("the model's share of it", model_s, "bare loop, batch 16"),
+        cpu("the model's part of it", model_s, "bare loop, batch 16"),
         cpu("the rest of it", rest_s, f"{rest_s / echoed.server_cpu_s:.2f} times the echo"),
-        cpu("echo of as many bytes", echoed.server_cpu_s),
+        cpu("echo server, as many bytes", echoed.server_cpu_s),
         cpu("client, calls of 1", one.own_cpu_s),
         cpu("server, calls of 8", eight.server_cpu_s / 8),
         cpu("client, calls of 8", eight.own_cpu_s / 8),

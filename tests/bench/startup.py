@@ -1,4 +1,4 @@
-"""From `progan serve` to ready, beside a bare script that imports TensorFlow and loads and calls the same model.
+"""Seconds from `progan serve` to ready, beside a script that imports TensorFlow, loads the same model and calls it.
 
 The two take turns, and figures are medians.
 """
@@ -29,7 +29,7 @@ sys.stdin.read()
 
 
 class Start(NamedTuple):
-    """Until ready, and the memory that is taken by then: resident and at its peak."""
+    """The time until ready in seconds, and the memory by then in MiB: resident and at its peak."""
 
     seconds: float
     resident_mib: float

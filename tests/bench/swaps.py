@@ -1,4 +1,4 @@
-"""What a swap of versions costs those who call: batches of the bundled model, back to back, quiet and during swaps."""
+"""The effect of a swap of versions on callers: times of batches of the bundled model, quiet and during swaps."""
 
 import asyncio
 import shutil
@@ -58,7 +58,7 @@ async def measure(catalog: ModelCatalog, model: Path, bundled: Path) -> None:
         assert catalog.serving_versions()[0].version == version
     loading.cancel()
     rows = [*percentiles("quiet", quiet), *percentiles("during a swap", swapping)]
-    publish("swaps", [*rows, Row("longest wait beside the inference itself", 1000 * max(turns), "ms")])
+    publish("swaps", [*rows, Row("longest wait besides the inference itself", 1000 * max(turns), "ms")])
 
 
 def percentiles(what: str, times: list[float]) -> list[Row]:
