@@ -208,7 +208,7 @@ def room_for(pixels: int) -> Iterator[None]:
     call = Step.__call__
 
     def call_if_there_is_room(self: Step, *arguments: Any) -> dict[str, tf.Tensor]:
-        if self.batch_size // self.pieces * self.resolution**2 > pixels:
+        if self.batch_size // self.pieces * self.stage.resolution**2 > pixels:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
         return call(self, *arguments)
 

@@ -77,6 +77,6 @@ def test_all_that_goes_wrong_is_reported_at_once() -> None:
     assert [warning.split(":")[0] for warning in warnings] == [
         "the generator repeats itself",
         "the discriminator runs away",
-        "100% of the discriminator's steps were left out",
-        "50% of the generator's steps were left out",
+        "100% of the discriminator's steps were skipped",
+        "50% of the generator's steps were skipped",
     ]
