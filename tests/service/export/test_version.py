@@ -243,7 +243,7 @@ def test_golden_pictures_of_a_labelled_generator_show_the_first_label(grey_label
     np.testing.assert_allclose(picture(version / "golden" / "seed-3.png"), expected[0, :, :, 0], atol=1)
 
 
-def test_what_a_cpu_is_soonest_with_has_a_signature_of_its_own(
+def test_what_is_fastest_on_a_cpu_has_a_signature_of_its_own(
     store: ModelStore, generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {"8x8/conv0": "by phase", "8x8/conv1": "direct"}
