@@ -1,4 +1,4 @@
-"""How gRPC listens: TLS, and limits on all that a caller controls before it says who it is."""
+"""How gRPC listens: TLS, and limits on everything that a caller controls before its token is checked."""
 
 import grpc
 
@@ -7,18 +7,18 @@ from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.config import ServerConfig
 
 _MAX_CONNECTIONS = 800  # a process commonly has 1024 file descriptors, and needs some for models
-_MAX_CALLS = 4096  # of a connection at a time; far above what queues up, for gRPC fails what is above, and waits not
-_MAX_PENDING = 100_000  # calls gRPC keeps for us; those above it would end as CANCELLED, untold and uncounted
-_MAX_METADATA_BYTES = 8192  # gRPC's own limit as a sharp one; from there to twice as much it would refuse at random
-_HANDSHAKE_S = 20  # by then a new connection has to be one
-_MAX_CONNECTION_AGE_S = 300  # clients look up the addresses anew and find new pods
-_MAX_CONNECTION_AGE_GRACE_S = 3600  # what a stream gets to finish on its old connection
-_MIN_PING_INTERVAL_S = 20  # often enough to keep a connection open through any router; who pings more is cut off
-_SILENCE_S = 60  # after which a caller is asked whether it is still there
+_MAX_CALLS = 4096  # at a time on a connection; high, because gRPC fails calls above it instead of queueing them
+_MAX_PENDING = 100_000  # calls that gRPC holds for the server; further ones end as CANCELLED, neither logged nor counted
+_MAX_METADATA_BYTES = 8192  # gRPC's own limit is a soft one: up to twice as much it would refuse at random
+_HANDSHAKE_S = 20  # time limit for a new connection to become usable
+_MAX_CONNECTION_AGE_S = 300  # then clients resolve the name again and find new pods
+_MAX_CONNECTION_AGE_GRACE_S = 3600  # how long a stream may still use its old connection
+_MIN_PING_INTERVAL_S = 20  # keeps a connection open through any router; clients that ping more often are cut off
+_SILENCE_S = 60  # then the server asks whether the client is still there
 
 
 def options(config: ServerConfig) -> list[tuple[str, int]]:
-    """Of the gRPC server."""
+    """Return the options of the gRPC server."""
     return [
         ("grpc.so_reuseport", 0),  # else a second server on the same port starts silently
         ("grpc.max_receive_message_length", config.max_message_bytes),
@@ -39,10 +39,14 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
 
 
 def credentials(certificates: Reloadable[Certificates]) -> grpc.ServerCredentials:
-    """TLS with the certificates as they are at each handshake; gRPC asks for news in a thread of its own."""
+    """Return TLS credentials that always use the latest certificates.
+
+    gRPC calls `changed` at each handshake, in one of its own threads, and never twice at a time. A reload replaces
+    `certificates.value` as a whole, so no lock is needed.
+    """
     used = certificates.value
 
-    def news() -> grpc.ServerCertificateConfiguration | None:
+    def changed() -> grpc.ServerCertificateConfiguration | None:
         nonlocal used
         now = certificates.value
         if now is used:
@@ -50,10 +54,10 @@ def credentials(certificates: Reloadable[Certificates]) -> grpc.ServerCredential
         used = now
         return _configuration(now)
 
-    # The stubs of gRPC leave out that None stands for no news.
+    # The stubs of gRPC leave out that None stands for no change.
     return grpc.dynamic_ssl_server_credentials(
         _configuration(used),
-        news,  # type: ignore[arg-type]
+        changed,  # type: ignore[arg-type]
         require_client_authentication=used.client_ca is not None,
     )
 

@@ -60,7 +60,7 @@ class Call:
     format, images        what has been sent so far
     queue_s               the longest time that one of its images waited for a batch
     inference_s, encode_s total time of its batches, and of encoding
-    code, reason, error   how it ended, as its caller is told
+    code, reason, error   how it ended, as in the reply to its caller
     incident              the id of the log entry about a fault of the server
     span, trace_id        of OpenTelemetry, when calls are traced
     """
