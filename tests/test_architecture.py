@@ -35,7 +35,7 @@ def test_the_client_depends_on_neither_tensorflow_nor_the_service() -> None:
         "latents.walks",
         "model.config",
         "serving.batching.batcher",
-        "serving.server",
+        "serving.process",
         "store.store",
         "training.config",
     ],
