@@ -1,5 +1,6 @@
 """`progan models ...`: what a store holds, which versions serve, and which stay."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -134,6 +135,28 @@ def test_labels_come_and_go_and_a_pin_stays(progan: Progan, store: Path) -> None
     ended = progan("models", "unlabel", "tiny", "canary", "--store", store)
     assert ended.out == "tiny: canary is no label any more\n"
     assert ModelStore(store).rollout("tiny") == Rollout(1, {"stable": 2})
+
+
+def test_keys_of_a_newer_release_stay_in_the_rollout(progan: Progan, store: Path) -> None:
+    file = store / "tiny" / "rollout.json"
+    file.write_text('{"format_version": 1, "traffic": {"canary": 0.1}}')
+    progan("models", "pin", "tiny", "1", "--store", store)
+    progan("models", "label", "tiny", "canary", "3", "--store", store)
+    assert json.loads(file.read_text()) == {
+        "format_version": 1,
+        "pinned": 1,
+        "labels": {"canary": 3},
+        "traffic": {"canary": 0.1},
+    }
+
+
+def test_a_rollout_of_a_newer_release_is_left_alone(progan: Progan, store: Path) -> None:
+    file = store / "tiny" / "rollout.json"
+    file.write_text('{"format_version": 2}')
+    ended = progan("models", "pin", "tiny", "1", "--store", store)
+    assert ended.code == 78
+    assert "rollout.json: was written by a newer release (format_version 2; this release reads 1)" in ended.err
+    assert file.read_text() == '{"format_version": 2}'
 
 
 @pytest.mark.parametrize(

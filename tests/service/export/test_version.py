@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.evaluation.psnr import psnr_db
-from progan_service.export import version as export
+from progan_service.export import exportable
 from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.version import export_version
@@ -248,7 +248,7 @@ def test_what_is_fastest_on_a_cpu_has_a_signature_of_its_own(
 ) -> None:
     names = {"8x8/conv0": "by phase", "8x8/conv1": "direct"}
     monkeypatch.setattr(
-        export,
+        exportable,
         "tuned_for_cpu",
         lambda network, _: (network.with_last({8: network.blocks[8]}, Arrangement.ONE_BY_ONE), names),
     )
