@@ -70,7 +70,7 @@ async def test_a_stream_may_be_left_early(client: AsyncClient) -> None:
 
 
 async def test_models_and_health(client: AsyncClient) -> None:
-    await client.wait_until_ready(timeout_s=10)
+    await client.wait_until_ready(timeout_s=60)
     assert "tiny" in [model.name for model in await client.models()]
     assert (await client.model("tiny")).versions[0].latent_size == 16
     assert await client.health("tiny") == "SERVING"

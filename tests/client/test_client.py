@@ -110,7 +110,7 @@ def test_models_are_listed(client: Client) -> None:
 
 
 def test_health(client: Client) -> None:
-    client.wait_until_ready(timeout_s=10)
+    client.wait_until_ready(timeout_s=60)
     assert client.health() == "SERVING"
     assert client.health("tiny") == "SERVING"
     assert client.health("nonesuch") == "SERVICE_UNKNOWN"

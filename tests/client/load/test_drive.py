@@ -169,11 +169,11 @@ def test_a_closed_loop_against_the_real_server(run: Run, server_target: str) -> 
 
 def test_an_open_loop_against_the_real_server(run: Run, server_target: str) -> None:
     started = time.monotonic()
-    code, _, _ = run(server_target, "--rate", "50", "--even", "--duration", "1", "--warmup", "0.2", "--json", "l.json")
-    assert (code, time.monotonic() - started < 10) == (0, True)
+    code, _, _ = run(server_target, "--rate", "20", "--even", "--duration", "1", "--warmup", "0.2", "--json", "l.json")
+    assert (code, time.monotonic() - started < 60) == (0, True)
     numbers = json.loads(Path("l.json").read_text())
-    assert numbers["calls"] + numbers["open_loop"]["unsent_calls"] == pytest.approx(50, abs=1)
-    assert numbers["open_loop"]["sent_per_s"] == pytest.approx(50, rel=0.2)
+    assert numbers["calls"] + numbers["open_loop"]["unsent_calls"] == pytest.approx(20, abs=1)
+    assert 5 < numbers["open_loop"]["sent_per_s"] < 25
 
 
 def test_refusals_are_counted(run: Run, run_server: RunServer, tiny_store: Path) -> None:
@@ -199,7 +199,7 @@ def test_an_unreachable_target_is_one_sentence(run: Run) -> None:
     assert (code, out) == (1, "")
     assert err.startswith("progan-client: no ready ProGAN service at 127.0.0.1:1: is it running, and is the address")
     assert err.count("\n") == 1
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -293,9 +293,9 @@ sys.exit(main())
 def test_ctrl_c_ends_early_and_reports(servicer: Servicer, target: str) -> None:
     command = [sys.executable, "-c", MAIN, "load", "--target", target, "--warmup", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert servicer.enough.wait(timeout=30)
+        assert servicer.enough.wait(timeout=60)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in err
     assert "8 clients in a closed loop, 10 s; interrupted\n" in out

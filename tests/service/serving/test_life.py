@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ class Served:
         self.listening = self.line()
         found = LISTENING.search(self.listening)
         assert found
-        self.port = int(found[1])
+        self.port, self.http_port = int(found[1]), int(found[2])
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
         self.stub = pb_grpc.ImageGeneratorServiceStub(self.channel)
 
@@ -51,6 +52,11 @@ class Served:
         stub = health_pb2_grpc.HealthStub(self.channel)
         status = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S).status
         return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+    def metrics(self) -> str:
+        url = f"http://127.0.0.1:{self.http_port}/metrics"
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as page:
+            return str(page.read().decode())
 
     def begin_generate(self, *rows: tuple[float, ...]) -> Any:
         values = np.array(rows, "<f4")
@@ -85,7 +91,8 @@ def test_a_server_gets_ready_and_a_sigterm_finishes_its_calls_before_it_ends_wel
         for line, ready in zip(lines[1:], ("labelled version 1", "puppet version 2", "wide version 1"), strict=True):
             assert line.startswith(f"ready: {ready}, ")
         running = server.begin_generate((0, 0, 99, 0))
-        time.sleep(0.5)  # for it to arrive; it waits for the file
+        while "progan_batch_rows_count 1.0" not in server.metrics():  # then it is on the device, and waits for the file
+            time.sleep(0.02)
         server.process.send_signal(signal.SIGTERM)
         assert server.line() == "shutting down: 0.2 s of lame duck, then up to 20 s of draining"
         hold.unlink()

@@ -205,8 +205,8 @@ async def test_sixty_four_callers_without_a_pause_at_a_server_with_room_for_twen
             after = await asyncio.to_thread(host.metric, "process_resident_memory_bytes")
             assert await asyncio.to_thread(host.health) == ["SERVING", "SERVING", "SERVING"]
         assert faults == []
-        assert answered > 100
-        assert refused > 100
+        assert answered > 20
+        assert refused > 20
         assert after < before + 32 * 2**20
         assert host.metric("progan_images_total", model="puppet") == answered
         assert host.metric("progan_batch_rows_sum") == answered
@@ -267,7 +267,7 @@ def test_a_hundred_cancelled_calls_and_a_hundred_late_ones_are_never_run(open_ho
         running = host.hold_the_device()
         stay = [host.ask(GREY) for _ in range(5)]
         gone = [host.ask(GREY) for _ in range(100)]
-        late = [host.ask(GREY, timeout_s=2) for _ in range(100)]
+        late = [host.ask(GREY, timeout_s=5) for _ in range(100)]
         stay += [host.ask(GREY) for _ in range(5)]
         host.queued(210)
         for call in gone:

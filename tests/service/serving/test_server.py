@@ -835,7 +835,7 @@ def test_a_model_whose_device_hangs_is_not_ready_until_it_goes_on(
 
 
 def test_a_lame_duck_says_not_ready_and_serves_on(puppet_store: Path) -> None:
-    with guest(configured(puppet_store, lame_duck_s=2)) as host:
+    with guest(configured(puppet_store, lame_duck_s=5)) as host:
         host.begin_stop()
         until(lambda: host.health(SERVICE) == NOT_SERVING)
         assert [host.health(""), host.health(f"{SERVICE}/puppet")] == [SERVING, NOT_SERVING]

@@ -47,7 +47,7 @@ RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["ImageGeneratorService"]
 PROGAN = Path(sys.executable).with_name("progan")
-PATIENCE_S = 20
+PATIENCE_S = 60
 ALICE, BOB, NEW_BOB = "alices-token-0123456789", "bobs-token-0123456789", "bobs-new-token-0123456789"
 UNKNOWN_TOKEN = "this is no token of this server"
 NO_TOKEN = "a token is needed: send the metadata `authorization: Bearer TOKEN`"

@@ -353,7 +353,7 @@ class Device:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.001)
 
@@ -468,7 +468,7 @@ async def test_the_reply_tells_the_longest_wait_and_the_time_of_all_its_batches(
         played.device.go_on()
         generated = await request
         assert generated.inference_s == 0.5  # two batches of 0.25 s
-        assert 0.05 <= generated.queue_s < 10
+        assert 0.05 <= generated.queue_s < 60
 
 
 async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None:
@@ -580,8 +580,9 @@ async def test_a_caller_that_goes_while_its_batch_runs_harms_nobody() -> None:
 
 async def test_rows_whose_deadline_passes_in_the_queue_are_not_run_while_their_neighbours_are() -> None:
     async with busy_scene() as played:
-        late, stays = played.submit(1, 2, deadline_s=0.02), played.submit(3)
-        await asyncio.sleep(0.05)
+        late, stays = played.submit(1, 2, deadline_s=0.2), played.submit(3)
+        await played.queued(3)
+        await asyncio.sleep(0.25)
         played.device.go_on()
         with pytest.raises(DeadlineExceeded):
             await late
@@ -654,11 +655,11 @@ async def test_close_fails_what_runs_and_what_waits() -> None:
 async def test_nothing_of_a_request_stays_behind_however_it_ended() -> None:
     async with busy_scene(max_batch_size=2) as played:
         played.device.fails_at = 1
-        failed, gone, late = played.submit(1), played.submit(2), played.submit(3, deadline_s=0.01)
+        failed, gone, late = played.submit(1), played.submit(2), played.submit(3, deadline_s=0.2)
         fine = played.submit(4)
         await played.queued(4)
         gone.cancel()
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.25)
         played.device.go_on()
         await asyncio.gather(failed, gone, late, fine, return_exceptions=True)
         assert played.batcher.queued_rows(Priority.INTERACTIVE) == 0
@@ -743,7 +744,7 @@ async def test_how_long_a_batch_has_been_running_is_known() -> None:
         task = played.submit(1)
         await played.device.is_at(1)
         await asyncio.sleep(0.02)
-        assert 0.02 <= played.batcher.busy_s() < 10
+        assert 0.02 <= played.batcher.busy_s() < 60
         played.device.go_on()
         await task
         assert played.batcher.busy_s() == 0

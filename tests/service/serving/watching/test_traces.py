@@ -146,8 +146,9 @@ def test_the_log_names_the_trace_of_a_call(
 
 
 def test_spans_reach_the_collector_that_the_environment_names(
-    tiny: pb_grpc.ImageGeneratorServiceStub, monkeypatch: pytest.MonkeyPatch
+    tiny: pb_grpc.ImageGeneratorServiceStub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, logger="progan_service.requests")
     arrived: list[str] = []
 
     def export(request: ExportTraceServiceRequest, _: object) -> ExportTraceServiceResponse:
@@ -169,7 +170,7 @@ def test_spans_reach_the_collector_that_the_environment_names(
         monkeypatch.setenv(name, value)
     with traces.exporting(environment):
         tiny.Generate(pb.GenerateRequest(latents=seeds(1)), timeout=PATIENCE_S)
-        time.sleep(0.1)  # the span ends after the answer
+        until(lambda: bool(caplog.records))  # the span ends after the answer and before this line
     collector.stop(grace=None)
     assert sorted(arrived) == ["progan: inference", f"progan: {GENERATE}", "progan: queue"]
 
