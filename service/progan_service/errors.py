@@ -11,7 +11,7 @@ ProganError                            exit code
 │   ├── OutOfMemoryError                    a stage that does not fit     training.dry_run
 │   ├── WeightsError                        a weights file                export.weights_file
 │   ├── NvidiaPickleError                   a pickle of NVIDIA's          sources.nvidia.network
-│   ├── HubModuleError                      a TF Hub module               sources.tfhub.fetch
+│   ├── HubModuleError                      a TF Hub module               sources.tfhub.limits
 │   ├── SourceError                         no kind of source             sources.source
 │   ├── FakesError                          a generator to be measured    sources.fakes
 │   └── ModelStoreError                     a model store                 store.errors

@@ -1,4 +1,4 @@
-"""TODO"""
+"""A generator in the form that is exported: functions of latents and labels, whatever they are made of."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ class Exportable:
 
     images        latents float32 [N, latent_size] and labels [N, label_size] (None without labels) -> [N, R, R, C],
                   linear, nominally -1..1; differentiable
-    others        other ways to the same images, by the signatures that give them as uint8
-    algorithms    of those for CPUs, by signature and layer
+    others        other functions for the same images, by the uint8 signatures that use them
+    algorithms    the algorithm of each layer in the signatures for CPUs
     label_names   one a column, or none when they are unknown
     provenance    plain JSON values: where the generator comes from; at least "source", and "license" where one is known
     """

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving reads beside a SavedModel: requests to warm it up with, before it takes traffic."""
+"""The warm-up requests that TensorFlow Serving reads beside a SavedModel and runs before it takes traffic."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ _MAP_KEY, _MAP_VALUE = 1, 2
 def write_warmup(
     version: Path, model: str, signatures: Iterable[str], inputs: Mapping[str, NDArray[np.float32]]
 ) -> None:
-    """One PredictRequest a signature, with the same inputs by name."""
+    """Write one PredictRequest for each signature, all with the same inputs."""
     path = version / WARMUP_FILE
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -28,7 +28,7 @@ def write_warmup(
 
 
 def _prediction_log(model: str, signature: str, inputs: Mapping[str, NDArray[np.float32]]) -> bytes:
-    """A serialized tensorflow.serving.PredictionLog, whose package is not needed for so little."""
+    """Return a serialized tensorflow.serving.PredictionLog, written by hand to avoid another dependency."""
     spec = _field(_MODEL_NAME, model.encode()) + _field(_MODEL_SIGNATURE, signature.encode())
     request = _field(_REQUEST_MODEL, spec)
     for name, values in inputs.items():
@@ -38,7 +38,7 @@ def _prediction_log(model: str, signature: str, inputs: Mapping[str, NDArray[np.
 
 
 def _field(number: int, payload: bytes) -> bytes:
-    """A length-delimited field of a protobuf message."""
+    """Return a length-delimited field of a protobuf message."""
     return _varint(number << 3 | 2) + _varint(len(payload)) + payload
 
 

@@ -1,4 +1,4 @@
-"""A trained generator, as it comes from a run, a weights file or another source."""
+"""A trained generator, from a run, a weights file or another source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A generator becomes a SavedModel version in a model store."""
+"""Export of a generator: a SavedModel, its metadata and golden images, as a version of a model store."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,7 +29,10 @@ Signature = Any  # a concrete function: latents (and labels) -> {"images": tenso
 
 
 def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
-    """Publish a generator as the next version of `name`; that version. Raises ModelStoreError for a bad name."""
+    """Publish a generator as the next version of the model `name`, and return its number.
+
+    Raises ModelStoreError for a bad name.
+    """
 
     def write(directory: Path) -> ModelMetadata:
         module, signatures = _serving_module(exportable)
@@ -57,7 +60,10 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
 
 
 def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signature]]:
-    """A module that owns the weights, and its signatures: latents [N, L] (and labels [N, K]) -> images [N, R, R, C]."""
+    """Return a module that owns the weights, and its signatures.
+
+    A signature maps latents [N, L], and labels [N, K] if there are any, to images [N, R, R, C].
+    """
     inputs = [tf.TensorSpec([None, exportable.latent_size], tf.float32, name="latents")]
     if exportable.label_size:
         inputs.append(tf.TensorSpec([None, exportable.label_size], tf.float32, name="labels"))
@@ -86,7 +92,7 @@ def _run(signature: Signature, inputs: Mapping[str, NDArray[np.float32]]) -> NDA
 
 
 def _inputs(exportable: Exportable, count: int) -> dict[str, NDArray[np.float32]]:
-    """Latents of the first seeds, and the first label where there are labels."""
+    """Return the latents of the first seeds, and the first label if the generator has labels."""
     inputs = {"latents": latents_from_seeds(seed_range(0, count), exportable.latent_size)}
     if exportable.label_size:
         inputs["labels"] = np.eye(exportable.label_size, dtype=np.float32)[[0] * count]
@@ -94,7 +100,7 @@ def _inputs(exportable: Exportable, count: int) -> dict[str, NDArray[np.float32]
 
 
 def _write_golden(directory: Path, images: NDArray[np.uint8]) -> dict[str, str]:
-    """PNGs of the first seeds' images: what a loaded copy must show again."""
+    """Write the images of the first seeds as PNGs. A server that loads the version must reproduce them."""
     (directory / "golden").mkdir()
     golden = {}
     for seed, pixels in enumerate(images):

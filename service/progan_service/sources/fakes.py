@@ -1,4 +1,4 @@
-"""Images to measure: of a training run or of an exported version."""
+"""Generated images to evaluate, from a training run or an exported version."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ Draw = Callable[[NDArray[np.float32], NDArray[np.float32]], Iterator[NDArray[np.
 
 
 class FakesError(BadInputError):
-    """Neither a run nor a version; the message names the directory."""
+    """The directory is neither a run nor a version; the message names it."""
 
 
 @dataclass(frozen=True)
 class Fakes:
     """A generator to take images from.
 
-    draw     batches uint8 [.., R, R, C] of latents [N, latent_size] and labels [N, label_size]
-    mirror   whether it was trained on mirrored images too
+    draw     latents [N, latent_size] and labels [N, label_size] -> batches of uint8 images [B, R, R, C]
+    mirror   true if it was trained on mirrored images, too
     """
 
     resolution: int
@@ -43,8 +43,10 @@ class Fakes:
 
     @classmethod
     def open(cls, directory: Path) -> "Fakes":
-        """The newest checkpoint of a run, or a version <store>/<model>/<version>. Raises FakesError for neither,
-        CheckpointError, ConfigError or ModelStoreError for a damaged one."""
+        """Open the newest checkpoint of a run, or a version <store>/<model>/<version>.
+
+        Raises FakesError for another directory; CheckpointError, ConfigError or ModelStoreError for a damaged one.
+        """
         if (directory / CONFIG_FILE).is_file():
             return _of_run(directory)
         if (directory / METADATA_FILE).is_file():

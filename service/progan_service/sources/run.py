@@ -1,4 +1,4 @@
-"""A training run as a source: its averaged generator, as it is at its newest checkpoint."""
+"""A training run as a source: the averaged generator of its newest checkpoint."""
 
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from progan_service.training.run.snapshot import trained_generator
 
 
 def load_run(run: Path) -> TrainedGenerator:
-    """Raises CheckpointError or ConfigError when the directory holds no run, no checkpoint, or damaged ones."""
+    """Return the averaged generator of the newest checkpoint.
+
+    Raises CheckpointError or ConfigError when the run, its configuration or its checkpoint is missing or damaged.
+    """
     if not (run / CONFIG_FILE).is_file():
         raise CheckpointError(
             f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`"

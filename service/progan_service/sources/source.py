@@ -1,4 +1,4 @@
-"""Everything that can become a served version, told apart by what it is."""
+"""Open any source of a generator: which reader a path or address belongs to."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +9,8 @@ from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import SUFFIXES, load_weights
 from progan_service.sources.nvidia import network as nvidia
 from progan_service.sources.run import load_run
-from progan_service.sources.tfhub import fetch as hub_download
-from progan_service.sources.tfhub import module as tfhub
+from progan_service.sources.tfhub.fetch import SAVED_MODEL_FILE, fetch, parse_pin
+from progan_service.sources.tfhub.module import load_hub_module
 from progan_service.store.digests import sha256_of
 from progan_service.store.metadata import METADATA_FILE
 from progan_service.training.run.directory import CONFIG_FILE
@@ -19,35 +19,35 @@ ARCHIVES = (".tar", ".tgz", ".tar.gz")
 
 
 class SourceError(BadInputError):
-    """Nothing that holds a generator; the message names it and what would."""
+    """The source holds no generator; the message names it and lists what is accepted."""
 
 
 def open_source(
     source: str, staging: Path, *, sha256: str = "", progress: Callable[[str, int, int], None]
 ) -> TrainedGenerator | Exportable:
-    """A generator from wherever it lives.
+    """Load a generator from any kind of source.
 
-    source     the run directory of `progan train`; a weights file, of a snapshot for instance; an NVIDIA pickle (.pkl);
+    source     the run directory of `progan train`; a weights file, such as a snapshot; an NVIDIA pickle (.pkl);
                a TF Hub module: its handle, an archive or an unpacked directory
-    staging    a directory for what is downloaded or unpacked; needed until the generator is exported
-    sha256     the content that the source must have: of a file its SHA-256, of a TF Hub module see `hub_download.fetch`
+    staging    a directory for downloaded and unpacked files; keep it until the generator is exported
+    sha256     the SHA-256 that a file must have; for a TF Hub module see `fetch`
     progress   called with (stage, bytes so far, bytes in all, or 0 while that is unknown)
-    Raises SourceError, or what the source in question raises: all of them BadInputErrors.
+    Raises BadInputError: SourceError, or the error of the reader that the source belongs to.
     """
     path = Path(source)
-    if "://" in source or path.name.endswith(ARCHIVES) or (path / hub_download.SAVED_MODEL_FILE).is_file():
+    if "://" in source or path.name.endswith(ARCHIVES) or (path / SAVED_MODEL_FILE).is_file():
         if (path / METADATA_FILE).is_file():
             raise SourceError(
                 f"{source}: is a version of a model store, a graph without its layers; give what it was made of"
             )
-        return tfhub.load_hub_module(hub_download.fetch(source, staging, sha256=sha256, progress=progress))
+        return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress))
     if path.is_dir():
         if sha256:
             raise SourceError(f"{source}: a run goes on and has no SHA-256 of its own; give one of its snapshots")
         if not (path / CONFIG_FILE).is_file():
             raise SourceError(
                 f"{source}: neither a training run (no {CONFIG_FILE}) nor an unpacked TF Hub module "
-                f"(no {hub_download.SAVED_MODEL_FILE})"
+                f"(no {SAVED_MODEL_FILE})"
             )
         return load_run(path)
     if path.suffix not in (".pkl", *SUFFIXES):
@@ -57,7 +57,7 @@ def open_source(
             "a TF Hub module by its handle, .tar.gz or directory"
         )
     if sha256 and path.is_file():
-        _check_content(path, hub_download.parse_pin(sha256))
+        _check_content(path, parse_pin(sha256))
     return nvidia.load_nvidia_pickle(path) if path.suffix == ".pkl" else load_weights(path)
 
 

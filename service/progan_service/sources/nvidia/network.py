@@ -47,11 +47,13 @@ _FEATURES = {"fmap_base": 8192, "fmap_decay": 1.0, "fmap_max": 512}  # and their
 
 
 class NvidiaPickleError(BadInputError):
-    """A pickle that cannot be read or is not a generator that we have; the message names the file and the reason."""
+    """A pickle cannot be read or holds an unsupported network; the message names the file and the reason."""
 
 
 def load_nvidia_pickle(path: Path) -> TrainedGenerator:
-    """The generator of a pickle, where its growth had come to. Another process reads it, and runs nothing of it.
+    """Return the generator of a pickle, at the resolution that it had grown to.
+
+    Another process reads the file, and runs nothing that it contains.
 
     Raises NvidiaPickleError for a file that is missing, damaged, hostile, too large or of another network.
     """
@@ -102,7 +104,7 @@ def _why(reader: "subprocess.CompletedProcess[bytes]") -> str:
 
 
 def _network_config(stored: StoredGenerator) -> NetworkConfig:
-    """The networks that these variables belong to, as their sizes have it."""
+    """Return the configuration of the networks, derived from the sizes of their variables."""
     variables = stored.variables
     sides = [int(match[1]) for name in variables if (match := re.match(r"(\d{1,4})x\1/", name))]
     resolution = max(sides, default=4)
@@ -129,7 +131,7 @@ def _network_config(stored: StoredGenerator) -> NetworkConfig:
 
 
 def _size(variables: Variables, name: str) -> int:
-    """The first side of an array."""
+    """Return the length of the first axis of a variable."""
     if name not in variables:
         raise RefusedPickleError(f"holds no variable {name}")
     if variables[name].ndim == 0:
@@ -142,7 +144,7 @@ def _is_fused(names: Mapping[str, object] | tuple[str, ...]) -> bool:
 
 
 def _check_arguments(stored: StoredGenerator, config: NetworkConfig) -> None:
-    """Raises RefusedPickleError for arguments that our generator does not follow, or that its variables contradict."""
+    """Raise RefusedPickleError for arguments that our generator does not support or that contradict the variables."""
     found: dict[str, Plain] = {
         "resolution": config.resolution,
         "num_channels": config.channels,
@@ -176,7 +178,7 @@ def _check_feature_arguments(kwargs: Mapping[str, Plain], config: NetworkConfig)
 
 
 def _table(config: NetworkConfig, fused: bool) -> Table:
-    """Stored names, with the paths in our generator and the shapes that they have there in the file."""
+    """Return for each stored name the path in our generator and the shape in the file."""
     width, inputs = config.features(4), config.latent_size + config.label_size
     table: Table = {
         "4x4/Dense/weight": ("4x4/dense/kernel", (inputs, 16 * width)),
@@ -214,7 +216,7 @@ def _check_variables(variables: Variables, table: Table, config: NetworkConfig) 
 
 
 def _growth(lod: float, final_resolution: int) -> tuple[int, float]:
-    """The resolution it had grown to, and how far that was blended in."""
+    """Return the resolution that it had grown to, and how far that was blended in."""
     last = final_resolution.bit_length() - 3
     if not 0 <= lod <= last:
         raise RefusedPickleError(f"lod is {lod:g}: must lie between 0 and {last}")
@@ -230,7 +232,10 @@ def _generator(config: NetworkConfig, variables: Variables, table: Table) -> Gen
 
 
 def _our_layout(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Columns y, x, channel; kernels [height, width, in, out] of a convolution of upscaled features."""
+    """Return an array in our layout.
+
+    Dense columns become y, x, channel; kernels become [height, width, in, out] of a convolution of upscaled features.
+    """
     if name == "4x4/Dense/weight":
         inputs = len(array)
         return array.reshape(inputs, -1, 4, 4).transpose(0, 2, 3, 1).reshape(inputs, -1)

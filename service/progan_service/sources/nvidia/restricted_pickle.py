@@ -1,4 +1,4 @@
-"""A pickle of NVIDIA's networks becomes plain data; nothing in the file is ever run.
+"""Reader of NVIDIA's pickled networks that turns them into plain data and never runs anything from the file.
 
     python -m progan_service.sources.nvidia.restricted_pickle IN OUT [CPU_SECONDS]
 
@@ -41,17 +41,17 @@ Plain = str | int | float | bool | None
 
 
 class RefusedPickleError(Exception):
-    """A file that breaks a rule; the message names the rule, and the reader of the message knows the file."""
+    """A file breaks a rule. The message names the rule; the caller adds the name of the file."""
 
 
 @dataclass(frozen=True)
 class StoredGenerator:
-    """What a pickle holds of a generator, checked when made.
+    """The description and the variables of a generator, checked when made.
 
-    name, build_func_name, static_kwargs   of the network: what it was made by, and how
+    name, build_func_name, static_kwargs   the network's name, and the function and arguments that built it
     variables       float32 arrays by the names that they are stored under
-    discriminator   names of the variables of the discriminator beside it, none without one
-    sha256          of the file, in hexadecimal
+    discriminator   names of the variables of the discriminator in the file; empty without one
+    sha256          SHA-256 of the file, in hexadecimal
     """
 
     name: str
@@ -75,7 +75,7 @@ class StoredGenerator:
                 raise RefusedPickleError(f"{name} is no array of float32 numbers")
 
     def save(self, path: Path) -> None:
-        """Write an .npz: one array a variable, and the rest as JSON text."""
+        """Write an .npz with one array for each variable and the rest as JSON text."""
         description = {
             "name": self.name,
             "build_func_name": self.build_func_name,
@@ -89,7 +89,7 @@ class StoredGenerator:
 
     @classmethod
     def load(cls, path: Path) -> "StoredGenerator":
-        """What `save` wrote, checked again. Raises RefusedPickleError for anything else."""
+        """Read a file of `save` and check it again. Raises RefusedPickleError for any other content."""
         try:
             with np.load(path, allow_pickle=False) as archive:
                 if sum(entry.file_size for entry in archive.zip.infolist()) > path.stat().st_size:
@@ -104,9 +104,9 @@ class StoredGenerator:
 
 
 def read_generator(data: bytes) -> StoredGenerator:
-    """The generator of a pickled (G, D, Gs), which is Gs, or of a single pickled network.
+    """Return the generator of a pickle: Gs of a tuple (G, D, Gs), or a single network.
 
-    Pure. Raises RefusedPickleError, or MemoryError for data that grows while it is read.
+    Raises RefusedPickleError, or MemoryError for data that grows while it is read.
     """
     networks = _networks(_unpickle(data))
     generator = networks[-1].described()
@@ -190,11 +190,11 @@ class _Unpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
 
-# What the names in it stand for
+# Stand-ins for the names in a pickle
 
 
 class _Network:
-    """tfutil.Network or network.Network: keeps what describes it; its source code is not among that."""
+    """Stand-in for tfutil.Network and network.Network. It keeps the description and drops the source code."""
 
     def __setstate__(self, state: Any) -> None:
         if type(state) is not dict:
@@ -209,7 +209,7 @@ class _Network:
         self.state = {name: state.get(name) for name in ("name", "build_func_name", "static_kwargs", "variables")}
 
     def described(self) -> dict[str, Any]:
-        """The fields of StoredGenerator that a network has. Raises RefusedPickleError when they are not there."""
+        """Return the fields for StoredGenerator. Raises RefusedPickleError when they are missing."""
         if not hasattr(self, "state"):
             raise RefusedPickleError("holds a network without a description")
         kwargs = self.state["static_kwargs"]
@@ -222,7 +222,7 @@ class _Network:
 
 
 class _Array:
-    """numpy.ndarray: empty until its bytes are known."""
+    """Stand-in for numpy.ndarray, empty until its bytes are known."""
 
     values: NDArray[Any] | None = None
 
@@ -232,7 +232,7 @@ class _Array:
 
 
 class _Number:
-    """numpy.dtype: of plain numbers only, never of objects, texts or records."""
+    """Stand-in for numpy.dtype: plain numbers only, never objects, texts or records."""
 
     def __init__(self, code: str, *_: Any) -> None:
         if code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"):
@@ -263,7 +263,7 @@ def _frombuffer(content: Any, number: Any, shape: Any, order: Any) -> _Array:
 
 
 def _array(content: Any, number: Any, shape: Any, order: Any) -> NDArray[Any]:
-    """The array of these bytes, which Python 2 has as text; without a copy where it can be."""
+    """Return the array of these bytes, without a copy if possible. Python 2 stores bytes as text."""
     if not isinstance(number, _Number) or order not in ("C", "F"):
         raise RefusedPickleError("holds an array that is not made the way numpy makes them")
     if type(shape) is not tuple or len(shape) > 4 or not all(type(n) is int and 0 <= n <= MAX_SIDE for n in shape):
@@ -275,7 +275,7 @@ def _array(content: Any, number: Any, shape: Any, order: Any) -> NDArray[Any]:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """Protocol 2 of Python 3 has bytes as a text of Latin letters."""
+    """Stand-in for _codecs.encode: protocol 2 of Python 3 stores bytes as Latin-1 text."""
     if type(text) is not str or encoding != "latin1":
         raise RefusedPickleError("holds an encoded text, which no network needs")
     return text.encode("latin1")
@@ -300,7 +300,7 @@ for _core in ("numpy.core", "numpy._core"):  # the second one since NumPy 2
 
 
 def _variables(pairs: Any) -> dict[str, NDArray[Any]]:
-    """[(name, array), ...] as a dictionary of native arrays."""
+    """Return [(name, array), ...] as a dictionary of arrays in native byte order."""
     if type(pairs) is not list:
         raise RefusedPickleError("variables is no list")
     variables: dict[str, NDArray[Any]] = {}
@@ -316,7 +316,7 @@ def _variables(pairs: Any) -> dict[str, NDArray[Any]]:
 
 
 def _without_array(value: Any) -> Any:
-    """A number of numpy as one of Python."""
+    """Return a NumPy number as a Python number, and any other value unchanged."""
     if isinstance(value, _Array) and value.values is not None and value.values.ndim == 0:
         return value.values.item()
     return value
@@ -336,7 +336,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Of foreign text as much as a message can bear."""
+    """Return foreign text as ASCII, cut to the length that fits in a message."""
     return ascii(text)[1:-1][:MAX_TEXT]
 
 
@@ -344,7 +344,7 @@ def _shown(text: str) -> str:
 
 
 def main(source: str, result: str, cpu_seconds: str = str(CPU_SECONDS)) -> int:
-    """The exit code."""
+    """Read SOURCE, write RESULT and return the exit code."""
     try:
         read_generator(_file(Path(source), int(cpu_seconds))).save(Path(result))
     except RefusedPickleError as error:
@@ -357,7 +357,7 @@ def main(source: str, result: str, cpu_seconds: str = str(CPU_SECONDS)) -> int:
 
 
 def _file(path: Path, cpu_seconds: int) -> bytes:
-    """The content of a file, after limiting this process to what such a file needs."""
+    """Limit this process to what a file of this size needs, and return the content of the file."""
     try:
         if not path.is_file():
             raise RefusedPickleError("is no file" if path.exists() else "no such file")
@@ -372,7 +372,7 @@ def _file(path: Path, cpu_seconds: int) -> bytes:
 
 
 def _limit(file_bytes: int, cpu_seconds: int) -> None:
-    """From now on: memory for six copies of the file (protocol 2 takes five), disk for one, no core dump."""
+    """Limit memory to six copies of the file (protocol 2 takes five) and disk to one, without a core dump."""
     if sys.platform != "linux":
         return
     import resource

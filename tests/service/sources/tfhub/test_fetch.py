@@ -16,7 +16,9 @@ from typing import ClassVar
 
 import pytest
 
-from progan_service.sources.tfhub.fetch import DEFAULT_LIMITS, Fetched, HubModuleError, Limits, fetch, run_watched
+from progan_service.sources.tfhub.download import run_watched
+from progan_service.sources.tfhub.fetch import Fetched, fetch
+from progan_service.sources.tfhub.limits import DEFAULT_LIMITS, HubModuleError, Limits
 
 FILES = {
     "saved_model.pb": b"graph",
@@ -377,7 +379,7 @@ def test_a_handle_is_downloaded_past_every_cache(server: str, tmp_path: Path, mo
 
 RESOLVE = """
 import json, sys
-from progan_service.sources.tfhub.fetch import resolve
+from progan_service.sources.tfhub.download import resolve
 print(json.dumps({handle: resolve(handle, 100_000) for handle in sys.argv[1:]}))
 """
 

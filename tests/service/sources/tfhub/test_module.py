@@ -24,7 +24,8 @@ from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import lerp
 from progan_service.model.networks import Generator
-from progan_service.sources.tfhub.fetch import Fetched, HubModuleError, fetch
+from progan_service.sources.tfhub.fetch import Fetched, fetch
+from progan_service.sources.tfhub.limits import HubModuleError
 from progan_service.sources.tfhub.module import load_hub_module
 from progan_service.store.store import ModelStore
 
