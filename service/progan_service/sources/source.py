@@ -36,24 +36,33 @@ def open_source(
     """
     path = Path(source)
     if "://" in source or path.name.endswith(ARCHIVES) or (path / SAVED_MODEL_FILE).is_file():
-        if (path / METADATA_FILE).is_file():
-            raise SourceError(
-                f"{source}: is a version of a model store, a graph without its layers; give what it was made of"
-            )
+        _refuse_version(path)
         return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress))
-    if path.is_dir():
-        if sha256:
-            raise SourceError(f"{source}: a run goes on and has no SHA-256 of its own; give one of its snapshots")
-        if not (path / CONFIG_FILE).is_file():
-            raise SourceError(
-                f"{source}: neither a training run (no {CONFIG_FILE}) nor an unpacked TF Hub module "
-                f"(no {SAVED_MODEL_FILE})"
-            )
-        return load_run(path)
+    return _open_run(path, sha256) if path.is_dir() else _open_file(path, sha256)
+
+
+def _refuse_version(path: Path) -> None:
+    if (path / METADATA_FILE).is_file():
+        raise SourceError(
+            f"{path}: is a version of a model store, a graph without its layers; give what it was made of"
+        )
+
+
+def _open_run(path: Path, sha256: str) -> TrainedGenerator:
+    if sha256:
+        raise SourceError(f"{path}: a run goes on and has no SHA-256 of its own; give one of its snapshots")
+    if not (path / CONFIG_FILE).is_file():
+        raise SourceError(
+            f"{path}: neither a training run (no {CONFIG_FILE}) nor an unpacked TF Hub module (no {SAVED_MODEL_FILE})"
+        )
+    return load_run(path)
+
+
+def _open_file(path: Path, sha256: str) -> TrainedGenerator:
     if path.suffix not in (".pkl", *SUFFIXES):
         problem = "is no kind of source by its name" if path.exists() else "no such file or directory"
         raise SourceError(
-            f"{source}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, or "
+            f"{path}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, or "
             "a TF Hub module by its handle, .tar.gz or directory"
         )
     if sha256 and path.is_file():

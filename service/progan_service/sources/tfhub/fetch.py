@@ -48,25 +48,29 @@ def fetch(
 
     Raises HubModuleError; OSError when `directory` cannot be written.
     """
-    pin, path, accepted = parse_pin(sha256), Path(source), set()
+    pin, path = parse_pin(sha256), Path(source)
     if "://" in source:
         handle = parse_handle(source, pinned=bool(pin))
-        origin = handle.partition("?")[0]
-        found = download(handle, _private(directory), limits, progress)
+        origin, found = handle.partition("?")[0], download(handle, _private(directory), limits, progress)
     elif path.is_dir():
         origin, found = path.resolve().name, path
-    elif path.is_file():
-        origin, found = path.name, _private(directory)
-        unpack(path, found, limits, progress)
-        accepted.add(sha256_of(path))
     else:
-        problem = "is neither a file nor a directory" if path.exists() else "no such file or directory"
-        raise HubModuleError(f"{source}: {problem}; give a handle (https://...), a .tar.gz or an unpacked module")
+        origin, found = path.name, _unpacked(path, directory, limits, progress)
     root = _root(source, found)
     digest = digest_of({name: sha256_of(file) for name, file in _module_files(source, root, limits).items()})
-    if pin and pin not in accepted | {digest}:
+    if pin and pin != digest and not (path.is_file() and pin == sha256_of(path)):
         raise HubModuleError(f"{source}: has the content SHA-256 {digest}, not {pin}; it is another module, or damaged")
     return Fetched(root, origin, digest)
+
+
+def _unpacked(archive: Path, directory: Path, limits: Limits, progress: Progress) -> Path:
+    """Unpack a local archive into a new directory below `directory`, and return it."""
+    if not archive.is_file():
+        problem = "is neither a file nor a directory" if archive.exists() else "no such file or directory"
+        raise HubModuleError(f"{archive}: {problem}; give a handle (https://...), a .tar.gz or an unpacked module")
+    found = _private(directory)
+    unpack(archive, found, limits, progress)
+    return found
 
 
 def parse_pin(sha256: str) -> str:

@@ -474,8 +474,8 @@ def test_a_download_that_brings_nothing_is_ended(tmp_path: Path) -> None:
 
 
 def test_slow_is_not_idle(tmp_path: Path) -> None:
-    script = "for n in range(6): time.sleep(0.2); (cache / str(n)).write_text('x')\nprint('done')"
-    assert filled(script, tmp_path, Limits(idle_s=1.0)) == "done\n"
+    script = "for n in range(8): time.sleep(0.4); (cache / str(n)).write_text('x')\nprint('done')"
+    assert filled(script, tmp_path, Limits(idle_s=3.0)) == "done\n"
 
 
 def test_a_download_that_dies_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
