@@ -23,6 +23,7 @@ from progan_service.export.trained import TrainedGenerator  # noqa: E402
 from progan_service.export.version import export_version  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 from progan_service.serving.models.servable import Servable  # noqa: E402
+from progan_service.serving.models.warm_up import warm_up  # noqa: E402
 
 SMALL = NetworkConfig(32, fmap_base=1024, fmap_max=64)
 FULL_SIZE = NetworkConfig(128)  # the paper's
@@ -44,7 +45,7 @@ def loaded(directory: Path) -> Servable:
     [name] = store.models()
     version = store.versions(name)[0]
     servable = Servable(store.path(name, version), store.metadata(name, version))
-    servable.warm_up(BatchingConfig().allowed_batch_sizes)
+    warm_up(servable, BatchingConfig().allowed_batch_sizes)
     return servable
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from progan_client import Client
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.servable import Servable
+from progan_service.serving.models.warm_up import check_golden
 from progan_service.serving.server import Server
 from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.metadata import ModelMetadata
@@ -32,7 +33,7 @@ def test_there_is_one_model_with_one_version() -> None:
 
 def test_it_shows_its_golden_pictures_again(metadata: ModelMetadata) -> None:
     assert list(metadata.golden) == ["0", "1", "2", "3"]
-    Servable(MODEL / "2", metadata).check_golden(MODEL / "2")
+    check_golden(Servable(MODEL / "2", metadata), MODEL / "2")
 
 
 def test_it_stays_small() -> None:

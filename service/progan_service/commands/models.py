@@ -56,7 +56,7 @@ def verify(arguments: argparse.Namespace) -> int:
     if arguments.model:
         store.require(arguments.model)
     import_tensorflow()
-    from progan_service.serving.models.servable import load_servable
+    from progan_service.serving.models.warm_up import load_servable
 
     broken = 0
     for name in [arguments.model] if arguments.model else store.models():
@@ -74,10 +74,12 @@ def verify(arguments: argparse.Namespace) -> int:
 
 def _bfloat16_problem(servable: "Servable", path: Path) -> str:
     """Of a version that has that precision; empty without one."""
+    from progan_service.serving.models.warm_up import check_golden
+
     if BFLOAT16_SIGNATURE not in servable.metadata.signatures:
         return ""
     try:
-        servable.in_bfloat16().check_golden(path)
+        check_golden(servable.in_bfloat16(), path)
     except ModelStoreError as error:
         return str(error)
     return ""

@@ -27,7 +27,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving import server
-from progan_service.serving.batching.batcher import Batch, DynamicBatcher
+from progan_service.serving.batching.batcher import DynamicBatcher
+from progan_service.serving.batching.device import Batch
 from progan_service.serving.batching.queue import Priority
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import DeadlineExceeded

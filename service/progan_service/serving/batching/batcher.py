@@ -1,17 +1,8 @@
-"""Dynamic batching: rows of many requests become batches.
+"""Dynamic batching: rows of many requests share batches.
 
-BatchQueue decides and does nothing: no clock, no event loop, no TensorFlow. Rows (one row: one image) are its unit.
-
-- Work is admitted whole or refused whole; the queue is bounded in rows.
-- A batch is taken whenever the device is free and holds what is there, up to `max_batch_size` rows.
-- Callers share a batch evenly; what one does not need goes to the others. A call with many rows is spread over many
-  batches, and a small one that comes later is in the next batch.
-- Callers take turns: those left out of a batch come before those that were in it.
-- Interactive work comes first; bulk work gets what it leaves, and the first pick of every eighth batch.
-- Rows of cancelled and expired work leave the queue before execution.
-
-DynamicBatcher puts it to work for one loaded model: an event loop brings requests and takes replies, and the thread
-of a device that comes free takes its next batch itself.
+BatchQueue decides which rows are next (see its module for the rules). DynamicBatcher puts it to work for one loaded
+version: the event loop brings requests and takes results, and the thread of a device that comes free takes its next
+batch itself.
 """
 
 import asyncio
@@ -26,29 +17,34 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from progan_service.serving.batching.pace import MIN_RETRY_S, counted, reason_to_drop, too_late
-from progan_service.serving.batching.queue import BatchQueue, Priority, Slice, Work, ceil_div, padded_size
+from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, Run
+from progan_service.serving.batching.pace import MIN_RETRY_S, Pace, counted, reason_to_drop, too_late
+from progan_service.serving.batching.queue import (
+    BatchQueue,
+    Priority,
+    Slice,
+    Work,
+    ceil_div,
+    in_parts,
+    padded_size,
+)
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.watching.metrics import Metrics
 
-_SMOOTHING = 0.3  # weight of the newest batch in the pace
-_UNKNOWN_BATCH_S = 0.1  # before the first
+_NEWEST_BATCH = 0.3  # its weight in the pace
+_UNKNOWN_BATCH_S = 0.1  # the estimate before the first batch
 
-
-@dataclass(frozen=True)
-class Batch:
-    """What one run of the model gives: uint8 images [N, R, R, C] and the seconds it took."""
-
-    pixels: NDArray[np.uint8]
-    seconds: float
+_CLOSED = "the server is shutting down; ask another one"
 
 
 @dataclass(frozen=True)
 class Generated:
-    """The images [N, R, R, C] of one request; the longest wait of a row, and the time of its batches, in seconds.
+    """The images [N, R, R, C] of one request.
 
-    batch_rows   of the largest of these batches, those of other requests included
+    queue_s       the longest wait of a row, in seconds
+    inference_s   the time of all batches that held rows of it, in seconds
+    batch_rows    rows of the largest of these batches, those of other requests included
     """
 
     pixels: NDArray[np.uint8]
@@ -59,7 +55,10 @@ class Generated:
 
 @dataclass(eq=False)
 class _Request:
-    """A request on its way: its inputs, the images that are there, and who waits for them."""
+    """A request under way: its inputs, the images that are there, and the future of its result.
+
+    queue_s and batch_rows are written under the batcher's lock, the other fields in the event loop only.
+    """
 
     work: Work
     inputs: tuple[NDArray[np.float32], ...]
@@ -73,16 +72,19 @@ class _Request:
     def __post_init__(self) -> None:
         self.missing = self.work.rows
 
+    def add(self, start: int, pixels: NDArray[np.uint8], seconds: float) -> None:
+        """Take the images from row `start` on, out of a batch that took `seconds`. The last complete the result."""
+        self.pixels[start] = pixels
+        self.inference_s += seconds
+        self.missing -= len(pixels)
+        if not self.missing and not self.done.done():
+            parts = [part for _, part in sorted(self.pixels.items())]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            self.done.set_result(Generated(whole, self.queue_s, self.inference_s, self.batch_rows))
 
-_CLOSED = "the server is shutting down; ask another one"
-
-
-class DeviceOutOfMemoryError(Exception):
-    """A batch does not fit into the device's memory; a smaller one may."""
-
-
-# Starts a batch on one device: inputs [N, ...] of an allowed size, and who gets what comes of it, in any thread.
-Run = Callable[[tuple[NDArray[np.float32], ...], Callable[[Batch | Exception], None]], None]
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 @dataclass(eq=False)
@@ -94,9 +96,15 @@ class _Device:
 
 
 class DynamicBatcher:
-    """Runs the requests of one model in shared batches, on whichever device is free.
+    """Runs the requests of one version in shared batches, on whichever device is free.
 
-    Made and used in one event loop, where futures and callers are; the rest is behind a lock, for the devices' threads.
+    Threads:
+    - One event loop makes it and calls `submit` and `close`. Futures and `_room` are set in that loop only: other
+      threads reach them through `_in_loop`.
+    - A device's thread reports the end of a batch to `_end`, and takes the next batch there.
+    - One lock guards the queue, the requests, the retries, the devices' state and the pace. Methods named `_locked`
+      need it held. It is reentrant, for a Run may report its outcome before it returns.
+    - `queued_rows`, `until_empty_s` and `busy_s` may be called from any thread; the first two take no lock and may lag.
     """
 
     def __init__(self, runs: Sequence[Run], config: BatchingConfig, metrics: Metrics) -> None:
@@ -105,14 +113,14 @@ class DynamicBatcher:
         self._metrics = metrics
         self._queue = BatchQueue(config)
         self._requests: dict[Work, _Request] = {}
-        self._to_retry: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
+        self._retries: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
         self._most_rows = config.max_batch_size
         self._loop = asyncio.get_running_loop()
         self._lock = threading.RLock()
-        self._room = asyncio.Event()  # cleared by who waits for some
+        self._room = asyncio.Event()  # cleared by a request that waits for room
         self._room.set()
         self._closed = False
-        self._batch_s = 0.0  # smoothed over the last few; 0 before the first
+        self._pace = Pace(_NEWEST_BATCH)
 
     async def submit(
         self,
@@ -123,13 +131,13 @@ class DynamicBatcher:
         priority: Priority = Priority.INTERACTIVE,
         patient: bool = False,
     ) -> Generated:
-        """The images of all rows of `inputs` (arrays of equal length), in order.
+        """Return the images of all rows of `inputs` (arrays of equal length), in order.
 
         deadline   seconds of time.monotonic(); rows not yet run by then are dropped and DeadlineExceeded is raised
         flow       submissions of the same flow take one turn together; None: this one alone
         patient    wait for room in the queue, and do not ask whether the deadline can be met
         Raises QueueFull at once when there is no room or the deadline cannot be met, Unavailable once closed.
-        Cancelling drops waiting rows.
+        Cancelling drops the rows that wait.
         """
         work = Work(len(inputs[0]), deadline, time.monotonic(), flow, priority)
         request = _Request(work, inputs, self._loop.create_future())
@@ -139,7 +147,7 @@ class DynamicBatcher:
             return await request.done
         except asyncio.CancelledError:
             with self._lock:
-                self._drop(work, reason_to_drop(work))
+                self._drop_locked(work, reason_to_drop(work))
             raise
         finally:
             with self._lock:
@@ -151,33 +159,33 @@ class DynamicBatcher:
 
     @property
     def rows_at_once(self) -> int:
-        """What its devices compute at a time, at most."""
+        """The most rows that all devices together compute at a time."""
         return self.max_batch_size * len(self._devices)
 
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)
 
     def until_empty_s(self) -> float:
-        """About how long it takes until nothing waits any more, if nothing else comes."""
+        """Estimate the seconds until the queue is empty, if nothing else comes."""
         batches = ceil_div(self._queue.rows, self._config.max_batch_size) / len(self._devices)
-        return batches * (self._batch_s or _UNKNOWN_BATCH_S)
+        return batches * (self._pace.seconds or _UNKNOWN_BATCH_S)
 
     def busy_s(self) -> float:
-        """How long the longest of the batches that run now has been running; 0 when none does."""
+        """Return how long the oldest batch that still runs has been running, in seconds; 0 when none runs."""
         with self._lock:
             now = time.monotonic()
             return max((now - device.since for device in self._devices if device.since is not None), default=0.0)
 
     def close(self) -> None:
-        """Refuse new work; what is still here fails with Unavailable."""
+        """Refuse new work. What is queued or runs fails with Unavailable."""
         with self._lock:
             self._closed = True
             self._room.set()
             for request in self._requests.values():
-                self._fail(request, Unavailable(_CLOSED))
+                request.fail(Unavailable(_CLOSED))
 
     def _admit(self, request: _Request, patient: bool) -> bool:
-        """Queue a request, and give it to a device that is idle. False: the patient have to wait for room.
+        """Queue a request and start idle devices. Return False if there is no room and the request is patient.
 
         Raises Unavailable, DeadlineExceeded or QueueFull.
         """
@@ -189,10 +197,10 @@ class DynamicBatcher:
                 self._metrics.rows_dropped.labels("expired").inc(work.rows)
                 raise DeadlineExceeded("the deadline passed before the work began")
             if not patient:
-                self._check_pace(work)
+                self._check_pace_locked(work)
             if self._queue.put(work):
                 self._requests[work] = request
-                self._dispatch()
+                self._dispatch_locked()
                 return True
             if not patient:
                 raise self._refusal(
@@ -203,42 +211,42 @@ class DynamicBatcher:
             self._room.clear()
             return False
 
-    def _check_pace(self, work: Work) -> None:
-        """Raises QueueFull for work that would end after its deadline. An idle device may always show its pace."""
+    def _check_pace_locked(self, work: Work) -> None:
+        """Raise QueueFull if the work would end after its deadline. An idle device always gets work, to be measured."""
         if any(device.since is None for device in self._devices):
             return
         batches = self._queue.batches_until_done(work.rows, work.priority)
-        if problem := too_late(work, batches * self._batch_s / len(self._devices)):
+        if problem := too_late(work, batches * self._pace.seconds / len(self._devices)):
             raise self._refusal(work, problem)
 
     def _refusal(self, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
         return QueueFull(message, max(self.until_empty_s(), MIN_RETRY_S))
 
-    def _dispatch(self) -> None:
-        """Give every idle device a batch, as far as there are rows."""
+    def _dispatch_locked(self) -> None:
+        """Give every idle device a batch, as long as there are rows."""
         for device in self._devices:
-            if device.since is None and not self._closed and (slices := self._next_batch()):
-                self._begin(device, slices)
+            if device.since is None and not self._closed and (slices := self._next_batch_locked()):
+                self._begin_locked(device, slices)
 
-    def _next_batch(self) -> list[Slice]:
+    def _next_batch_locked(self) -> list[Slice]:
         for work in self._queue.expired(time.monotonic()):
-            self._drop(work, "expired")
+            self._drop_locked(work, "expired")
             error = DeadlineExceeded("the deadline passed before the work began")
-            self._in_loop(self._fail, self._requests[work], error)
-        while self._to_retry:
-            parts = [piece for piece in self._to_retry.popleft() if self._is_wanted(piece.work)]
+            self._in_loop(self._requests[work].fail, error)
+        while self._retries:
+            parts = [piece for piece in self._retries.popleft() if self._is_wanted_locked(piece.work)]
             if parts:
                 return parts
         slices = self._queue.take(self._most_rows)
         if slices:
-            self._signal_room()
+            self._signal_room_locked()
         return slices
 
-    def _is_wanted(self, work: Work) -> bool:
+    def _is_wanted_locked(self, work: Work) -> bool:
         return work in self._requests and not self._requests[work].done.done()
 
-    def _begin(self, device: _Device, slices: list[Slice]) -> None:
+    def _begin_locked(self, device: _Device, slices: list[Slice]) -> None:
         device.since = started = time.monotonic()
         requests = [self._requests[piece.work] for piece in slices]
         rows = sum(piece.rows for piece in slices)
@@ -259,87 +267,63 @@ class DynamicBatcher:
         device.run(inputs, end)
 
     def _end(self, device: _Device, slices: list[Slice], requests: list[_Request], outcome: Batch | Exception) -> None:
-        """A batch is through: the device gets the next one before anything else happens."""
+        """Take the outcome of a batch, in any thread. The device gets its next batch before anything else happens."""
         with self._lock:
             assert device.since is not None
             seconds, device.since = time.monotonic() - device.since, None
-            again = isinstance(outcome, DeviceOutOfMemoryError) and sum(piece.rows for piece in slices) > 1
-            if again:
-                self._halve(slices)
+            retry = isinstance(outcome, DeviceOutOfMemoryError) and sum(piece.rows for piece in slices) > 1
+            if retry:
+                self._halve_locked(slices)
             elif isinstance(outcome, Batch):
-                self._batch_s += (seconds - self._batch_s) * (_SMOOTHING if self._batch_s else 1.0)
+                self._pace.record(seconds)
             else:
                 for request in requests:
-                    self._discard(request.work)
-            self._dispatch()
-        if not again:
-            self._in_loop(self._deliver, slices, requests, outcome)
+                    self._discard_locked(request.work)
+            self._dispatch_locked()
+        if not retry:
+            self._in_loop(_deliver, slices, requests, outcome)
 
-    def _halve(self, slices: list[Slice]) -> None:
-        """Run the rows of a batch that did not fit in two parts, and never again so many at once."""
+    def _halve_locked(self, slices: list[Slice]) -> None:
+        """Run a batch that did not fit in two parts, and never again so many rows at once."""
         rows = sum(piece.rows for piece in slices)
         size = padded_size(rows, self._config)
         smaller = [allowed for allowed in self._config.allowed_batch_sizes if allowed < size]
         self._most_rows = min(self._most_rows, smaller[-1] if smaller else 1)
         self._metrics.out_of_memory.inc()
-        self._to_retry.extend(_parts(slices, ceil_div(rows, 2)))
+        self._retries.extend(in_parts(slices, ceil_div(rows, 2)))
 
-    def _deliver(self, slices: list[Slice], requests: list[_Request], batch: Batch | Exception) -> None:
-        if isinstance(batch, Exception):  # fails this batch's requests, and no others
-            for request in requests:
-                self._fail(request, batch)
-            return
-        offset = 0
-        for piece, request in zip(slices, requests, strict=True):
-            request.pixels[piece.start] = batch.pixels[offset : offset + piece.rows]
-            request.inference_s += batch.seconds
-            request.missing -= piece.rows
-            offset += piece.rows
-            if not request.missing and not request.done.done():
-                pixels = [part for _, part in sorted(request.pixels.items())]
-                whole = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-                request.done.set_result(Generated(whole, request.queue_s, request.inference_s, request.batch_rows))
+    def _drop_locked(self, work: Work, reason: str) -> None:
+        self._metrics.rows_dropped.labels(reason).inc(self._discard_locked(work))
 
-    def _drop(self, work: Work, reason: str) -> None:
-        self._metrics.rows_dropped.labels(reason).inc(self._discard(work))
-
-    def _discard(self, work: Work) -> int:
-        self._signal_room()
+    def _discard_locked(self, work: Work) -> int:
+        self._signal_room_locked()
         return self._queue.discard(work)
 
-    def _signal_room(self) -> None:
+    def _signal_room_locked(self) -> None:
+        """Wake the requests that wait for room."""
         if not self._room.is_set():
             self._in_loop(self._room.set)
 
     def _in_loop(self, callback: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits for it any more
+        """Have the event loop call `callback`, from any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for the result any more
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    @staticmethod
-    def _fail(request: _Request, error: Exception) -> None:
-        if not request.done.done():
-            request.done.set_exception(error)
 
-
-def _parts(slices: list[Slice], rows: int) -> list[list[Slice]]:
-    """The same rows in lists of `rows` at most."""
-    parts: list[list[Slice]] = [[]]
-    room = rows
-    for piece in slices:
-        start = piece.start
-        while start < piece.stop:
-            if not room:
-                parts.append([])
-                room = rows
-            stop = min(piece.stop, start + room)
-            parts[-1].append(Slice(piece.work, start, stop))
-            room -= stop - start
-            start = stop
-    return parts
+def _deliver(slices: list[Slice], requests: list[_Request], outcome: Batch | Exception) -> None:
+    """Hand the images of a batch to its requests; a failure fails these requests and no others. In the event loop."""
+    if isinstance(outcome, Exception):
+        for request in requests:
+            request.fail(outcome)
+        return
+    offset = 0
+    for piece, request in zip(slices, requests, strict=True):
+        request.add(piece.start, outcome.pixels[offset : offset + piece.rows], outcome.seconds)
+        offset += piece.rows
 
 
 def _gather(slices: list[Slice], requests: list[_Request], size: int) -> tuple[NDArray[np.float32], ...]:
-    """The rows of a batch, padded to `size` by repeating the first row."""
+    """Return the rows of a batch, padded to `size` by repeating the first row."""
     gathered = []
     for column in range(len(requests[0].inputs)):
         rows = [

@@ -1,26 +1,51 @@
-"""Where batches run: a thread for each device, so that TensorFlow never holds up the event loop."""
+"""Where batches run: a thread for each device, so that TensorFlow never blocks the event loop."""
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 Done = Callable[[Any], None]
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a device computed: uint8 images [N, R, R, C], and the seconds that it took."""
+
+    pixels: NDArray[np.uint8]
+    seconds: float
+
+
+class DeviceOutOfMemoryError(Exception):
+    """A batch does not fit into the device's memory; a smaller one may."""
+
+
+# Starts a batch on one device and returns at once: inputs [N, ...] of an allowed size, and the function that gets the
+# outcome, in any thread.
+Run = Callable[[tuple[NDArray[np.float32], ...], Callable[[Batch | Exception], None]], None]
+
+
 class DeviceThread:
-    """Does work in the order in which it comes. A device that hangs does not keep the process from ending."""
+    """Runs the work of one device, one after the other. A device that hangs does not keep the process from ending.
+
+    Threads: `start` and `close` may be called from any thread; the queue between is the only shared state. `work` and
+    `done` run in this thread.
+    """
 
     def __init__(self, name: str) -> None:
         self._work: SimpleQueue[tuple[Callable[[], Any], Done] | None] = SimpleQueue()
         threading.Thread(target=self._serve, name=name, daemon=True).start()
 
     def start(self, work: Callable[[], Any], done: Done) -> None:
-        """Have `work` done; `done` gets its result, or the exception it raised, in this thread: it must be short."""
+        """Queue `work`. `done` gets its result, or the exception that it raised; it must be short."""
         self._work.put((work, done))
 
     def close(self) -> None:
-        """End after the work that is there."""
+        """End the thread after the work that is queued."""
         self._work.put(None)
 
     def _serve(self) -> None:

@@ -1,4 +1,14 @@
-"""TODO"""
+"""Which rows are in the next batch. Pure: no clock, no event loop, no thread, no TensorFlow. One row is one image.
+
+- Work is admitted whole or refused whole. The queue is bounded in rows.
+- A batch is taken whenever a device is free. It holds the rows that wait, up to `max_batch_size`.
+- Works of one flow (the pieces of one stream) take one turn together.
+- Flows share a batch evenly. What one flow does not need goes to the others. A call with many rows is spread over many
+  batches, and a small call that comes later is in the next batch.
+- Flows take turns: those left out of a batch come before those that were in it.
+- Interactive work comes first. Bulk work gets the rows that are left, and the first pick of every eighth batch.
+- Rows of cancelled and expired work leave the queue before they are computed.
+"""
 
 import sys
 from collections import deque
@@ -9,11 +19,11 @@ from itertools import chain, islice
 
 from progan_service.serving.config import BatchingConfig
 
-BULK_TURN = 8  # of so many batches bulk work has the first pick of one
+BULK_TURN = 8  # bulk work has the first pick of every eighth batch
 
 
 class Priority(IntEnum):
-    """Whose rows come first."""
+    """Which rows come first."""
 
     INTERACTIVE = 0
     BULK = 1
@@ -21,9 +31,11 @@ class Priority(IntEnum):
 
 @dataclass(eq=False)
 class Work:
-    """Rows of one call; `deadline` and `queued_at` in seconds of the caller's clock.
+    """Rows of one call.
 
-    flow     works of the same flow take one turn together; None: this work is a flow of its own
+    deadline, queued_at   in seconds of any one clock
+    flow                  works of the same flow take one turn together; None: this work is a flow of its own
+    taken                 rows that are in a batch already
     """
 
     rows: int
@@ -35,12 +47,13 @@ class Work:
 
     @property
     def waiting(self) -> int:
+        """Return the number of rows that are in no batch yet."""
         return self.rows - self.taken
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Rows start ... stop - 1 of a work, in one batch."""
+    """Rows start ... stop - 1 of a work, all in one batch."""
 
     work: Work
     start: int
@@ -52,7 +65,7 @@ class Slice:
 
 
 class _Lane:
-    """The works of one priority, by caller, in the order of the callers' turns."""
+    """The works of one priority, by flow, in the order in which the flows take turns."""
 
     def __init__(self) -> None:
         self._flows: dict[object, deque[Work]] = {}
@@ -82,7 +95,7 @@ class _Lane:
         return dropped
 
     def take(self, room: int) -> list[Slice]:
-        """At most `room` rows, shared evenly by those whose turn it is."""
+        """Take at most `room` rows, shared evenly by the flows whose turn it is."""
         chosen = dict(islice(self._flows.items(), room))
         slices = []
         for flow, share in _even_shares({flow: sum(w.waiting for w in works) for flow, works in chosen.items()}, room):
@@ -105,7 +118,7 @@ def _flow(work: Work) -> object:
 
 
 def _even_shares(wanted: Mapping[object, int], room: int) -> list[tuple[object, int]]:
-    """Who gets how many of `room` rows, in the order of `wanted`; those who want less leave more to the others."""
+    """Return the rows of `room` that each flow gets, in the order of `wanted`. What one leaves goes to others."""
     shares = {}
     for place, flow in enumerate(sorted(wanted, key=lambda flow: wanted[flow])):
         shares[flow] = min(wanted[flow], room // (len(wanted) - place))
@@ -114,7 +127,11 @@ def _even_shares(wanted: Mapping[object, int], room: int) -> list[tuple[object, 
 
 
 class BatchQueue:
-    """Work waiting for the device. See the rules at the top of this module."""
+    """Work that waits for a device, under the rules at the top of this module.
+
+    Not synchronized: its owner holds a lock, or calls it from one thread only. `rows` and `rows_of` may be read from
+    any thread without the lock; they may lag.
+    """
 
     def __init__(self, config: BatchingConfig) -> None:
         self._config = config
@@ -136,15 +153,15 @@ class BatchQueue:
         return True
 
     def discard(self, work: Work) -> int:
-        """Forget the rows of a work that are still waiting; how many they were."""
+        """Remove the rows of a work that still wait. Return how many there were."""
         return self._lanes[work.priority].discard(work)
 
     def expired(self, now: float) -> list[Work]:
-        """Works with waiting rows whose deadline has passed; `discard` them."""
+        """Return the works whose deadline has passed while rows of them waited. They stay until they are discarded."""
         return [work for lane in self._lanes.values() for work in lane.works if work.deadline <= now]
 
     def take(self, most_rows: int | None = None) -> list[Slice]:
-        """The next batch, at most `most_rows` (max_batch_size); empty when nothing waits."""
+        """Take the next batch of at most `most_rows` (default: max_batch_size). Empty when nothing waits."""
         most_rows = self._config.max_batch_size if most_rows is None else most_rows
         interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
         bulk_first = self._bulk_left_out >= BULK_TURN - 1
@@ -156,7 +173,7 @@ class BatchQueue:
         return slices
 
     def batches_until_done(self, rows: int, priority: Priority) -> int:
-        """About how many batches it takes until new work of so many rows is done, if nothing else comes."""
+        """Estimate the number of batches until new work of so many rows is done, if nothing else comes."""
         room, lane = self._config.max_batch_size, self._lanes[priority]
         ahead = self._lanes[Priority.INTERACTIVE].rows if priority is Priority.BULK else 0
         in_turn = ceil_div(rows * (lane.flows + 1), room)
@@ -164,7 +181,7 @@ class BatchQueue:
         return ceil_div(ahead, room) + min(in_turn, one_after_the_other)
 
 
-ONE_BY_ONE = BatchingConfig(max_batch_size=1, max_queued_rows=sys.maxsize)  # of a queue that others keep within bounds
+ONE_BY_ONE = BatchingConfig(max_batch_size=1, max_queued_rows=sys.maxsize)  # the queue's owner checks its bounds
 
 
 def ceil_div(rows: int, batch: int) -> int:
@@ -172,5 +189,22 @@ def ceil_div(rows: int, batch: int) -> int:
 
 
 def padded_size(rows: int, config: BatchingConfig) -> int:
-    """The smallest allowed batch size that holds `rows`."""
+    """Return the smallest allowed batch size that holds `rows`."""
     return next(size for size in config.allowed_batch_sizes if size >= rows)
+
+
+def in_parts(slices: list[Slice], rows: int) -> list[list[Slice]]:
+    """Return the same rows in lists of at most `rows` each."""
+    parts: list[list[Slice]] = [[]]
+    room = rows
+    for piece in slices:
+        start = piece.start
+        while start < piece.stop:
+            if not room:
+                parts.append([])
+                room = rows
+            stop = min(piece.stop, start + room)
+            parts[-1].append(Slice(piece.work, start, stop))
+            room -= stop - start
+            start = stop
+    return parts

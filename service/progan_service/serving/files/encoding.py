@@ -1,8 +1,9 @@
-"""Pixels become picture files. Pure functions; the same pixels and texts give the same bytes."""
+"""Pixels become image files. Pure functions: the same pixels and texts give the same bytes."""
 
 import io
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,12 @@ from PIL.PngImagePlugin import PngInfo
 DEFAULT_QUALITY = 90
 LONGEST_TEXT = 64 * 2**10  # as long as a licence may be
 
-_COMPRESSED_FROM = 1024  # characters; the PNG specification's advice
+_COMPRESSED_FROM = 1024  # characters; recommended by the PNG specification
 _CHUNK_FRAME_BYTES = 12  # length, type and checksum of a PNG chunk
 
 
 class Encoding(StrEnum):
-    """How images travel; RAW is the pixels themselves."""
+    """How images are sent; RAW is the pixels themselves."""
 
     RAW = "RAW"
     PNG = "PNG"
@@ -32,10 +33,10 @@ class Encoding(StrEnum):
 def encode(
     image: NDArray[np.uint8], encoding: Encoding, quality: int = DEFAULT_QUALITY, texts: PngInfo | None = None
 ) -> bytes:
-    """A PNG, JPEG or WebP file of uint8 [H, W, C], C 1 or 3.
+    """Return a PNG, JPEG or WebP file of an image uint8 [H, W, C], C 1 or 3.
 
-    quality   1 to 100, where it is taken
-    texts     which only PNG files carry
+    quality   1 to 100, for JPEG and WebP
+    texts     for PNG; other files carry none
     """
     options: dict[str, object] = {"quality": quality} if encoding.takes_quality else {}
     if encoding is Encoding.PNG:
@@ -46,9 +47,9 @@ def encode(
 
 
 def text_chunks(texts: Mapping[str, str], after: PngInfo | None = None) -> PngInfo:
-    """Latin-1 keywords and texts as chunks of a PNG file, behind those that are there.
+    """Return texts as chunks of a PNG file, after the chunks of `after`. Keywords must be Latin-1.
 
-    Latin-1 where that can hold a text, UTF-8 where not; texts longer than LONGEST_TEXT characters are cut.
+    A text is Latin-1 if that can hold it, else UTF-8. Texts longer than LONGEST_TEXT characters are cut.
     """
     chunks = PngInfo()
     chunks.chunks.extend(after.chunks if after else [])
@@ -57,13 +58,19 @@ def text_chunks(texts: Mapping[str, str], after: PngInfo | None = None) -> PngIn
     return chunks
 
 
+@lru_cache(maxsize=64)
+def kept_chunks(texts: tuple[tuple[str, str], ...]) -> PngInfo:
+    """Return the chunks of texts that many files share, made once: a long license takes long to compress."""
+    return text_chunks(dict(texts))
+
+
 def text_bytes(texts: PngInfo) -> int:
-    """By how much texts make a PNG file longer."""
+    """Return by how many bytes texts make a PNG file longer."""
     return sum(len(data) + _CHUNK_FRAME_BYTES for _, data, _ in texts.chunks)
 
 
 def _writable(text: str) -> str:
-    """As the PNG specification wants it: lines end in a line feed, and there is no NUL."""
+    """Return the text as the PNG specification demands it: lines end in a line feed, and there is no NUL."""
     if len(text) > LONGEST_TEXT:
         text = text[: LONGEST_TEXT - 1] + "…"
     characters = text.encode("utf-8", "replace").decode()  # JSON can hold halves of surrogate pairs

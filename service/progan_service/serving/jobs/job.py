@@ -9,7 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from progan_service.serving.batching.batcher import Generated
 from progan_service.serving.batching.queue import Priority, Work
-from progan_service.serving.files.encoding import Encoding, encode, text_bytes, text_chunks
+from progan_service.serving.files.encoding import Encoding, encode, kept_chunks, text_bytes, text_chunks
 from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.rows import Labels, Rows
 from progan_service.serving.models.version import LoadedVersion
@@ -38,7 +38,7 @@ class Job:
         """Return the largest size of an image and its latent, for pixels that do not compress."""
         metadata, encoding = self.model.metadata, self.format.encoding
         header = 0 if encoding is Encoding.RAW else _FILE_HEADER_BYTES
-        texts = text_bytes(self.model.imprint) if encoding is Encoding.PNG else 0
+        texts = text_bytes(kept_chunks(self.model.texts)) if encoding is Encoding.PNG else 0
         return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
 
     def work(self, rows: int) -> Work:
@@ -52,7 +52,8 @@ class Job:
 
     def _texts(self, index: int) -> PngInfo:
         seeds = self.latents.seeds(index, index + 1)
-        return text_chunks({"Seed": str(seeds[0])}, after=self.model.imprint) if seeds else self.model.imprint
+        common = kept_chunks(self.model.texts)
+        return text_chunks({"Seed": str(seeds[0])}, after=common) if seeds else common
 
 
 @dataclass(frozen=True)

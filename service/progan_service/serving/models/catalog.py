@@ -1,8 +1,8 @@
 """Which models the server has, in what state, and which version answers a request.
 
-The store is looked at again and again. What is new is verified and warmed up aside; then it takes over at once: calls
-that have begun end with the version they began with, and that one is unloaded after the last of them. What serves goes
-on until something better is ready, whatever happens in the store.
+The store is polled. A new version is verified and warmed up in the background, and then takes over at once. Calls that
+have begun end with the version that they began with; it is unloaded after the last of them. A version serves until a
+better one is ready, whatever happens in the store.
 """
 
 import asyncio
@@ -23,7 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class ModelCatalog:
-    """The models of a store; of each, the version that answers, and the labelled ones, are loaded."""
+    """The models of a store. Of each model the serving version and the labelled ones are loaded.
+
+    Threads: used in one event loop only, without a lock, but for `queued_rows`, which any thread may call. Only one
+    `refresh` runs at a time. While it waits for the loader, calls and drains go on: state that belongs together changes
+    without an `await` between.
+    """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         """Raises ModelStoreError when the store does not exist."""
@@ -31,7 +36,7 @@ class ModelCatalog:
         self._loader = Loader(config, metrics)
         self._hang_s = config.hang_s
         self._store_was_read = False
-        self._first_round = True
+        self._first_round = True  # until the first refresh has ended
         self._drains: dict[LoadedVersion, asyncio.Task[None]] = {}
         self.models: dict[str, Model] = {}
         self.default = config.default_model
@@ -39,7 +44,7 @@ class ModelCatalog:
         self._warned = False  # about the default
 
     async def read_store(self) -> None:
-        """Take note of what is in the store. Raises OSError when it cannot be read."""
+        """Bring the list of models in line with the store; load nothing. Raises OSError when it cannot be read."""
         found = await self._loader.read_store()
         for name in sorted(found.keys() | self.models.keys()):
             model = self.models.setdefault(name, Model(name))
@@ -54,7 +59,7 @@ class ModelCatalog:
         self._store_was_read = self._store_was_read or bool(self.models) or self._loader.reachable
 
     def _choose_default(self) -> None:
-        """The configured one, or the first that was there alone; what clients rely on does not change any more."""
+        """Take the configured model, or the first that is alone in the store. It never changes: clients rely on it."""
         if not self.default and len(self.models) == 1:
             self.default = next(iter(self.models))
         alone = not self._configured and self.default and len(self.models) > 1
@@ -68,9 +73,9 @@ class ModelCatalog:
                 log.warning(text, self.default, self._names())
 
     async def refresh(self) -> None:
-        """Look at the store, and bring what serves in line with it; what is bad there is reported and passed over.
+        """Poll the store, and bring the loaded versions in line with it. Bad versions are reported and skipped.
 
-        Raises OSError when the store cannot be read; what has been copied of a store behind a URL serves all the same.
+        Raises OSError when the store cannot be read. The copy of a store behind a URL serves all the same.
         """
         unreachable: OSError | None = None
         try:
@@ -85,19 +90,19 @@ class ModelCatalog:
             raise unreachable
 
     def serving_versions(self) -> list[LoadedVersion]:
-        """The version of each model that answers requests which name none."""
+        """Return the version of each model that answers requests without a version."""
         return [model.serving for model in self.models.values() if model.serving]
 
     def hanging(self) -> set[str]:
-        """The models of which a batch has been running for longer than hang_s."""
+        """Return the names of the models with a batch that has been running for longer than hang_s."""
         models = self.models.values()
-        return {model.name for model in models if any(r.batcher.busy_s() > self._hang_s for r in model.loaded.values())}
+        return {model.name for model in models if any(v.batcher.busy_s() > self._hang_s for v in model.loaded.values())}
 
     @contextmanager
     def use(self, name: str, version: int = 0, label: str = "") -> Iterator[LoadedVersion]:
-        """The version for a request, which stays loaded within the block.
+        """Keep the version for a request loaded within the block.
 
-        An empty name is the default model; without version and label it is the one that serves.
+        An empty name is the default model. Without version and label it is the serving version.
         Raises InvalidArgument, ModelNotFound, FailedPrecondition or Unavailable.
         """
         loaded = self._resolve(name, version, label)
@@ -105,7 +110,10 @@ class ModelCatalog:
             yield loaded
 
     def model(self, name: str) -> Model:
-        """An empty name is the default model. Raises InvalidArgument, ModelNotFound or Unavailable."""
+        """Return a model by its name; empty: the default model.
+
+        Raises InvalidArgument, ModelNotFound or Unavailable.
+        """
         if not self._store_was_read:
             raise Unavailable("the server has not read its store yet")
         name = name or self._default_name()
@@ -116,10 +124,11 @@ class ModelCatalog:
         return self.models[name]
 
     def queued_rows(self, priority: Priority) -> int:
+        """Return the rows that wait for a device. May be called from any thread; it may lag."""
         return sum(loaded.batcher.queued_rows(priority) for loaded in self._in_memory())
 
     def close(self) -> None:
-        """Fail what still waits for a model, end the threads after what they are at."""
+        """Fail the requests that wait, and end the threads after their current work."""
         for loaded in self._in_memory():
             loaded.batcher.close()
         for drain in self._drains.values():
@@ -175,16 +184,21 @@ class ModelCatalog:
         return ", ".join(self.models) or "none"
 
     def _in_memory(self) -> list[LoadedVersion]:
-        return [
-            loaded for model in self.models.values() for loaded in (*model.loaded.values(), *model.draining.values())
-        ]
+        return [loaded for model in list(self.models.values()) for loaded in model.in_memory]
 
     async def _bring_up(self, model: Model) -> None:
+        """Load the versions that the rollout asks for, and retire the others."""
         best = await self._first_good(model, model.candidates())
         if best and best is not model.serving:
             if model.serving:
                 log.info("model %s: version %d takes over from %d", model.name, best.version, model.serving.version)
             model.serving = best
+        await self._bring_up_labels(model)
+        for loaded in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
+            self._retire(model, loaded)
+
+    async def _bring_up_labels(self, model: Model) -> None:
+        """Point each label at its version, once that is loaded."""
         labels = model.rollout.labels
         for label, version in labels.items():
             if loaded := await self._first_good(model, [version]):
@@ -192,36 +206,25 @@ class ModelCatalog:
                     log.info("model %s: label %s is version %d", model.name, label, version)
                 model.labelled[label] = loaded
         model.labelled = {label: loaded for label, loaded in model.labelled.items() if label in labels}
-        for loaded in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
-            self._retire(model, loaded)
 
     def _retire(self, model: Model, loaded: LoadedVersion) -> None:
-        model.draining[loaded.version] = model.loaded.pop(loaded.version)
-        self._set_state(model, loaded.version, State.DRAINING)
+        """Give the version no new calls, and unload it after the last one."""
+        model.retire(loaded)
 
         async def drain() -> None:
             await loaded.gate.emptied()
-            del model.draining[loaded.version], self._drains[loaded]
-            self._set_state(model, loaded.version, State.AVAILABLE)
+            model.forget(loaded)
+            del self._drains[loaded]
             await self._loader.unload(loaded)
             log.info("model %s: version %d is unloaded", model.name, loaded.version)
 
         self._drains[loaded] = asyncio.create_task(drain(), name=f"drain {model.name} {loaded.version}")
 
-    def _bring_back(self, model: Model, version: int) -> None:
-        loaded = model.loaded[version] = model.draining.pop(version)
-        self._drains.pop(loaded).cancel()
-        self._set_state(model, version, State.READY)
-
-    @staticmethod
-    def _set_state(model: Model, version: int, state: State) -> None:
-        if status := model.status(version):
-            status.state = state
-
     async def _first_good(self, model: Model, versions: list[int]) -> LoadedVersion | None:
+        """Return the first of these versions that is loaded or can be loaded."""
         for version in versions:
             if version in model.draining:
-                self._bring_back(model, version)
+                self._drains.pop(model.bring_back(version)).cancel()
             if version in model.loaded:
                 return model.loaded[version]
             status = model.status(version)
@@ -230,39 +233,44 @@ class ModelCatalog:
         return None
 
     async def _try(self, model: Model, status: VersionStatus) -> LoadedVersion | None:
-        """Load a version. Files that were no good are not tried again until they change, those that cannot be had are.
+        """Load a version, unless the same files have failed before. Files that cannot be read are tried every time.
 
-        Damage in what has just appeared may be a copy in progress; it is reported once the files have come to rest.
+        A new version that is damaged may be a copy in progress. It is reported once its files have stopped changing.
         """
         try:
             files = await self._loader.fingerprint(model.name, status.version)
         except OSError as error:
-            reported, status.error = status.error, str(error)
-            status.state, status.tried = State.FAILED, None
-            if status.error != reported:
-                self._count_failure(model, status, error, "unreadable")
+            self._note_unreadable(model, status, error)
             return None
         if status.state is State.FAILED and status.tried == files:
             return None
         at_rest = self._first_round or status.tried == files
-        status.tried, status.state = files, State.LOADING
+        status.tried = files
+        status.move_to(State.LOADING)
         try:
             loaded = await self._loader.load(model.name, status.version)
-        except DamagedVersionError as error:
-            status.state, status.error = (State.FAILED if at_rest else State.AVAILABLE), str(error)
-            if at_rest:
-                self._count_failure(model, status, error, "invalid")
-            return None
         except Exception as error:
-            known = isinstance(error, ModelStoreError)
-            status.state, status.error = State.FAILED, str(error) if known else "it does not run; see the server's log"
-            self._count_failure(model, status, error, "invalid" if known else "error")
+            self._note_bad(model, status, error, at_rest)
             return None
-        status.state, status.metadata, status.error = State.READY, loaded.metadata, ""
-        model.loaded[status.version] = loaded
+        model.begin(loaded)
         return loaded
 
-    def _count_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
+    def _note_unreadable(self, model: Model, status: VersionStatus, error: OSError) -> None:
+        reported, status.tried = status.error, None
+        status.fail(str(error))
+        if status.error != reported:
+            self._report_failure(model, status, error, "unreadable")
+
+    def _note_bad(self, model: Model, status: VersionStatus, error: Exception, at_rest: bool) -> None:
+        if isinstance(error, DamagedVersionError) and not at_rest:
+            status.move_to(State.AVAILABLE)
+            status.error = str(error)
+            return
+        known = isinstance(error, ModelStoreError)
+        status.fail(str(error) if known else "it does not run; see the server's log")
+        self._report_failure(model, status, error, "invalid" if known else "error")
+
+    def _report_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
         goes_on = f"; version {model.serving.version} goes on" if model.serving else ""
         text = "model %s version %d cannot be served: %s%s; tried again when its files change"

@@ -8,7 +8,10 @@ from progan_service.serving.errors import Unavailable
 
 
 class Gate:
-    """Once closed it refuses new calls; those inside go on to their end."""
+    """Counts the calls inside. Once closed it refuses new calls, and those inside go on to their end.
+
+    Threads: used in one event loop only. No lock.
+    """
 
     def __init__(self) -> None:
         self.inside = 0
@@ -18,7 +21,7 @@ class Gate:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Raises Unavailable once closed."""
+        """Count a call as inside within the block. Raises Unavailable once closed."""
         if self._closed:
             raise Unavailable("the server is shutting down; ask another one")
         self.inside += 1
@@ -31,10 +34,10 @@ class Gate:
                 self._empty.set()
 
     async def close(self) -> None:
-        """Refuse new calls; returns when the last one has left."""
+        """Refuse new calls. Return when the last one has left."""
         self._closed = True
         await self.emptied()
 
     async def emptied(self) -> None:
-        """Returns when no call is inside."""
+        """Return when no call is inside."""
         await self._empty.wait()

@@ -1,4 +1,4 @@
-"""Versions come into memory and leave it, aside of the batches: in a thread of their own."""
+"""Versions come into memory and leave it, in a thread of their own, while batches run in others."""
 
 import asyncio
 import gc
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.host.tensorflow import import_tensorflow
-from progan_service.serving.batching.batcher import Batch, DynamicBatcher, Run
-from progan_service.serving.batching.device import DeviceThread
+from progan_service.serving.batching.batcher import DynamicBatcher
+from progan_service.serving.batching.device import Batch, DeviceThread, Run
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import DamagedVersionError, ModelStoreError
 from progan_service.store.metadata import ModelMetadata
@@ -30,24 +31,27 @@ from progan_service.store.store import Fingerprint, ModelStore
 
 if TYPE_CHECKING:
     from progan_service.serving.models.servable import Servable
-from progan_service.serving.models.version import LoadedVersion
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Found:
-    """A model as it is in the store: its versions, newest first, with their metadata or what is wrong with them."""
+    """A model as it is in the store: its versions, newest first, with their metadata or what is wrong."""
 
     versions: dict[int, ModelMetadata | ModelStoreError]
     rollout: Rollout | ModelStoreError
 
 
 class Loader:
-    """Reads the store and makes LoadedVersions. Batches run in a thread a device, everything else here in another.
+    """Reads the store and loads versions. Of a store behind a URL it reads a copy.
 
-    Of a store behind a URL it reads a copy. `reachable` tells whether the last `sync` brought that up to date; until
-    then, what has been copied before is what there is.
+    reachable   whether the last `sync` brought the copy up to date; always true without a copy
+
+    Threads: the event loop calls everything that is public. The methods that read the store, load and unload hand their
+    work to the one loader thread and wait, so that no two of them run at a time; the store, the mirror and TensorFlow's
+    loading are used there only. Batches run in a thread for each device (`_runners`). These threads only look up
+    `_servables`: a version stays there from before its first batch until after its last call. So there is no lock.
     """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
@@ -57,30 +61,30 @@ class Loader:
         self._mirror = Mirror(config.store, config.cache or self._private()) if isinstance(config.store, str) else None
         self._store = self._mirror.store if self._mirror else ModelStore(Path(config.store))
         self.reachable = self._mirror is None
-        self._devices: dict[DeviceThread, str] = {}  # and what TensorFlow calls them
+        self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow
         self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
         self._servables: dict[tuple[str, int], dict[str, Servable]] = {}  # by device
 
     async def sync(self) -> None:
-        """Bring a copied store up to date, but for the files of versions. Raises OSError when that fails."""
+        """Bring a copied store up to date, except for the files of versions. Raises OSError when that fails."""
         if self._mirror:
             self.reachable = False
             await self._in_thread(self._mirror.sync)
             self.reachable = True
 
     async def read_store(self) -> dict[str, Found]:
-        """What is in the store now. Raises OSError when it cannot be read."""
+        """Return the models that are in the store now. Raises OSError when it cannot be read."""
         return await self._in_thread(lambda: {name: self._found(name) for name in self._store.models()})
 
     async def fingerprint(self, name: str, version: int) -> Fingerprint:
-        """Of the files of a version, copied first if need be. Raises OSError when they cannot be had."""
+        """Return the fingerprint of a version's files, and copy them first if need be. Raises OSError if that fails."""
         return await self._in_thread(lambda: self._fingerprint(name, version))
 
     async def load(self, name: str, version: int) -> LoadedVersion:
-        """A version that has proved its files and its golden pictures, warmed up.
+        """Load a version, verify its files and its golden pictures, and warm it up.
 
-        Raises DamagedVersionError when the files are not what was published, ModelStoreError when they are and do not
-        show what they should.
+        Raises DamagedVersionError when the files are not the published ones, ModelStoreError when they are and the
+        images are wrong.
         """
         started = time.monotonic()
         servable = await self._in_thread(lambda: self._load(name, version))
@@ -92,16 +96,16 @@ class Loader:
         self._metrics.model_info.labels(*loaded.info).set(1)
         return loaded
 
-    async def unload(self, model: LoadedVersion) -> None:
-        """Give back the memory of a version that no request is using."""
-        model.batcher.close()
-        self._metrics.model_info.remove(*model.info)
+    async def unload(self, loaded: LoadedVersion) -> None:
+        """Free the memory of a version that no call uses any more."""
+        loaded.batcher.close()
+        self._metrics.model_info.remove(*loaded.info)
         for size in self._config.batching.allowed_batch_sizes:
-            self._metrics.inference_duration.remove(model.name, str(model.version), str(size))
-        await self._in_thread(lambda: self._forget(model.name, model.version))
+            self._metrics.inference_duration.remove(loaded.name, str(loaded.version), str(size))
+        await self._in_thread(lambda: self._forget(loaded.name, loaded.version))
 
     def close(self) -> None:
-        """End the threads after what they are at."""
+        """End the threads after their current work."""
         if self._mirror:
             self._mirror.close()
         for thread in self._devices:
@@ -109,7 +113,7 @@ class Loader:
         self._loader_thread.shutdown(wait=False, cancel_futures=True)
 
     def _private(self) -> Path:
-        """A directory that goes with the loader, or with the process."""
+        """Return a new directory that is removed with the loader, or at the end of the process."""
         directory = Path(tempfile.mkdtemp(prefix="progan-"))
         weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         return directory
@@ -136,15 +140,16 @@ class Loader:
             return error
 
     def _load(self, name: str, version: int) -> "Servable":
-        """On all devices; the one of the first."""
-        # Imported here, in a thread: TensorFlow takes seconds, and the ports are open before.
+        """Load the version on all devices. Return the servable of the first one."""
+        # Imported in this thread: TensorFlow takes seconds to import, and the ports are open before.
         import_tensorflow()
-        from progan_service.serving.models.servable import load_servable, prepare_devices
+        from progan_service.serving.models.servable import prepare_devices
+        from progan_service.serving.models.warm_up import load_servable
 
         if not self._devices:
             names = prepare_devices() or [""] * self._config.replicas
             self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
-            gc.freeze()  # what is there now stays: later collections need not look at all of TensorFlow
+            gc.freeze()  # later collections skip all that is in memory now, such as TensorFlow
         sizes, precision = self._config.batching.allowed_batch_sizes, self._config.precision
         servables = {
             device: load_servable(self._store, name, version, sizes, device, precision)
@@ -158,7 +163,7 @@ class Loader:
         gc.collect()  # a loaded SavedModel refers to itself
 
     def _runners(self, name: str, version: int) -> list[Run]:
-        """One for each device."""
+        """Return a function for each device that runs a batch in its thread."""
 
         def generate(device: str, inputs: tuple[NDArray[np.float32], ...]) -> Batch:
             started = time.monotonic()

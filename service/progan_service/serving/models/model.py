@@ -1,8 +1,9 @@
-"""TODO"""
+"""Models and their versions, as the server sees them. Pure: nothing here reads the store or loads."""
 
 from dataclasses import dataclass, field
 from enum import Enum
 
+from progan_service.serving.life import follow
 from progan_service.serving.models.loader import Found
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.errors import ModelStoreError
@@ -12,11 +13,35 @@ from progan_service.store.store import Fingerprint
 
 
 class State(Enum):
+    """Where a version is in its life."""
+
     AVAILABLE = "available"  # in the store, not loaded
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
-    DRAINING = "draining"  # replaced; ends what it has begun
+    DRAINING = "draining"  # replaced; finishes its calls
+
+
+VERSION_LIFE = {
+    State.AVAILABLE: {
+        State.LOADING,
+        State.FAILED,  # its files cannot be read
+    },
+    State.LOADING: {
+        State.READY,
+        State.FAILED,
+        State.AVAILABLE,  # damaged, perhaps because it is still being copied
+    },
+    State.READY: {State.DRAINING},
+    State.DRAINING: {
+        State.READY,  # needed again before its last call ended
+        State.AVAILABLE,  # unloaded
+    },
+    State.FAILED: {
+        State.LOADING,  # its files have changed
+        State.FAILED,  # its files still cannot be read
+    },
+}
 
 
 @dataclass
@@ -25,16 +50,28 @@ class VersionStatus:
 
     metadata   None when it cannot be read
     error      what is wrong with it
-    in_store   False for one that is loaded and gone from the store
-    tried      the files that were last tried
+    in_store   False for a loaded version that is gone from the store
+    tried      the fingerprint of the files that were tried last
     """
 
     version: int
-    state: State = State.AVAILABLE
     metadata: ModelMetadata | None = None
     error: str = ""
     in_store: bool = True
     tried: Fingerprint | None = None
+    _state: State = State.AVAILABLE
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    def move_to(self, state: State) -> None:
+        """Raise ImpossibleTransitionError for a step that VERSION_LIFE does not have."""
+        self._state = follow(VERSION_LIFE, self._state, state)
+
+    def fail(self, error: str) -> None:
+        self.move_to(State.FAILED)
+        self.error = error
 
 
 @dataclass
@@ -44,8 +81,10 @@ class Model:
     error       why the rollout in the store cannot be read (`rollout` is the last good one) or followed
     serving     the version for requests that name none
     labelled    label -> version
-    loaded      all that take requests, by number
-    draining    those that were replaced and still have requests, by number
+    loaded      the versions that take requests, by number
+    draining    the versions that were replaced and still have calls, by number
+
+    Threads: changed in the event loop only. Another thread may read a copy (`in_memory`).
     """
 
     name: str
@@ -57,11 +96,44 @@ class Model:
     loaded: dict[int, LoadedVersion] = field(default_factory=dict)
     draining: dict[int, LoadedVersion] = field(default_factory=dict)
 
+    @property
+    def in_memory(self) -> list[LoadedVersion]:
+        """Return the versions in memory. May be called from any thread: each dictionary is copied in one step."""
+        return [*self.loaded.values(), *self.draining.values()]
+
     def status(self, version: int) -> VersionStatus | None:
         return next((status for status in self.versions if status.version == version), None)
 
+    def begin(self, loaded: LoadedVersion) -> None:
+        """Let a version that was loaded take calls."""
+        status = self._known(loaded.version)
+        status.move_to(State.READY)
+        status.metadata, status.error = loaded.metadata, ""
+        self.loaded[loaded.version] = loaded
+
+    def retire(self, loaded: LoadedVersion) -> None:
+        """Give a version no new calls."""
+        self._known(loaded.version).move_to(State.DRAINING)
+        self.draining[loaded.version] = self.loaded.pop(loaded.version)
+
+    def bring_back(self, version: int) -> LoadedVersion:
+        """Let a version that drains take calls again."""
+        self._known(version).move_to(State.READY)
+        loaded = self.loaded[version] = self.draining.pop(version)
+        return loaded
+
+    def forget(self, loaded: LoadedVersion) -> None:
+        """Let go of a version that has drained."""
+        self._known(loaded.version).move_to(State.AVAILABLE)
+        del self.draining[loaded.version]
+
+    def _known(self, version: int) -> VersionStatus:
+        status = self.status(version)
+        assert status, f"version {version} is not known"
+        return status
+
     def update(self, found: Found) -> None:
-        """Take note of what is in the store; what is loaded and gone there stays known."""
+        """Bring the versions and the rollout in line with the store. Versions in memory stay known if they are gone."""
         known = {status.version: status for status in self.versions}
         held = self.loaded.keys() | self.draining.keys()
         for version in sorted(found.versions.keys() | (known.keys() & held), reverse=True):
@@ -80,7 +152,7 @@ class Model:
             self.error = str(found.rollout)
 
     def candidates(self) -> list[int]:
-        """The versions that may answer requests which name none, best first: the newest, then what is loaded only."""
+        """Return the versions that may answer requests without a version, best first: newest first, gone ones last."""
         if self.rollout.pinned:
             return [self.rollout.pinned]
         return [status.version for status in sorted(self.versions, key=lambda status: not status.in_store)]

@@ -1,27 +1,22 @@
-"""TODO"""
+"""A version in memory, as calls use it."""
 
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
-
-from PIL.PngImagePlugin import PngInfo
 
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.queue import ONE_BY_ONE, BatchQueue
-from progan_service.serving.files.encoding import text_chunks
 from progan_service.serving.models.gate import Gate
 from progan_service.store.metadata import ModelMetadata
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedVersion:
-    """A version that answers requests; each is inside `gate` until it has its last image.
+    """A version that answers requests. Each call stays inside `gate` until it has its last image.
 
-    precision   of its arithmetic
-    files       the rows that are to become files, wherever they are: for the device, on it, or for an encoder
+    name           of the model
+    precision      "float32" or "bfloat16"
+    encode_queue   the rows that are to become files, wherever they are: before the device, on it, before an encoder, or
+                   in one. Used in the event loop only.
     """
 
     name: str
@@ -34,18 +29,18 @@ class LoadedVersion:
 
     @property
     def info(self) -> tuple[str, ...]:
-        """The labels of its metric."""
+        """Return the label values of the metric progan_model_info."""
         metadata = self.metadata
         return self.name, str(self.version), metadata.digest, str(metadata.resolution), self.precision
 
     @cached_property
-    def imprint(self) -> PngInfo:
-        """The texts in its PNG files: program, model, version, digest, source and licence."""
-        texts = {
-            "Software": "progan",
-            "Model": f"{self.name} version {self.version}",
-            "Digest": self.metadata.digest,
-            "Source": self.metadata.source,
-            "License": self.metadata.license,
-        }
-        return text_chunks({keyword: text for keyword, text in texts.items() if text})
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """Return the keywords and texts for its PNG files: program, model version, source and license."""
+        texts = (
+            ("Software", "progan"),
+            ("Model", f"{self.name} version {self.version}"),
+            ("Digest", self.metadata.digest),
+            ("Source", self.metadata.source),
+            ("License", self.metadata.license),
+        )
+        return tuple((keyword, text) for keyword, text in texts if text)

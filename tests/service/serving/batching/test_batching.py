@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from numpy.typing import NDArray
 
-from progan_service.serving.batching.batcher import Batch, DeviceOutOfMemoryError, DynamicBatcher, Generated
+from progan_service.serving.batching.batcher import DynamicBatcher, Generated
+from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError
 from progan_service.serving.batching.queue import BatchQueue, Priority, Slice, Work, padded_size
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
@@ -486,7 +487,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None
 async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     async with scene(max_batch_size=1) as played:
         await played.submit(1)
-        played.batcher._batch_s = 2.0  # the pace it has measured
+        played.batcher._pace.seconds = 2.0  # the pace it has measured
         played.device.hold()
         waiting = [played.submit(2), played.submit(3)]
         await played.device.is_at(2)
@@ -502,7 +503,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
 async def test_an_idle_device_is_given_every_chance() -> None:
     async with scene() as played:
         await played.submit(1)
-        played.batcher._batch_s = 100.0
+        played.batcher._pace.seconds = 100.0
         assert numbers(await played.submit(2, deadline_s=3)) == [4]
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from progan_service.serving.batching.batcher import Batch, DynamicBatcher
+from progan_service.serving.batching.batcher import DynamicBatcher
+from progan_service.serving.batching.device import Batch
 from progan_service.serving.batching.queue import Priority, Work
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull
@@ -259,7 +260,7 @@ async def test_a_model_without_room_leaves_the_others_theirs() -> None:
 async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> None:
     async with scene(threads=2) as played:
         model, soon = loaded_version(played.metrics), work_for_the_next(3)
-        played.encoders._file_s = 2.0  # the pace it has measured
+        played.encoders._pace.seconds = 2.0  # the pace it has measured
         many, one = (played.encoders.room(model, Work(rows), patient=False) for rows in (9, 1))
         async with many:
             async with played.encoders.room(model, soon, patient=False):  # its turn is the next
@@ -273,16 +274,16 @@ async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> 
 
 async def test_who_is_alone_may_always_show_the_pace() -> None:
     async with scene() as played:
-        played.encoders._file_s = 100.0
+        played.encoders._pace.seconds = 100.0
         async with played.encoders.room(loaded_version(played.metrics), work_for_the_next(3), patient=False):
             assert await played.order("fast") == [b"fast0"]
-        assert played.encoders._file_s < 91  # it has learned
+        assert played.encoders._pace.seconds < 91  # it has learned
 
 
 async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_slower() -> None:
     async with scene() as played:
         model = loaded_version(played.metrics, held_device)
-        played.encoders._file_s = 0.001
+        played.encoders._pace.seconds = 0.001
         calls = [asyncio.create_task(model.batcher.submit((np.zeros((4, 4), np.float32),))) for _ in range(5)]
         await until(lambda: model.batcher.queued_rows(Priority.INTERACTIVE) == 16)
         async with played.encoders.room(model, Work(ROOM), patient=False):

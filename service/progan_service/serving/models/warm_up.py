@@ -1,0 +1,140 @@
+"""Before a version serves: it must show its golden pictures, its batch sizes are run, and the precision is chosen."""
+
+import logging
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from progan_service.evaluation.psnr import psnr_db
+from progan_service.serving.models.servable import Servable
+from progan_service.store.errors import ModelStoreError
+from progan_service.store.metadata import UINT8_SIGNATURE
+from progan_service.store.store import ModelStore
+
+log = logging.getLogger(__name__)
+
+GOLDEN_TOLERANCE = 2  # levels of 255: another kind of processor moves a few values by one
+
+_GOOD_PSNR_DB = 40.0  # of bfloat16 against float32, needed by "auto": differences of two or three levels of 255
+_PSNR_LOSS_DB = 3.0  # another kind of processor rounds differently, but not twice as coarsely
+_WORTHWHILE = 1.1  # times as fast as float32, needed by "auto"
+_TRIALS = 3
+
+_NEAR_BEST = 0.95  # of the best throughput in images/s: batches that reach it are large enough
+_SHORT_BATCH_S = 0.05  # a batch that is so short makes nobody wait
+_LONG_BATCH_S = 1.0  # larger batches than one that takes so long are not tried
+
+
+def load_servable(
+    store: ModelStore, name: str, version: int, batch_sizes: Sequence[int], device: str = "", precision: str = "float32"
+) -> Servable:
+    """Load a version, verify its files and golden pictures, and warm it up.
+
+    precision   "float32", "bfloat16", or "auto": the better one on this device
+    Raises DamagedVersionError when the files are not the published ones, ModelStoreError when they are and the images
+    are wrong.
+    """
+    metadata, path = store.verify(name, version), store.path(name, version)
+    whole = Servable(path, metadata, device)
+    warm_up(whole, batch_sizes[:1] if precision == "bfloat16" else batch_sizes)
+    check_golden(whole, path)
+    match precision:
+        case "bfloat16":
+            return _warm_bfloat16(whole, path, batch_sizes)
+        case "auto":
+            return _better(whole, path, batch_sizes)
+        case _:
+            return whole
+
+
+def _warm_bfloat16(whole: Servable, path: Path, batch_sizes: Sequence[int]) -> Servable:
+    half = whole.in_bfloat16()
+    warm_up(half, batch_sizes)
+    check_golden(half, path)
+    return half
+
+
+def _better(whole: Servable, path: Path, batch_sizes: Sequence[int]) -> Servable:
+    """Return the version in bfloat16 if it is as good to the eye and faster, else in float32."""
+    if (whole.metadata.bfloat16_psnr_db or 0) < _GOOD_PSNR_DB:
+        log.info("%s: serves in float32: bfloat16 is not within %g dB of it", path, _GOOD_PSNR_DB)
+        return whole
+    try:
+        half = _warm_bfloat16(whole, path, batch_sizes)
+    except ModelStoreError as error:
+        log.warning("%s; so it serves in float32", error)
+        return whole
+    size = min(half.batch_sizes[-1], whole.batch_sizes[-1])
+    return half if _times_as_fast(half, whole, size) >= _WORTHWHILE else whole
+
+
+def _times_as_fast(one: Servable, other: Servable, batch_size: int) -> float:
+    ratios = []
+    for _ in range(_TRIALS):
+        ratios.append(other.seconds(batch_size) / one.seconds(batch_size))
+    return statistics.median(ratios)
+
+
+def warm_up(servable: Servable, batch_sizes: Sequence[int]) -> None:
+    """Run batches of these sizes, so that no request is the first, and set `batch_sizes` to those worth having.
+
+    Raises ModelStoreError when the images are not what the metadata says.
+    """
+    images_per_s: dict[int, float] = {}
+    seconds = 0.0
+    for size in batch_sizes:
+        _check_images(servable, servable.from_seeds(np.arange(size, dtype=np.uint64)), size)
+        seconds = min(servable.seconds(size) for _ in range(_TRIALS if seconds < _SHORT_BATCH_S else 1))
+        images_per_s[size] = size / seconds
+        if seconds > _LONG_BATCH_S:
+            break
+    servable.batch_sizes = _worthwhile(images_per_s)
+
+
+def _check_images(servable: Servable, images: NDArray[np.uint8], count: int) -> None:
+    expected = (count, *servable.image_shape)
+    if images.shape != expected or images.dtype != np.uint8:
+        raise ModelStoreError(
+            f"{UINT8_SIGNATURE} gives {images.dtype} {images.shape} for {count} latents; must be uint8 {expected}"
+        )
+
+
+def _worthwhile(images_per_s: Mapping[int, float]) -> tuple[int, ...]:
+    """Return the batch sizes up to the smallest that is near the best, and all others whose batches are short."""
+    near_best = _NEAR_BEST * max(images_per_s.values())
+    needed = next(size for size, speed in images_per_s.items() if speed >= near_best)
+    return tuple(size for size, speed in images_per_s.items() if size <= needed or size / speed <= _SHORT_BATCH_S)
+
+
+def check_golden(servable: Servable, path: Path) -> None:
+    """Raise ModelStoreError when the golden seeds do not give the pictures that were published with them.
+
+    In bfloat16 they must be as near to the pictures as they were where the version was exported, within 3 dB.
+    """
+    golden = servable.metadata.golden
+    if not golden:
+        return
+    pictures = np.stack([np.asarray(Image.open(path / file)).reshape(servable.image_shape) for file in golden.values()])
+    images = np.concatenate([servable.from_seeds(np.array([int(seed)], np.uint64)) for seed in golden])
+    if servable.precision == "bfloat16":
+        _check_nearness(servable, path, psnr_db(images, pictures))
+        return
+    differences = np.abs(images.astype(np.int16) - pictures).max(axis=(1, 2, 3))
+    for (seed, file), difference in zip(golden.items(), differences, strict=True):
+        if difference > GOLDEN_TOLERANCE:
+            raise ModelStoreError(
+                f"{path}: seed {seed} differs from {file} by {difference} levels; {GOLDEN_TOLERANCE} are allowed"
+            )
+
+
+def _check_nearness(servable: Servable, path: Path, nearness_db: float) -> None:
+    needed_db = (servable.metadata.bfloat16_psnr_db or 0.0) - _PSNR_LOSS_DB
+    if nearness_db < needed_db:
+        raise ModelStoreError(
+            f"{path}: in bfloat16 the golden seeds come within {nearness_db:.1f} dB of their pictures; "
+            f"{needed_db:.1f} dB are needed, 3 less than where it was exported"
+        )
