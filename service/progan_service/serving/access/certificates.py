@@ -1,7 +1,4 @@
-"""Who may call, and over what: bearer tokens and certificates, read from files and kept up to date.
-
-Tokens are held as digests only, and no error, log line or `repr` repeats one.
-"""
+"""Certificates for TLS, read from files and tried before they are used. No `repr` contains the key."""
 
 import ssl
 from contextlib import suppress
@@ -14,11 +11,11 @@ from progan_service.serving.access.reloadable import content
 
 @dataclass(frozen=True)
 class Certificates:
-    """What TLS shows and trusts, in PEM form.
+    """The files of TLS, in PEM form.
 
-    chain       the server's certificate, then those that vouch for it
-    key         the private key of the first of them
-    client_ca   whoever signs clients' certificates; None: clients need none
+    chain       the certificate chain: the server's own certificate first
+    key         the private key of the server's certificate
+    client_ca   the certificate of the authority that signs clients' certificates; None: clients need none
     """
 
     chain: bytes
@@ -27,7 +24,7 @@ class Certificates:
 
 
 def read_certificates(chain: Path, key: Path, client_ca: Path | None) -> Certificates:
-    """Read and try them: the key fits, and a client that trusts the certificate would accept it today.
+    """Read the files and try them: the key must fit, and a client that trusts the certificate must accept it today.
 
     Raises ConfigError, which names the file and the rule.
     """
@@ -36,8 +33,8 @@ def read_certificates(chain: Path, key: Path, client_ca: Path | None) -> Certifi
         _trust(client_ca, found.client_ca)
     client = _trust(chain, found.chain)
     _shake_hands(_server_side(chain, key), client, chain)
-    if found != _certificates(chain, key, client_ca):  # ssl has read the files anew
-        raise ConfigError(f"{chain}: changes while it is read")
+    if found != _certificates(chain, key, client_ca):  # ssl has read the files a second time
+        raise ConfigError(f"{chain}: changed while it was read")
     return found
 
 
@@ -46,34 +43,34 @@ def _certificates(chain: Path, key: Path, client_ca: Path | None) -> Certificate
 
 
 def _trust(path: Path, pem: bytes) -> ssl.SSLContext:
-    """A client's side of TLS that trusts these certificates, whoever signed them."""
+    """Return the client's side of TLS that trusts these certificates, whoever signed them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))  # comments may be in any language
     except (ssl.SSLError, ValueError):
-        raise ConfigError(f"{path}: must hold whole certificates in PEM form") from None
+        raise ConfigError(f"{path}: must contain complete certificates in PEM form") from None
     return context
 
 
 def _server_side(chain: Path, key: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(chain, key, password="")  # without one OpenSSL would ask the terminal
+        context.load_cert_chain(chain, key, password="")  # without a password OpenSSL would ask for one at the terminal
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ConfigError(f"{key}: is not the key of the first certificate in {chain}") from None
         if error.reason:
             raise ConfigError(f"{chain}: cannot be used: {error.reason}") from None
-        raise ConfigError(f"{key}: must hold a whole private key in PEM form, without a passphrase") from None
-    except OSError as error:  # gone since it was read
+        raise ConfigError(f"{key}: must contain a complete private key in PEM form, without a passphrase") from None
+    except OSError as error:  # removed since it was read
         raise ConfigError(f"{chain}, {key}: cannot be read: {error.strerror}") from error
     return context
 
 
 def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, chain: Path) -> None:
-    """A handshake in memory, as far as the client's verdict on the certificate."""
+    """Shake hands in memory until the client has checked the certificate. Raise ConfigError if it refuses."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client_side = client.wrap_bio(to_client, to_server)
     server_side = server.wrap_bio(to_server, to_client, server_side=True)
@@ -82,6 +79,6 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, chain: Path) ->
             with suppress(ssl.SSLWantReadError):
                 side.do_handshake()
     except ssl.SSLCertVerificationError as error:
-        raise ConfigError(f"{chain}: no client would accept it: {error.verify_message}") from None
+        raise ConfigError(f"{chain}: clients would not accept it: {error.verify_message}") from None
     except ssl.SSLError as error:
         raise ConfigError(f"{chain}: cannot be used: {error.reason}") from None

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Warnings at start: a server that is open to strangers, and secrets that are open to other users."""
 
 import ipaddress
 import stat
@@ -7,13 +7,13 @@ from progan_service.serving.config import ServerConfig
 
 
 def warnings(config: ServerConfig) -> list[str]:
-    """What an operator should know at start, a line each: a server open to strangers, secrets open to other users."""
+    """Return what an operator should know at start, one line each."""
     lines = []
     if exposed := _exposure(config):
         lines.append(f"listening on {config.host} {exposed}")
     for path in (config.tls_key, config.tokens):
         if path and path.stat().st_mode & stat.S_IROTH:
-            lines.append(f"{path} can be read by every user of this machine; chmod o= {path}")
+            lines.append(f"{path} can be read by every user of this machine; run: chmod o= {path}")
     return lines
 
 
@@ -22,10 +22,10 @@ def _exposure(config: ServerConfig) -> str:
     if _is_loopback(config.host) or (config.tls_cert and known):
         return ""
     if config.tls_cert:
-        return "without tokens: whoever reaches it may call; set --tokens or --client-ca"
+        return "without tokens: anyone may call; set --tokens or --client-ca"
     if known:
-        return "without TLS: tokens and images can be read on the way; set --tls-cert and --tls-key"
-    return "without TLS and tokens: whoever reaches it may call and read; set --tls-cert, --tls-key and --tokens"
+        return "without TLS: tokens and images can be read on the network; set --tls-cert and --tls-key"
+    return "without TLS and tokens: anyone may call and read on the network; set --tls-cert, --tls-key and --tokens"
 
 
 def _is_loopback(host: str) -> bool:

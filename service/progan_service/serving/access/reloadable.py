@@ -1,4 +1,4 @@
-"""TODO"""
+"""Values that are read from files again and again while the server runs."""
 
 import logging
 from collections.abc import Callable
@@ -13,10 +13,17 @@ Value = TypeVar("Value")
 
 
 class Reloadable(Generic[Value]):
-    """What files say, as of the last time it could be used."""
+    """A value read from files: the last one that could be used.
+
+    Threads: one task calls `reload`, in any thread, and never twice at a time. Any thread may read `value`: it is
+    replaced in one assignment and never changed, so there is no lock.
+    """
 
     def __init__(self, what: str, read: Callable[[], Value]) -> None:
-        """`what` names the value in the log; `read` raises ConfigError, here too, for what cannot be used."""
+        """`what` names the value in the log, in the plural. `read` raises ConfigError for a value that cannot be used.
+
+        Raises what `read` raises.
+        """
         self.value = read()
         self._what = what
         self._read = read
@@ -24,26 +31,30 @@ class Reloadable(Generic[Value]):
         self._reported = False
 
     def reload(self) -> None:
-        """Read again. What is broken twice in a row is reported, once: files may be looked at amid being replaced."""
+        """Read the value again; keep the old one if that fails.
+
+        A failure is logged once, and only when it happens twice in a row: the files may be in the middle of a change.
+        """
         try:
             value = self._read()
-        except Exception as error:  # whatever it is, what was there holds and the next look may be better
+        except Exception as error:  # whatever it is, the old value stays and the next reload may succeed
             self._report(str(error))
             return
         self._problem = ""
         if value != self.value:
             self.value = value
-            log.info("%s changed: the new ones are in use", self._what)
+            log.info("%s were reloaded", self._what)
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:
             self._problem, self._reported = problem, False
         elif not self._reported:
             self._reported = True
-            log.error("%s stay as they were: %s", self._what, problem)
+            log.error("%s were not reloaded: %s; the old ones stay in use", self._what, problem)
 
 
 def content(path: Path) -> bytes:
+    """Return what a file holds. Raises ConfigError, which names the path."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -51,6 +62,7 @@ def content(path: Path) -> bytes:
 
 
 def text(path: Path) -> str:
+    """Return the text of a file in UTF-8. Raises ConfigError, which names the path."""
     try:
         return content(path).decode("utf-8-sig")
     except UnicodeDecodeError:

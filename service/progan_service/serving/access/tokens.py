@@ -1,4 +1,7 @@
-"""TODO"""
+"""Bearer tokens, read from a file: which of them a call brings.
+
+Only digests of tokens are held in memory. No error, log line or `repr` contains a token.
+"""
 
 import hashlib
 import hmac
@@ -11,21 +14,21 @@ from progan_service.errors import ConfigError
 from progan_service.serving.access.reloadable import text
 from progan_service.serving.errors import Unauthenticated
 
-_MIN_TOKEN, _MAX_TOKEN = 16, 4096  # characters: beyond guessing; and fits the metadata, whatever else is there
+_MIN_TOKEN, _MAX_TOKEN = 16, 4096  # characters: too long to be guessed; short enough for the metadata of a call
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+")  # RFC 6750, section 2.1
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Bearer tokens: the name of each and its SHA-256. A name may have several."""
+    """The name and the SHA-256 of each bearer token. A name may have several tokens."""
 
     entries: tuple[tuple[str, bytes], ...] = field(repr=False)
 
     def caller(self, authorization: Sequence[str]) -> str:
-        """The name of the token in a call's `authorization` metadata; raises Unauthenticated.
+        """Return the name of the token in a call's `authorization` metadata. Raises Unauthenticated.
 
-        Takes the same time whichever token it is, and however much of it is right.
+        The time that it takes does not depend on which token it is, or on how much of it is right.
         """
         if not authorization:
             raise Unauthenticated("a token is needed: send the metadata `authorization: Bearer TOKEN`")
@@ -37,14 +40,14 @@ class Tokens:
             if hmac.compare_digest(known, given):
                 caller = name
         if not caller:
-            raise Unauthenticated("this is no token of this server")
+            raise Unauthenticated("the token is not known to this server")
         return caller
 
 
 def read_tokens(path: Path) -> Tokens:
-    """Tokens of a file of lines `NAME TOKEN`; empty lines and those that begin with # are left out.
+    """Return the tokens of a file with lines `NAME TOKEN`. Empty lines and lines that begin with # are skipped.
 
-    Raises ConfigError, which names file, line and rule but repeats neither word: who swaps them has the token first.
+    Raises ConfigError, which names file, line and rule. It quotes neither word, for the two may have been swapped.
     """
     lines_of: dict[bytes, int] = {}
     entries = []
@@ -60,7 +63,7 @@ def read_tokens(path: Path) -> Tokens:
             raise ConfigError(f"{path}, line {number}: has the same token as line {first}")
         entries.append((name, _digest(token)))
     if not entries:
-        raise ConfigError(f"{path}: holds no token, so that nobody could call; add a line NAME TOKEN")
+        raise ConfigError(f"{path}: has no token, so that nobody could call; add a line NAME TOKEN")
     return Tokens(tuple(entries))
 
 

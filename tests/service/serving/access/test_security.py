@@ -1,8 +1,7 @@
-"""Strangers stay outside: tokens, TLS and limits, of files that change and of servers on free loopback ports."""
+"""Strangers stay outside: certificates, warnings, and servers with tokens, TLS and limits, on free loopback ports."""
 
 import asyncio
 import datetime
-import logging
 import os
 import re
 import socket
@@ -34,7 +33,6 @@ from progan_service.serving.access.exposure import warnings
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import read_tokens
 from progan_service.serving.config import ServerConfig
-from progan_service.serving.errors import Unauthenticated
 from progan_service.serving.grpc import transport
 from progan_service.serving.grpc.auth import Authentication
 from progan_service.serving.grpc.border import Border, Service
@@ -49,129 +47,12 @@ SERVICE = pb.DESCRIPTOR.services_by_name["ImageGeneratorService"]
 PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 60
 ALICE, BOB, NEW_BOB = "alices-token-0123456789", "bobs-token-0123456789", "bobs-new-token-0123456789"
-UNKNOWN_TOKEN = "this is no token of this server"
+UNKNOWN_TOKEN = "the token is not known to this server"
 NO_TOKEN = "a token is needed: send the metadata `authorization: Bearer TOKEN`"
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
-
-
-@pytest.fixture
-def tokens(tmp_path: Path) -> Path:
-    """The tokens of alice and bob."""
-    path = tmp_path / "tokens"
-    path.write_text(f"# who may call\nalice {ALICE}\n\nbob   {BOB}\n")
-    path.chmod(0o600)
-    return path
-
-
-# --- the file of tokens ---
-
-
-def test_a_token_has_the_name_that_its_line_says(tokens: Path) -> None:
-    known = read_tokens(tokens)
-    assert known.caller([f"Bearer {ALICE}"]) == "alice"
-    assert known.caller([f"bearer {BOB}"]) == "bob"
-
-
-def test_a_name_may_have_two_tokens_while_one_replaces_the_other(tokens: Path) -> None:
-    tokens.write_text(f"bob {BOB}\nbob {NEW_BOB}\n")
-    known = read_tokens(tokens)
-    assert [known.caller([f"Bearer {token}"]) for token in (BOB, NEW_BOB)] == ["bob", "bob"]
-
-
-@pytest.mark.parametrize(
-    ("authorization", "sentence"),
-    [
-        ([], NO_TOKEN),
-        (["Bearer nobodys-token-0123456789"], UNKNOWN_TOKEN),
-        (["Bearer "], UNKNOWN_TOKEN),
-        ([f"Bearer {ALICE[:-1]}"], UNKNOWN_TOKEN),
-        ([f"Bearer {ALICE} "], UNKNOWN_TOKEN),
-        (["Bearer alice"], UNKNOWN_TOKEN),
-        (["Bearer nobodys-töken-0123456789"], UNKNOWN_TOKEN),
-        ([f"Basic {ALICE}"], "authorization must be given once, as `Bearer TOKEN`"),
-        ([ALICE], "authorization must be given once, as `Bearer TOKEN`"),
-        ([f"Bearer {ALICE}", f"Bearer {ALICE}"], "authorization must be given once, as `Bearer TOKEN`"),
-    ],
-)
-def test_what_is_no_token_is_refused_and_not_repeated(tokens: Path, authorization: list[str], sentence: str) -> None:
-    with pytest.raises(Unauthenticated) as refusal:
-        read_tokens(tokens).caller(authorization)
-    assert str(refusal.value) == sentence
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("# nobody\n", ": holds no token, so that nobody could call; add a line NAME TOKEN"),
-        (f"alice {ALICE}\n{BOB}\n", ", line 2: must be NAME TOKEN, two words; has 1"),
-        (f"alice {ALICE} # until May\n", ", line 1: must be NAME TOKEN, two words; has 5"),
-        (
-            "alice short\n",
-            ", line 1: the token has 5 characters; must have 16 to 4096 (`openssl rand -hex 32` makes a good one)",
-        ),
-        (
-            f"{ALICE * 2} alice\n",
-            ", line 1: the name must have 1 to 32 letters, digits, dots, dashes or underscores",
-        ),
-        ("alice sécret-0123456789\n", ", line 1: the token may have letters, digits and -._~+/= only"),
-        (f"alice {ALICE}\nbob {ALICE}\n", ", line 2: has the same token as line 1"),
-    ],
-)
-def test_a_broken_file_of_tokens_is_told_by_line_and_rule_and_no_word_of_it_is_repeated(
-    tokens: Path, text: str, problem: str
-) -> None:
-    tokens.write_text(text)
-    with pytest.raises(ConfigError) as refusal:
-        read_tokens(tokens)
-    assert str(refusal.value) == f"{tokens}{problem}"
-
-
-def test_a_missing_file_and_one_that_is_no_text_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="gone: cannot be read: No such file or directory"):
-        read_tokens(tmp_path / "gone")
-    (tmp_path / "picture").write_bytes(b"\x89PNG\xff")
-    with pytest.raises(ConfigError, match="picture: is not UTF-8 text"):
-        read_tokens(tmp_path / "picture")
-
-
-def test_nothing_that_is_printed_of_tokens_and_certificates_tells_a_secret(tokens: Path, pki: "Pki") -> None:
-    chain, key = pki.write(pki.certificate())
-    shown = f"{read_tokens(tokens)!r} {read_certificates(chain, key, None)!r} {ServerConfig(tokens=tokens)!r}"
-    assert not re.search("0123456789|PRIVATE KEY|entries", shown)
-
-
-# --- what is reloadable of files that change ---
-
-
-def test_a_change_is_used_and_a_broken_file_is_told_once_while_the_old_value_holds(
-    tokens: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    reloadable = Reloadable("tokens", lambda: read_tokens(tokens))
-    reloadable.reload()
-    assert caplog.messages == []
-
-    tokens.write_text(f"carol {NEW_BOB}\n")
-    reloadable.reload()
-    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
-    assert caplog.messages == ["tokens changed: the new ones are in use"]
-
-    tokens.write_text("carol\n")
-    reloadable.reload()
-    assert len(caplog.messages) == 1  # it may be half-written
-    for _ in range(3):
-        reloadable.reload()
-    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
-    assert caplog.messages[1:] == [
-        f"tokens stay as they were: {tokens}, line 1: must be NAME TOKEN, two words; has 1",
-    ]
-
-    tokens.write_text(f"dave {ALICE}\n")
-    reloadable.reload()
-    assert reloadable.value.caller([f"Bearer {ALICE}"]) == "dave"
 
 
 # --- the files of certificates ---
@@ -223,6 +104,12 @@ def test_a_pair_that_fits_is_read_with_all_that_vouch_for_it(pki: Pki) -> None:
     assert found.key == certificate.private_key_pem.bytes()
 
 
+def test_nothing_that_is_printed_of_tokens_and_certificates_tells_a_secret(tokens: Path, pki: Pki) -> None:
+    chain, key = pki.write(pki.certificate())
+    shown = f"{read_tokens(tokens)!r} {read_certificates(chain, key, None)!r} {ServerConfig(tokens=tokens)!r}"
+    assert not re.search("0123456789|PRIVATE KEY|entries", shown)
+
+
 def test_a_key_of_another_certificate_is_refused(pki: Pki) -> None:
     chain, key = pki.write(pki.certificate(), key=pki.certificate().private_key_pem.bytes())
     with pytest.raises(ConfigError) as refusal:
@@ -242,7 +129,7 @@ def test_a_key_that_is_half_written_or_needs_a_passphrase_is_refused(pki: Pki) -
         chain, key = pki.write(certificate, key=broken)
         with pytest.raises(ConfigError) as refusal:
             read_certificates(chain, key, None)
-        assert str(refusal.value) == f"{key}: must hold a whole private key in PEM form, without a passphrase"
+        assert str(refusal.value) == f"{key}: must contain a complete private key in PEM form, without a passphrase"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x30\x82\x01", b"-----BEGIN CERTIFICATE-----\nMIIB"])
@@ -252,7 +139,7 @@ def test_what_is_no_whole_certificate_is_refused(pki: Pki, content: bytes) -> No
     for paths in ((chain, key, authorities), (authorities, key, None)):
         with pytest.raises(ConfigError) as refusal:
             read_certificates(*paths)
-        assert str(refusal.value) == f"{authorities}: must hold whole certificates in PEM form"
+        assert str(refusal.value) == f"{authorities}: must contain complete certificates in PEM form"
 
 
 @pytest.mark.parametrize(
@@ -264,7 +151,7 @@ def test_a_certificate_that_no_client_takes_today_is_refused(pki: Pki, years: tu
     chain, key = pki.write(pki.certificate(not_before=first, not_after=last))
     with pytest.raises(ConfigError) as refusal:
         read_certificates(chain, key, None)
-    assert str(refusal.value) == f"{chain}: no client would accept it: {problem}"
+    assert str(refusal.value) == f"{chain}: clients would not accept it: {problem}"
 
 
 # --- what an operator is warned of ---
@@ -279,18 +166,18 @@ def test_a_certificate_that_no_client_takes_today_is_refused(pki: Pki, years: tu
         (
             {"host": "0.0.0.0"},
             [
-                "listening on 0.0.0.0 without TLS and tokens: whoever reaches it may call and read; "
+                "listening on 0.0.0.0 without TLS and tokens: anyone may call and read on the network; "
                 "set --tls-cert, --tls-key and --tokens"
             ],
         ),
         (
             {"host": "::", "tls": True},
-            ["listening on :: without tokens: whoever reaches it may call; set --tokens or --client-ca"],
+            ["listening on :: without tokens: anyone may call; set --tokens or --client-ca"],
         ),
         (
             {"host": "10.0.0.1", "tokens": True},
             [
-                "listening on 10.0.0.1 without TLS: tokens and images can be read on the way; "
+                "listening on 10.0.0.1 without TLS: tokens and images can be read on the network; "
                 "set --tls-cert and --tls-key"
             ],
         ),
@@ -316,7 +203,7 @@ def test_a_server_that_strangers_can_reach_says_what_to_set(
 def test_secrets_that_every_user_can_read_are_told(tokens: Path) -> None:
     tokens.chmod(0o644)
     assert warnings(ServerConfig(tokens=tokens)) == [
-        f"{tokens} can be read by every user of this machine; chmod o= {tokens}"
+        f"{tokens} can be read by every user of this machine; run: chmod o= {tokens}"
     ]
     tokens.chmod(0o640)
     assert warnings(ServerConfig(tokens=tokens)) == []
@@ -530,8 +417,8 @@ def test_a_pair_that_does_not_fit_is_told_once_and_the_old_one_goes_on(
         for _ in range(4):
             asyncio.run(server.reload())
         assert trusting(server, pki.root) == "OK"
-    problem = f"certificates stay as they were: {key}: is not the key of the first certificate in {chain}"
-    assert caplog.messages.count(problem) == 1
+    problem = f"{key}: is not the key of the first certificate in {chain}; the old ones stay in use"
+    assert caplog.messages.count(f"certificates were not reloaded: {problem}") == 1
 
 
 def test_with_a_client_ca_only_its_clients_connect(run_server: RunServer, empty: Path, pki: Pki) -> None:
