@@ -330,7 +330,7 @@ async def test_a_rollout_that_cannot_be_read_leaves_the_last_one(
         await catalog.refresh()
         await catalog.refresh()
         assert await answer(catalog) == 10
-        assert "rollout.json: not readable as a rollout (pinned is 'newest': must be a version)" in (
+        assert "rollout.json: not readable as a rollout (pinned is 'newest': must be a whole number)" in (
             catalog.model("puppet").error
         )
         assert caplog.text.count("; what serves goes on") == 1
