@@ -16,6 +16,7 @@ ProganError                            exit code
 │   ├── FakesError                          a generator to be measured    sources.fakes
 │   └── ModelStoreError                     a model store                 store.errors
 │       └── DamagedVersionError             a version in it               store.errors
+│           └── UnreadableError         1   is a FileError as well        store.errors
 ├── MendableError                       1   something outside; once it is mended, the same command works
 │   ├── FileError                           full disk, no permission, …   here; made by host.faults
 │   ├── RunBusyError                        a run that is being trained   training.run.directory

@@ -1,7 +1,15 @@
-"""How the `progan` command ends; orchestrators rely on these numbers."""
+"""How the `progan` command ends; orchestrators rely on these numbers. An error has its code in its class: errors."""
 
 DONE = 0
 FAILED = 1
 USAGE = 2
-PREEMPTED = 75  # stopped by a signal with all work saved, or a worker was lost: run again to go on
-BAD_CONFIG = 78  # the configuration or the data is wrong: running again will not help
+PREEMPTED = 75
+BAD_CONFIG = 78
+
+MEANINGS = {
+    DONE: "done",
+    FAILED: "failed, run again once what the message names is mended",
+    USAGE: "wrong usage",
+    PREEMPTED: "stopped by a signal or the loss of a worker, run again to go on",
+    BAD_CONFIG: "bad configuration or data, running again will not help",
+}

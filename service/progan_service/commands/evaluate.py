@@ -23,7 +23,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"seed is {seed}: must be 0 or more, and below 2^31")
     dataset = Dataset.open(arguments.data)
     import_tensorflow()
-    from progan_service.evaluation.images import ImageSetError
     from progan_service.evaluation.measure import fake_inputs, measure_reals
     from progan_service.sources.fakes import Fakes
 
@@ -32,16 +31,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if fakes.label_size not in (0, columns):
         raise ConfigError(f"{dataset.directory}: has {columns} labels, {arguments.source} needs {fakes.label_size}")
     latents, labels = fake_inputs(dataset, fakes.latent_size, fakes.label_size, count=count, seed=seed)
-    try:
-        with (
-            progress_bars(transient=True) as progress,
-            measure_reals(
-                dataset, fakes.resolution, image_count=count, seed=seed, mirror=fakes.mirror, progress=progress
-            ) as reals,
-        ):
-            evaluation = reals.evaluate(fakes.draw(latents, labels), progress=progress)
-    except ImageSetError as error:
-        raise ConfigError(str(error)) from error
+    with (
+        progress_bars(transient=True) as progress,
+        measure_reals(
+            dataset, fakes.resolution, image_count=count, seed=seed, mirror=fakes.mirror, progress=progress
+        ) as reals,
+    ):
+        evaluation = reals.evaluate(fakes.draw(latents, labels), progress=progress)
     print(evaluation.table())
     if arguments.json:
         with replaced(arguments.json) as partial:

@@ -4,14 +4,13 @@ They import what they need when they run: no command pays for TensorFlow that do
 """
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from progan_service import exit_codes
 from progan_service.errors import ConfigError
+from progan_service.host.files import temporary_directory
 from progan_service.host.tensorflow import import_tensorflow
 
 if TYPE_CHECKING:
@@ -69,9 +68,9 @@ def weights(arguments: argparse.Namespace) -> int:
 def _opened_source(arguments: argparse.Namespace) -> "Iterator[TrainedGenerator | Exportable]":
     from progan_service.sources.source import open_source
 
-    with tempfile.TemporaryDirectory(prefix="progan-") as staging, progress_bars(transient=True) as progress:
+    with temporary_directory() as staging, progress_bars(transient=True) as progress:
 
         def in_megabytes(stage: str, done: int, total: int) -> None:
             progress(f"{stage}, MB", done // 10**6, total // 10**6)
 
-        yield open_source(arguments.source, Path(staging), sha256=arguments.sha256, progress=in_megabytes)
+        yield open_source(arguments.source, staging, sha256=arguments.sha256, progress=in_megabytes)

@@ -10,20 +10,13 @@ from typing import Any
 
 from progan_service import exit_codes
 from progan_service.commands import dataset, evaluate, export, models, serve, train
-from progan_service.errors import BadInputError
+from progan_service.commands.terminal import ended
 from progan_service.host.cpus import available_cpus
 from progan_service.settings import serve as serve_options
 from progan_service.settings import train as train_options
 from progan_service.store.bundled import BUNDLED_STORE
 
 _STORE_HELP = "model store (the bundled model)"
-EXIT_CODES = {
-    exit_codes.DONE: "done",
-    exit_codes.FAILED: "failed",
-    exit_codes.USAGE: "usage",
-    exit_codes.PREEMPTED: "stopped by a signal or the loss of a worker, run again to go on",
-    exit_codes.BAD_CONFIG: "bad configuration or data, running again will not help",
-}
 
 
 def main() -> None:
@@ -40,23 +33,14 @@ def main() -> None:
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)  # a client that left mid-stream is no error
-    try:
-        sys.exit(arguments.run(arguments))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BadInputError as error:
-        print(f"progan: {error}", file=sys.stderr)
-        sys.exit(exit_codes.BAD_CONFIG)
-    except OSError as error:  # a full disk, a directory that may not be written: the message names the file
-        print(f"progan: {error}", file=sys.stderr)
-        sys.exit(exit_codes.FAILED)
+    sys.exit(ended(lambda: arguments.run(arguments)))
 
 
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="progan",
         description="Train, export and serve Progressive GANs.",
-        epilog="exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()),
+        epilog="exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exit_codes.MEANINGS.items()),
     )
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_serve(subparsers)
@@ -133,7 +117,7 @@ def _add_dataset(subparsers: Subparsers) -> None:
 
 def _add_train(subparsers: Subparsers) -> None:
     command = _add(subparsers, "train", train.train, "train a model, or go on with a run", train_options.DESCRIPTION)
-    codes = "\n".join(f"  {code:<3} {meaning}" for code, meaning in EXIT_CODES.items())
+    codes = "\n".join(f"  {code:<3} {meaning}" for code, meaning in exit_codes.MEANINGS.items())
     train_options.add_to(command, epilog=f"exit codes:\n{codes}\n\n{train_options.EXAMPLES}")
     command.set_defaults(tf_config=os.environ.get("TF_CONFIG"))
 

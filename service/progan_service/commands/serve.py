@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from progan_service import exit_codes
-from progan_service.errors import BadInputError
+from progan_service.host.faults import translated
 from progan_service.settings import serve as serve_options
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ def serve(arguments: argparse.Namespace) -> int:
     import uvloop
 
     from progan_service.serving import process
-    from progan_service.serving.listen import ListenError
     from progan_service.serving.watching import logs, traces
 
     configuration = serve_options.configuration(arguments)
@@ -25,7 +24,10 @@ def serve(arguments: argparse.Namespace) -> int:
         logs.announce(f"configuration: {configuration}", settings=configuration.settings)
         try:
             uvloop.run(process.serve(config))
-        except (BadInputError, OSError, ListenError) as error:
-            print(logs.fatal_line(config.logs, str(error)), file=sys.stderr)
-            return exit_codes.BAD_CONFIG if isinstance(error, BadInputError) else exit_codes.FAILED
+        except Exception as error:
+            reported = translated(error)
+            if reported is None:
+                raise
+            print(logs.fatal_line(config.logs, str(reported)), file=sys.stderr)
+            return reported.exit_code
     return exit_codes.DONE

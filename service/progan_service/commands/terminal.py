@@ -1,21 +1,56 @@
-"""TODO"""
+"""What a command prints, and how it ends."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+from progan_service.errors import FileError
+from progan_service.host.faults import named, translated
+
+_OUTPUT = "standard output"
 
 
 def say(line: str) -> None:
     """Print a line of long work, which goes on when nobody reads it any more."""
+    with named(_OUTPUT):
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            _drop_output()
+
+
+def ended(run: Callable[[], int]) -> int:
+    """Run a command to its end and return its exit code. Print an error as one sentence; raise a bug as it is."""
     try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = run()
+        _flush_output()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        reported = translated(error)
+        if reported is None:
+            raise
+        print(f"progan: {reported}", file=sys.stderr)
+        with suppress(FileError):
+            _flush_output()
+        return reported.exit_code
+    return code
+
+
+def _flush_output() -> None:
+    """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
+    with named(_OUTPUT):
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
+            raise
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

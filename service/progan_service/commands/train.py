@@ -3,7 +3,6 @@
 import argparse
 import shutil
 import signal
-import sys
 import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -49,20 +48,16 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         trainer.dry_run(config, dataset, report=say, **shared)
         return exit_codes.PREEMPTED if stopped else exit_codes.DONE
-    try:
-        with progress_bars(transient=True) as progress, devices.lost_workers():
-            finished = trainer.train(
-                arguments.run_directory,
-                config,
-                dataset,
-                report=say if chief else lambda _: None,
-                progress=lambda done, total: progress("training", done, total),
-                chief=chief,
-                **shared,
-            )
-    except devices.WorkerLostError as error:
-        print(f"progan: {error}", file=sys.stderr)
-        return exit_codes.PREEMPTED
+    with progress_bars(transient=True) as progress, devices.lost_workers():
+        finished = trainer.train(
+            arguments.run_directory,
+            config,
+            dataset,
+            report=say if chief else lambda _: None,
+            progress=lambda done, total: progress("training", done, total),
+            chief=chief,
+            **shared,
+        )
     if not finished:
         say("stopped by a signal; everything is saved, the same command goes on")
         return exit_codes.PREEMPTED

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from progan_service.data.errors import DatasetError
 from progan_service.data.level import Level
 from progan_service.data.manifest import Manifest
+from progan_service.errors import FileError
+from progan_service.host.faults import named
 
 _LEVEL_NAME = re.compile(r"(?P<name>.+)-r(?P<log2>\d\d)\.tfrecords")
 _SMALLEST_LOG2 = 2
@@ -133,8 +135,10 @@ def _read_labels(path: Path, count: int) -> NDArray[np.float32] | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file:
+        with named(path), path.open("rb") as file:
             labels = np.load(file, allow_pickle=False)
+    except FileError:
+        raise
     except Exception as error:  # a damaged file leads NumPy to errors of many kinds
         raise DatasetError(f"{path}: labels are a float32 array in .npy format: {error}") from None
     if not isinstance(labels, np.ndarray) or labels.dtype != np.float32 or labels.ndim != 2 or len(labels) != count:

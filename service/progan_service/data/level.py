@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.data.errors import DatasetError
+from progan_service.host.faults import named
 
 _HEADER_BYTES = 12  # length and its checksum
 _FOOTER_BYTES = 4  # checksum of the payload
@@ -161,13 +162,11 @@ def _varint(view: memoryview, start: int, end: int) -> tuple[int, int]:
 
 
 def _map(path: Path) -> mmap.mmap:
-    try:
-        with path.open("rb") as file:
+    with named(path), path.open("rb") as file:
+        try:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:
-        raise DatasetError(f"{path}: the file is empty: a level holds at least one image") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise DatasetError(f"{path}: the file is empty: a level holds at least one image") from None
 
 
 def _advise(mapped: mmap.mmap, advice: str) -> None:

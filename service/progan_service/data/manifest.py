@@ -7,6 +7,7 @@ from typing import Self
 
 from progan_service import formats
 from progan_service.data.errors import DatasetError
+from progan_service.host.faults import named
 from progan_service.license import tidy
 
 FILE_NAME = "dataset.json"
@@ -37,11 +38,13 @@ class Manifest:
         path = directory / FILE_NAME
         if not path.exists():
             return None
+        with named(path):
+            text = path.read_bytes()
         try:
-            manifest = cls(**formats.field_values(cls, formats.parse(path.read_bytes(), FORMAT_VERSION)))
+            manifest = cls(**formats.field_values(cls, formats.parse(text, FORMAT_VERSION)))
         except formats.NewerFormatError as error:
             raise DatasetError(f"{path}: {error}") from None
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise DatasetError(f"{path}: cannot be read as a dataset's provenance: {error}") from None
         return replace(manifest, license_text=manifest.license_text and tidy(manifest.license_text))
 

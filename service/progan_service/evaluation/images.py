@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.errors import BadInputError
 
-class ImageSetError(ValueError):
+
+class ImageSetError(BadInputError):
     """Images that cannot be measured or compared; the message names the value and the rule."""
 
 

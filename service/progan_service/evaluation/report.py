@@ -101,7 +101,7 @@ class Reference:
         Raises:
             ImageSetError: fewer images than `image_count`, an `image_count` below 2, a seed outside [0, 2^64), or
                 images that are not uint8, square, of one shape and at least 7x7.
-            OSError: the temporary files cannot be written.
+            FileError: the temporary files cannot be written.
         """
         if image_count < 2:
             raise ImageSetError(f"image_count is {image_count}: an evaluation needs at least 2 images")
@@ -126,7 +126,7 @@ class Reference:
 
         Raises:
             ImageSetError: too few fakes, or fakes of another shape.
-            OSError: the temporary files cannot be written.
+            FileError: the temporary files cannot be written.
         """
         scores = self._score("Fakes", _FAKES, fakes, progress)
         return Evaluation(self.resolution, self.image_count, self.seed, self.scores, scores)
@@ -174,7 +174,7 @@ def evaluate(
 
     Raises:
         ImageSetError: as `Reference` and `Reference.evaluate`.
-        OSError: the temporary files cannot be written.
+        FileError: the temporary files cannot be written.
     """
     with Reference(
         reals, reals_again, image_count=image_count, seed=seed, scratch=scratch, progress=progress

@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from progan_service.evaluation.images import ImageSetError, check_images
+from progan_service.host.files import temporary_files
 
 SMALLEST_LEVEL = 16
 PATCH_SIZE = 7
@@ -154,7 +155,7 @@ class PatchSet:
 
         Raises:
             ImageSetError: images that are not uint8, not square, of another shape than before, or too small.
-            OSError: the temporary files cannot be written.
+            FileError: the temporary files cannot be written.
         """
         check_images(images, self._shape)
         if self._shape is None:
@@ -185,7 +186,8 @@ class PatchSet:
         if height != width:
             raise ImageSetError(f"images are {height}x{width}: they must be square")
         for resolution in level_resolutions(height):
-            self._levels[resolution] = _Level(tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115
+            with temporary_files(self._scratch):
+                self._levels[resolution] = _Level(tempfile.TemporaryFile(dir=self._scratch))  # noqa: SIM115
         self._shape = shape
 
     def _add(self, images: NDArray[np.uint8]) -> None:
@@ -207,7 +209,8 @@ class _Level:
         self._normalisation: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def append(self, patches: NDArray[np.float32]) -> None:
-        self.file.write(patches.data)
+        with temporary_files():
+            self.file.write(patches.data)
         self._patch_count += len(patches)
         self._normalisation = None
 

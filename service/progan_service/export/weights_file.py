@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from progan_service import formats
 from progan_service.checks import resolutions_up_to
-from progan_service.errors import BadInputError
+from progan_service.errors import BadInputError, FileError
 from progan_service.export.trained import TrainedGenerator
+from progan_service.host.faults import named
 from progan_service.host.files import replaced
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
@@ -78,7 +79,10 @@ def load_weights(path: Path) -> TrainedGenerator:
         raise WeightsError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
     read = _read_npz if path.suffix == ".npz" else _read_safetensors
     try:
-        description, arrays = read(path)
+        with named(path):
+            description, arrays = read(path)
+    except FileError:
+        raise
     except Exception as error:  # a damaged header leads the readers into errors of many kinds
         reason = str(error) or type(error).__name__
         raise WeightsError(f"{path}: not a readable weights file ({reason})") from error
@@ -110,7 +114,7 @@ def _write_npz(file: IO[bytes], description: str, arrays: Arrays) -> None:
 def _read_safetensors(path: Path) -> tuple[str | None, Arrays]:
     _require_size(path.stat().st_size)
     arrays = {}
-    with safetensors.safe_open(path, framework="np") as file:
+    with path.open("rb"), safetensors.safe_open(path, framework="np") as file:
         for name in file.keys():  # noqa: SIM118 (it is no mapping)
             kind = file.get_slice(name).get_dtype()
             _require(kind == "F32", f"type of {name!r}", kind, "must be F32")

@@ -23,7 +23,7 @@ _SENTENCES = {
     errno.ENOENT: "no such file or directory; check the path, and the mount if it is on one",
     errno.ENOTDIR: "a part of this path is a file, not a directory; give another path",
     errno.EISDIR: "is a directory; give the name of a file",
-    errno.EEXIST: "already exists; give another path",
+    errno.EEXIST: "a file of this name, or of a part of it, is in the way; give another path",
     errno.ENOTEMPTY: "already exists; give another path",
     errno.ENAMETOOLONG: "the name is too long; give a shorter one",
     errno.EBUSY: "is in use by another program; wait for it to end, or give another path",
@@ -43,8 +43,8 @@ _NO_MEMORY = "not enough memory; close other programs, or use a machine with mor
 
 
 @contextmanager
-def named(path: Path | str) -> Iterator[None]:
-    """Raise FileError, naming `path`, for what goes wrong with a file or directory within the block.
+def named(path: Path | str, kind: type[FileError] = FileError) -> Iterator[None]:
+    """Raise a FileError that names `path` for what goes wrong with a file or directory within the block.
 
     Errors of this program, and those that are not about files, pass through.
     """
@@ -54,9 +54,9 @@ def named(path: Path | str) -> Iterator[None]:
         raise
     except Exception as error:
         number = _number(error)
-        if number is None:
+        if number not in _SENTENCES:
             raise
-        raise FileError(f"{path}: {_sentence(number)}") from error
+        raise kind(f"{path}: {_SENTENCES[number]}") from error
 
 
 def translated(error: Exception) -> ProganError | None:
@@ -68,14 +68,11 @@ def translated(error: Exception) -> ProganError | None:
     number = _number(error)
     if number is not None:
         path = getattr(error, "filename", None)
-        return FileError(f"{path}: {_sentence(number)}" if path else _sentence(number))
+        sentence = _SENTENCES.get(number, os.strerror(number).lower())
+        return FileError(f"{path}: {sentence}" if path else sentence)
     if isinstance(error, OSError):
         return MendableError(str(error))
     return MendableError(_NO_MEMORY) if type(error).__name__ == "ResourceExhaustedError" else None
-
-
-def _sentence(number: int) -> str:
-    return _SENTENCES.get(number) or f"{os.strerror(number).lower()}; check the path"
 
 
 def _number(error: Exception) -> int | None:

@@ -1,4 +1,4 @@
-"""The ways to write a file or a directory, so that it appears whole or not at all and outlasts a power cut.
+"""Files and directories: written so that they appear whole or not at all, and outlast a power cut.
 
 What is being written stands beside its place, as `.NAME.xxxxxxxx.partial` with eight random hexadecimal digits. A
 process that is killed leaves it there: `remove_partials` finds it.
@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from types import FrameType
 
-from progan_service.errors import ConfigError
+from progan_service.errors import ConfigError, FileError
 from progan_service.host.faults import named
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
@@ -31,6 +32,35 @@ def synced(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def content(path: Path) -> bytes:
+    """Return the content of a file that the user named. Raises ConfigError when there is none, else FileError."""
+    with named(path):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Yield a directory for temporary files, removed at the end. Raises FileError, naming TMPDIR."""
+    with temporary_files():
+        directory = tempfile.TemporaryDirectory(prefix="progan-", ignore_cleanup_errors=True)
+    with directory as path:
+        yield Path(path)
+
+
+@contextmanager
+def temporary_files(directory: Path | None = None) -> Iterator[None]:
+    """Raise FileError, naming TMPDIR, for what goes wrong with temporary files in the directory for them."""
+    try:
+        place = directory or tempfile.gettempdir()
+    except FileNotFoundError:
+        raise FileError("TMPDIR: no directory for temporary files can be written; free some space, or set it") from None
+    with named(f"{place} (temporary files; TMPDIR names another place)"):
+        yield
 
 
 @contextmanager

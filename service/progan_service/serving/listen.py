@@ -2,8 +2,10 @@
 
 import socket
 
+from progan_service.errors import MendableError
 
-class ListenError(Exception):
+
+class ListenError(MendableError):
     """A port cannot be opened; the message names the address."""
 
 

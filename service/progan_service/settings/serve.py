@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 from progan_service.errors import ConfigError
+from progan_service.host.files import content
 from progan_service.serving.config import ServerConfig
 from progan_service.settings.train import ManualPage
 
@@ -212,10 +213,9 @@ def _of_file(path: Path | None) -> dict[str, Given]:
 
 
 def _document(path: Path) -> dict[str, Any]:
+    text = content(path)
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        return tomllib.loads(text.decode())
     except ValueError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from error
 

@@ -1,6 +1,6 @@
-"""TODO"""
+"""What can be wrong with a model store."""
 
-from progan_service.errors import BadInputError
+from progan_service.errors import BadInputError, FileError
 
 
 class ModelStoreError(BadInputError):
@@ -9,3 +9,7 @@ class ModelStoreError(BadInputError):
 
 class DamagedVersionError(ModelStoreError):
     """The files of a version are not what was published; while it is still being copied, not yet."""
+
+
+class UnreadableError(FileError, DamagedVersionError):
+    """A file of the store cannot be read, for lack of permission for instance. A server goes on with other versions."""

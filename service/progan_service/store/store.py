@@ -5,6 +5,7 @@ half of one. <root>/<model>/rollout.json holds the decisions of an operator abou
 Needs no TensorFlow.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from progan_service.host.files import (
     synced,
 )
 from progan_service.store.digests import sha256_of
-from progan_service.store.errors import DamagedVersionError, ModelStoreError
+from progan_service.store.errors import DamagedVersionError, ModelStoreError, UnreadableError
 from progan_service.store.metadata import METADATA_FILE, ModelMetadata
 from progan_service.store.rollout import ROLLOUT_FILE, Rollout
 
@@ -59,21 +60,30 @@ class ModelStore:
         return self.root / name / str(version)
 
     def metadata(self, name: str, version: int) -> ModelMetadata:
-        """Raises DamagedVersionError when progan.json is missing, damaged, or of a newer release."""
+        """Raises DamagedVersionError when progan.json is missing, damaged, or of a newer release.
+
+        Raises UnreadableError when it cannot be read.
+        """
         path = self.path(name, version) / METADATA_FILE
+        if not path.exists():
+            raise DamagedVersionError(f"{path}: missing; every version needs one")
+        with named(path, UnreadableError):
+            content = path.read_bytes()
         try:
-            return ModelMetadata.from_json(path.read_bytes())
-        except FileNotFoundError:
-            raise DamagedVersionError(f"{path}: missing; every version needs one") from None
+            return ModelMetadata.from_json(content)
         except NewerFormatError as error:
             raise DamagedVersionError(f"{path}: {error}") from error
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise DamagedVersionError(f"{path}: not readable as model metadata ({error})") from error
 
     def verify(self, name: str, version: int) -> ModelMetadata:
-        """The metadata, once every file has proved to be the one that was published; else DamagedVersionError."""
+        """Return the metadata if every file is the one that was published.
+
+        Raises DamagedVersionError, and UnreadableError for a file that cannot be read.
+        """
         metadata, path = self.metadata(name, version), self.path(name, version)
-        found = _hashes(path)
+        with named(path, UnreadableError):
+            found = _hashes(path)
         for file in sorted(metadata.files.keys() | found.keys()):
             if file not in found:
                 raise DamagedVersionError(f"{path / file}: missing, but listed in {METADATA_FILE}")
@@ -86,19 +96,22 @@ class ModelStore:
     def fingerprint(self, name: str, version: int) -> Fingerprint:
         """Changes when a file of the version does; reads no file's content."""
         path = self.path(name, version)
-        found = ((file, file.stat()) for file in sorted(path.rglob("*")))
+        with named(path):
+            found = [(file, file.stat()) for file in sorted(path.rglob("*"))]
         return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in found)
 
     def rollout(self, name: str) -> Rollout:
-        """Raises ModelStoreError when rollout.json is damaged, or of a newer release."""
+        """Raises ModelStoreError when rollout.json is damaged or of a newer release, UnreadableError if closed to us."""
         path = self.root / name / ROLLOUT_FILE
-        try:
-            return Rollout.from_json(path.read_bytes())
-        except FileNotFoundError:
+        if not path.exists():
             return Rollout()
+        with named(path, UnreadableError):
+            content = path.read_bytes()
+        try:
+            return Rollout.from_json(content)
         except NewerFormatError as error:
             raise ModelStoreError(f"{path}: {error}") from error
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise ModelStoreError(f"{path}: not readable as a rollout ({error})") from error
 
     def set_rollout(self, name: str, rollout: Rollout) -> None:
@@ -135,7 +148,7 @@ class ModelStore:
         """Remove a version; it disappears by one rename, so no reader sees half of it. Raises FileError."""
         path, removed = self.path(name, version), partial_of(self.root / f"{name}-{version}")
         with named(path):
-            path.touch()  # its age as a partial directory counts from now
+            os.utime(path)  # its age as a partial directory counts from now
             path.rename(removed)
             shutil.rmtree(removed)
 

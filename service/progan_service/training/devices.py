@@ -9,13 +9,16 @@ from typing import Self
 
 import tensorflow as tf
 
-from progan_service.errors import ConfigError
+from progan_service import exit_codes
+from progan_service.errors import ConfigError, ProganError
 
 JOIN_TIMEOUT_S = 600  # for all workers to connect
 
 
-class WorkerLostError(Exception):
+class WorkerLostError(ProganError):
     """Another worker of this run was lost. All workers can go on from the newest checkpoint."""
+
+    exit_code = exit_codes.PREEMPTED
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def test_every_command_has_help(progan: Progan, command: list[str]) -> None:
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
     text = " ".join(progan("--help").out.split())
     assert text.endswith(
-        "exit codes: 0 done; 1 failed; 2 usage; 75 stopped by a signal or the loss of a worker, run again to go on; "
+        "exit codes: 0 done; 1 failed, run again once what the message names is mended; 2 wrong usage; "
+        "75 stopped by a signal or the loss of a worker, run again to go on; "
         "78 bad configuration or data, running again will not help"
     )
 

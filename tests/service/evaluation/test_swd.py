@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from progan_service.errors import FileError
 from progan_service.evaluation import swd
 from progan_service.evaluation.images import ImageSetError
 from progan_service.evaluation.swd import (
@@ -247,7 +248,7 @@ def test_memory_does_not_grow_with_the_set(draw_blocks: Draw, monkeypatch: pytes
 
 
 def test_patches_lie_in_the_scratch_directory_only_while_they_are_needed(draw_blocks: Draw, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), PatchSet(seed=0, draw=0, scratch=tmp_path / "missing") as patches:
+    with pytest.raises(FileError, match="missing"), PatchSet(seed=0, draw=0, scratch=tmp_path / "missing") as patches:
         patches.add(draw_blocks(1, 1, 16))
     with PatchSet(seed=0, draw=0, scratch=tmp_path) as patches:
         patches.add(draw_blocks(1, 1, 16))

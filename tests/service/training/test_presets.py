@@ -246,9 +246,9 @@ def test_a_whole_number_is_the_same_with_a_point(tmp_path: Path) -> None:
             "celebahq-1024-v2-2gpus, celebahq-1024-v2-4gpus, celebahq-1024-v2-8gpus, cifar10-32, cpu-64, cpu-small, "
             "lsun-256, FILE.json",
         ),
-        ("none.json", "preset none.json: cannot be read: No such file or directory"),
-        ("no/such", "preset no/such: cannot be read: No such file or directory"),
-        ("./", "preset ./: cannot be read: Is a directory"),
+        ("none.json", "none.json: cannot be read: No such file or directory"),
+        ("no/such", "no/such: cannot be read: No such file or directory"),
+        ("./", ".: cannot be read: Is a directory"),
     ],
 )
 def test_a_preset_that_is_not_there_is_named(name: str, message: str) -> None:

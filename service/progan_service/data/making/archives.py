@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 from progan_service.data.errors import DatasetError
+from progan_service.errors import ProganError
+from progan_service.host.faults import named
 
 MAX_FILE_BYTES = 256 * 2**20
 
@@ -156,6 +158,9 @@ def _plain_tar(source: Path, scratch: Path) -> Iterator[IO[bytes]]:
 def _damage_named(source: Path) -> Iterator[None]:
     """Raise DatasetError, which names the source, for the errors of a damaged archive."""
     try:
-        yield
+        with named(source):
+            yield
+    except ProganError:
+        raise
     except _ARCHIVE_ERRORS as error:
         raise DatasetError(f"{source}: cannot be read as a folder, zip or tar of images: {error}") from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from progan_service.errors import ConfigError
-from progan_service.serving.access.reloadable import content
+from progan_service.host.files import content
 
 
 @dataclass(frozen=True)

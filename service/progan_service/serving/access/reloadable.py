@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from progan_service.errors import ConfigError
+from progan_service.host.files import content
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +52,6 @@ class Reloadable(Generic[Value]):
         elif not self._reported:
             self._reported = True
             log.error("%s were not reloaded: %s; the old ones stay in use", self._what, problem)
-
-
-def content(path: Path) -> bytes:
-    """Return what a file holds. Raises ConfigError, which names the path."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def text(path: Path) -> str:

@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 from progan_service.checks import resolutions_up_to
 from progan_service.errors import BadInputError, ConfigError
 from progan_service.export.trained import TrainedGenerator
+from progan_service.host.faults import named
+from progan_service.host.files import temporary_directory, temporary_files
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
 from progan_service.sources.nvidia import restricted_pickle
@@ -58,6 +59,9 @@ def load_nvidia_pickle(path: Path) -> TrainedGenerator:
     Raises NvidiaPickleError for a file that is missing, damaged, hostile, too large or of another network.
     """
     try:
+        if path.is_file():
+            with named(path):
+                path.open("rb").close()
         stored = _read_apart(path)
         if stored.build_func_name != "G_paper":
             raise RefusedPickleError(f"build_func_name is {stored.build_func_name!r}: must be 'G_paper', a generator")
@@ -74,8 +78,8 @@ def load_nvidia_pickle(path: Path) -> TrainedGenerator:
 
 
 def _read_apart(path: Path) -> StoredGenerator:
-    with tempfile.TemporaryDirectory(prefix="progan-") as directory:
-        result = Path(directory) / "generator.npz"
+    with temporary_directory() as directory:
+        result = directory / "generator.npz"
         command = [sys.executable, "-I", "-m", restricted_pickle.__name__, str(path.absolute()), str(result)]
         try:
             reader = subprocess.run(
@@ -87,6 +91,9 @@ def _read_apart(path: Path) -> StoredGenerator:
             )
         except subprocess.TimeoutExpired:
             raise RefusedPickleError(f"takes longer than {WALL_CLOCK_SECONDS} seconds to read") from None
+        if reader.returncode == restricted_pickle.NOT_WRITTEN:
+            with temporary_files():
+                raise OSError(int(reader.stdout), "not written")
         if reader.returncode != 0:
             raise RefusedPickleError(_why(reader))
         return StoredGenerator.load(result)

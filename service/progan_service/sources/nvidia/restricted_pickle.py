@@ -10,6 +10,7 @@ and dictionaries; each name leads to a stand-in of this file, so that even array
 that were checked. The process that does it gets no more memory, time and disk than an honest file of that size needs.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 REFUSED = 3  # exit code
+NOT_WRITTEN = 4  # exit code, with the error's number on stdout
 CPU_SECONDS = 60
 
 # A file of the paper's largest networks takes 277 MB and some 10,000 instructions; its generator has 55 variables.
@@ -347,6 +349,11 @@ def main(source: str, result: str, cpu_seconds: str = str(CPU_SECONDS)) -> int:
     """Read SOURCE, write RESULT and return the exit code."""
     try:
         read_generator(_file(Path(source), int(cpu_seconds))).save(Path(result))
+    except OSError as error:
+        if error.errno == errno.EFBIG:  # more than a generator of such a file takes
+            raise
+        print(error.errno)
+        return NOT_WRITTEN
     except RefusedPickleError as error:
         print(error)
         return REFUSED

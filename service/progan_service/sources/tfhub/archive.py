@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from progan_service.host.files import temporary_files
 from progan_service.sources.tfhub.limits import HubModuleError, Limits, Progress, check_limits
 
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, FileExistsError, NotADirectoryError)
@@ -72,5 +73,5 @@ def _unpack_member(archive: Path, members: tarfile.TarFile, member: tarfile.TarI
     if content is None:
         raise HubModuleError(f"{archive}: {member.name!r} is a link or a device; a module has files only")
     (directory / name).parent.mkdir(parents=True, exist_ok=True)
-    with (directory / name).open("xb") as file:
+    with (directory / name).open("xb") as file, temporary_files():
         shutil.copyfileobj(content, file)

@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from progan_service.checks import is_power_of_two
 from progan_service.errors import ConfigError
+from progan_service.host.files import content
 from progan_service.model.config import NetworkConfig
 from progan_service.training import earlier
 from progan_service.training.config import TrainingConfig
@@ -60,12 +61,11 @@ def load_preset(source: str) -> Preset:
         return _parse(resources.files(__name__).joinpath(f"{source}.json").read_text(encoding="utf-8"))
     if "/" not in source and not source.endswith(".json"):
         raise ConfigError(f"there is no preset {source!r}: {_instead(source, [*preset_names(), 'FILE.json'])}")
+    text = content(Path(source))
     try:
-        return _parse(Path(source).read_text(encoding="utf-8"))
+        return _parse(text.decode())
     except ConfigError as error:
         raise ConfigError(f"preset {source}: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"preset {source}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"preset {source}: is no JSON: {error}") from None
 

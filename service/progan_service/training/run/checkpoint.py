@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service import formats
-from progan_service.errors import BadInputError
+from progan_service.errors import BadInputError, FileError
+from progan_service.host.faults import named
 from progan_service.host.files import replaced
 
 if TYPE_CHECKING:
@@ -52,11 +53,13 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
 def read_checkpoint(path: Path) -> dict[str, NDArray[np.generic]]:
     """Return all arrays by name, `images_shown` among them. Raises CheckpointError for a damaged or newer file."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with named(path), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         formats.check_version(arrays.pop(formats.VERSION_KEY, np.array(1)).item(), FORMAT_VERSION)
         if missing := {"images_shown", "stage", "config_digest"} - arrays.keys():
             raise ValueError(f"holds no {min(missing)}")
+    except FileError:
+        raise
     except formats.NewerFormatError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:  # a damaged file leads NumPy and zipfile to errors of many kinds

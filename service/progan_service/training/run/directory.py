@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from progan_service.errors import ConfigError
+from progan_service.errors import ConfigError, MendableError
 from progan_service.host.faults import named
 from progan_service.host.files import is_partial, remove_partials, replaced
 from progan_service.training.config import MAY_CHANGE, RunConfig
@@ -15,7 +15,7 @@ CONFIG_FILE = "config.json"
 _LOCK = ".lock"
 
 
-class RunBusyError(OSError):
+class RunBusyError(MendableError):
     """Another process is training this run."""
 
 
@@ -57,7 +57,9 @@ def read_run_config(run: Path) -> RunConfig:
     """Return the configuration that a run was begun with. Raises ConfigError, naming the file, when it holds none."""
     file = run / CONFIG_FILE
     try:
-        return RunConfig.from_json(file.read_bytes())
+        with named(file):
+            content = file.read_bytes()
+        return RunConfig.from_json(content)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
 
