@@ -101,7 +101,7 @@ class ModelStore:
         return tuple((str(file.relative_to(path)), stat.st_size, stat.st_mtime_ns) for file, stat in found)
 
     def rollout(self, name: str) -> Rollout:
-        """Raises ModelStoreError when rollout.json is damaged or of a newer release, UnreadableError if closed to us."""
+        """Raises ModelStoreError when rollout.json is damaged or of a newer release, UnreadableError if unreadable."""
         path = self.root / name / ROLLOUT_FILE
         if not path.exists():
             return Rollout()
