@@ -33,7 +33,10 @@ _COARSEST_NS = 2 * 10**9  # of the modification times that file systems give
 
 
 class Mirror:
-    """The copy of one remote store, for one server: `store` is what has been copied."""
+    """The copy of one remote store, for one server: `store` is what has been copied.
+
+    Threads: not synchronized. One thread at a time calls `sync` and `fetch`. Any thread may call `close`.
+    """
 
     def __init__(self, url: str, cache: Path) -> None:
         """`cache` is made if it is missing; it keeps what was copied.

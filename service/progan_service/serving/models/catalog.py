@@ -52,7 +52,7 @@ class ModelCatalog:
             model.update(found.get(name, Found({}, model.rollout)))
             if model.error not in ("", reported):
                 self._metrics.model_load_failures.labels(name, "rollout").inc()
-                log.error("model %s: %s; what serves goes on", name, model.error)
+                log.error("model %s: %s; the loaded versions stay in use", name, model.error)
             if not model.versions:
                 del self.models[name]
         self._choose_default()
@@ -272,6 +272,6 @@ class ModelCatalog:
 
     def _report_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
-        goes_on = f"; version {model.serving.version} goes on" if model.serving else ""
-        text = "model %s version %d cannot be served: %s%s; tried again when its files change"
-        log.error(text, model.name, status.version, error, goes_on, exc_info=error if reason == "error" else None)
+        meanwhile = f"; version {model.serving.version} stays in use" if model.serving else ""
+        text = "model %s version %d cannot be served: %s%s; it is tried again when its files change"
+        log.error(text, model.name, status.version, error, meanwhile, exc_info=error if reason == "error" else None)

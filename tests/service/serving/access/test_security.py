@@ -104,7 +104,7 @@ def test_a_pair_that_fits_is_read_with_all_that_vouch_for_it(pki: Pki) -> None:
     assert found.key == certificate.private_key_pem.bytes()
 
 
-def test_nothing_that_is_printed_of_tokens_and_certificates_tells_a_secret(tokens: Path, pki: Pki) -> None:
+def test_no_repr_of_tokens_and_certificates_contains_a_secret(tokens: Path, pki: Pki) -> None:
     chain, key = pki.write(pki.certificate())
     shown = f"{read_tokens(tokens)!r} {read_certificates(chain, key, None)!r} {ServerConfig(tokens=tokens)!r}"
     assert not re.search("0123456789|PRIVATE KEY|entries", shown)
@@ -200,7 +200,7 @@ def test_a_server_that_strangers_can_reach_says_what_to_set(
     assert warnings(config) == expected
 
 
-def test_secrets_that_every_user_can_read_are_told(tokens: Path) -> None:
+def test_secrets_that_every_user_can_read_are_reported(tokens: Path) -> None:
     tokens.chmod(0o644)
     assert warnings(ServerConfig(tokens=tokens)) == [
         f"{tokens} can be read by every user of this machine; run: chmod o= {tokens}"
@@ -409,7 +409,7 @@ def test_new_certificates_are_shown_to_new_connections_without_a_restart(
         assert [trusting(server, pki.root) for pki in (old, new)] == ["UNAVAILABLE", "OK"]
 
 
-def test_a_pair_that_does_not_fit_is_told_once_and_the_old_one_goes_on(
+def test_a_pair_that_does_not_fit_is_reported_once_and_the_old_one_stays_in_use(
     run_server: RunServer, empty: Path, pki: Pki, caplog: pytest.LogCaptureFixture
 ) -> None:
     with run_server(secured(empty, pki.write(pki.certificate()))) as server:
@@ -437,7 +437,7 @@ def test_with_a_client_ca_only_its_clients_connect(run_server: RunServer, empty:
 # --- a whole server, and clients of it ---
 
 
-def test_a_server_answers_who_has_a_token_and_tells_no_token_to_anybody(empty: Path, tokens: Path, pki: Pki) -> None:
+def test_a_server_answers_calls_with_a_token_and_prints_no_token(empty: Path, tokens: Path, pki: Pki) -> None:
     chain, key = pki.write(pki.certificate())
     key.chmod(0o644)
     root = tokens.with_name("root.pem")

@@ -120,7 +120,7 @@ async def busy_scene() -> AsyncIterator[Scene]:
         assert await first == [b"x0"]
 
 
-# --- the line ---
+# --- the queue ---
 
 
 async def test_files_come_in_the_order_of_their_images_whichever_thread_is_first() -> None:
@@ -200,7 +200,7 @@ async def test_an_image_that_cannot_be_encoded_fails_its_own_call_and_no_other()
         assert await played.order("next") == [b"next0"]
 
 
-# --- the door ---
+# --- room ---
 
 
 async def refused(played: Scene, model: LoadedVersion, work: Work) -> QueueFull:
@@ -210,7 +210,7 @@ async def refused(played: Scene, model: LoadedVersion, work: Work) -> QueueFull:
     return refusal.value
 
 
-async def test_what_does_not_fit_is_refused_whole_and_told_when_to_come_back() -> None:
+async def test_what_does_not_fit_is_refused_whole_and_gets_a_time_to_retry() -> None:
     async with scene() as played:
         model = loaded_version(played.metrics)
         async with played.encoders.room(model, Work(15), patient=False):

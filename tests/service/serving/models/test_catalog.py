@@ -1,6 +1,9 @@
 """Which models a server has, in what state, and which one answers a request."""
 
 import shutil
+import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from progan_service.serving.batching.queue import Priority
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.catalog import ModelCatalog
-from progan_service.serving.models.model import State
+from progan_service.serving.models.model import Model, State
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import ModelStoreError
@@ -197,3 +201,30 @@ async def test_a_version_that_is_not_loaded_cannot_answer(one_model: Path, versi
     async with catalog_of(one_model) as catalog:
         with pytest.raises(FailedPrecondition, match=f"version {version} of model 'puppet' {why}"):
             selected(catalog, "puppet", version)
+
+
+async def test_another_thread_may_count_queued_rows_while_models_come_and_go(
+    tmp_path: Path,
+) -> None:
+    async with catalog_of(tmp_path) as catalog:
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        end = time.monotonic() + 0.3
+        counted, failures = [], []
+
+        def count() -> None:
+            try:
+                while time.monotonic() < end:
+                    counted.append(catalog.queued_rows(Priority.BULK))
+            except RuntimeError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=count)
+        thread.start()
+        while thread.is_alive():
+            for number in range(10):
+                catalog.models[str(number)] = Model(str(number))
+            catalog.models.clear()
+        sys.setswitchinterval(interval)
+    assert set(counted) == {0}
+    assert failures == []

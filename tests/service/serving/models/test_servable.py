@@ -22,7 +22,7 @@ def test_named_devices_give_the_same_images(tiny_store: Path) -> None:
     np.testing.assert_array_equal(images, anywhere.generate((LATENTS,)))
 
 
-def test_too_little_memory_is_told_from_other_faults(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_an_error_of_its_own(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ModelStore(tiny_store)
     tiny = Servable(store.path("tiny", 1), store.metadata("tiny", 1))
 

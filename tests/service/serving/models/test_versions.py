@@ -158,7 +158,7 @@ async def test_a_damaged_version_is_reported_and_the_old_one_goes_on(
         assert await answer(catalog) == 10
         assert metrics.registry.get_sample_value("progan_model_load_failures_total", failures) == 1
         assert caplog.text.count("model puppet version 2 cannot be served: ") == 1
-        assert "; version 1 goes on" in caplog.text
+        assert "; version 1 stays in use" in caplog.text
 
 
 async def test_a_damaged_version_that_is_mended_is_served(store: Path, publish_puppet: Publish) -> None:
@@ -257,7 +257,7 @@ async def test_a_pinned_version_that_is_no_good_leaves_what_serves(store: Path, 
         assert states(catalog) == {2: State.READY, 1: State.FAILED}
 
 
-async def test_a_pinned_version_that_is_gone_is_told(
+async def test_a_pinned_version_that_is_gone_is_reported(
     store: Path, publish_puppet: Publish, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish_puppet(store, "puppet", base=20)
@@ -333,4 +333,4 @@ async def test_a_rollout_that_cannot_be_read_leaves_the_last_one(
         assert "rollout.json: not readable as a rollout (pinned is 'newest': must be a whole number)" in (
             catalog.model("puppet").error
         )
-        assert caplog.text.count("; what serves goes on") == 1
+        assert caplog.text.count("; the loaded versions stay in use") == 1
