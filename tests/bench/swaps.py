@@ -55,7 +55,7 @@ async def measure(catalog: ModelCatalog, model: Path, bundled: Path) -> None:
         await asyncio.to_thread(shutil.copytree, bundled, model / str(version))
         times = swapping
         await catalog.refresh()
-        assert catalog.serving_versions()[0].version == version
+        assert catalog.serving_versions()[0].number == version
     loading.cancel()
     rows = [*percentiles("quiet", quiet), *percentiles("during a swap", swapping)]
     publish("swaps", [*rows, Row("longest wait besides the inference itself", 1000 * max(turns), "ms")])

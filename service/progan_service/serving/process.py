@@ -73,22 +73,22 @@ async def _serve_store(server: Server, config: ServerConfig) -> None:
     if not ready:
         announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")
     while True:
-        for model in ready:
-            if model.name not in announced:
-                announced.add(model.name)
-                _announce_ready(model, after)
+        for version in ready:
+            if version.name not in announced:
+                announced.add(version.name)
+                _announce_ready(version, after)
         after = ""
         await asyncio.sleep(config.poll_s)
         ready = await server.refresh()
 
 
-def _announce_ready(model: LoadedVersion, after: str) -> None:
-    size, batch = f"{model.metadata.resolution}x{model.metadata.resolution}", model.batcher.max_batch_size
-    how = f"{model.precision}, up to {batch} images a batch"
+def _announce_ready(version: LoadedVersion, after: str) -> None:
+    size, batch = f"{version.metadata.resolution}x{version.metadata.resolution}", version.batcher.max_batch_size
+    how = f"{version.precision}, up to {batch} images a batch"
     announce(
-        f"ready: {model.name} version {model.version}, {size}, {how}{after}",
-        model=model.name,
-        version=model.version,
-        precision=model.precision,
+        f"ready: {version.name} version {version.number}, {size}, {how}{after}",
+        model=version.name,
+        version=version.number,
+        precision=version.precision,
         max_batch_size=batch,
     )

@@ -25,7 +25,7 @@ class Job:
     flow       what takes turns when batches are filled: all pieces of a job share one
     """
 
-    model: LoadedVersion
+    version: LoadedVersion
     latents: Rows
     labels: Labels
     format: Format
@@ -36,9 +36,9 @@ class Job:
     @property
     def image_bytes(self) -> int:
         """Return the largest size of an image and its latent, for pixels that do not compress."""
-        metadata, encoding = self.model.metadata, self.format.encoding
+        metadata, encoding = self.version.metadata, self.format.encoding
         header = 0 if encoding is Encoding.RAW else _FILE_HEADER_BYTES
-        texts = text_bytes(kept_chunks(self.model.texts)) if encoding is Encoding.PNG else 0
+        texts = text_bytes(kept_chunks(self.version.texts)) if encoding is Encoding.PNG else 0
         return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
 
     def work(self, rows: int) -> Work:
@@ -52,7 +52,7 @@ class Job:
 
     def _texts(self, index: int) -> PngInfo:
         seeds = self.latents.seeds(index, index + 1)
-        common = kept_chunks(self.model.texts)
+        common = kept_chunks(self.version.texts)
         return text_chunks({"Seed": str(seeds[0])}, after=common) if seeds else common
 
 

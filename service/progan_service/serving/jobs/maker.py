@@ -35,15 +35,15 @@ class ImageMaker:
         if job.format.encoding is Encoding.RAW:
             piece = await self._generated(job, start, stop)
         else:
-            async with self._encoders.room(job.model, job.work(stop - start), patient=start > 0):
+            async with self._encoders.room(job.version, job.work(stop - start), patient=start > 0):
                 piece = await self._encoded(job, await self._generated(job, start, stop))
-        self._metrics.images.labels(job.model.name, str(job.model.version)).inc(stop - start)
+        self._metrics.images.labels(job.version.name, str(job.version.number)).inc(stop - start)
         return piece
 
     async def _generated(self, job: Job, start: int, stop: int) -> Piece:
         latents = await self._latents(job, start, stop)
         asked_at = time.monotonic()
-        generated = await job.model.batcher.submit(
+        generated = await job.version.batcher.submit(
             (latents, *job.labels.rows(start, stop)),
             job.deadline,
             flow=job.flow,

@@ -153,7 +153,7 @@ class ModelCatalog:
             return model.loaded[version]
         status = model.status(version)
         if status is None:
-            known = ", ".join(str(status.version) for status in model.versions)
+            known = ", ".join(str(status.number) for status in model.versions)
             raise ModelNotFound(f"model {model.name!r} has no version {version}; it has: {known}")
         if self._first_round:
             raise Unavailable(f"model {model.name!r} is still loading")
@@ -191,7 +191,7 @@ class ModelCatalog:
         best = await self._first_good(model, model.candidates())
         if best and best is not model.serving:
             if model.serving:
-                log.info("model %s: version %d takes over from %d", model.name, best.version, model.serving.version)
+                log.info("model %s: version %d takes over from %d", model.name, best.number, model.serving.number)
             model.serving = best
         await self._bring_up_labels(model)
         for loaded in set(model.loaded.values()) - {model.serving, *model.labelled.values()}:
@@ -216,9 +216,9 @@ class ModelCatalog:
             model.forget(loaded)
             del self._drains[loaded]
             await self._loader.unload(loaded)
-            log.info("model %s: version %d is unloaded", model.name, loaded.version)
+            log.info("model %s: version %d is unloaded", model.name, loaded.number)
 
-        self._drains[loaded] = asyncio.create_task(drain(), name=f"drain {model.name} {loaded.version}")
+        self._drains[loaded] = asyncio.create_task(drain(), name=f"drain {model.name} {loaded.number}")
 
     async def _first_good(self, model: Model, versions: list[int]) -> LoadedVersion | None:
         """Return the first of these versions that is loaded or can be loaded."""
@@ -238,7 +238,7 @@ class ModelCatalog:
         A new version that is damaged may be a copy in progress. It is reported once its files have stopped changing.
         """
         try:
-            files = await self._loader.fingerprint(model.name, status.version)
+            files = await self._loader.fingerprint(model.name, status.number)
         except OSError as error:
             self._note_unreadable(model, status, error)
             return None
@@ -248,7 +248,7 @@ class ModelCatalog:
         status.tried = files
         status.move_to(State.LOADING)
         try:
-            loaded = await self._loader.load(model.name, status.version)
+            loaded = await self._loader.load(model.name, status.number)
         except Exception as error:
             self._note_bad(model, status, error, at_rest)
             return None
@@ -272,6 +272,6 @@ class ModelCatalog:
 
     def _report_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
-        meanwhile = f"; version {model.serving.version} stays in use" if model.serving else ""
+        meanwhile = f"; version {model.serving.number} stays in use" if model.serving else ""
         text = "model %s version %d cannot be served: %s%s; it is tried again when its files change"
-        log.error(text, model.name, status.version, error, meanwhile, exc_info=error if reason == "error" else None)
+        log.error(text, model.name, status.number, error, meanwhile, exc_info=error if reason == "error" else None)

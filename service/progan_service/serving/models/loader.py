@@ -101,8 +101,8 @@ class Loader:
         loaded.batcher.close()
         self._metrics.model_info.remove(*loaded.info)
         for size in self._config.batching.allowed_batch_sizes:
-            self._metrics.inference_duration.remove(loaded.name, str(loaded.version), str(size))
-        await self._in_thread(lambda: self._forget(loaded.name, loaded.version))
+            self._metrics.inference_duration.remove(loaded.name, str(loaded.number), str(size))
+        await self._in_thread(lambda: self._forget(loaded.name, loaded.number))
 
     def close(self) -> None:
         """End the threads after their current work."""

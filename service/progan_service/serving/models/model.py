@@ -54,7 +54,7 @@ class VersionStatus:
     tried      the fingerprint of the files that were tried last
     """
 
-    version: int
+    number: int
     metadata: ModelMetadata | None = None
     error: str = ""
     in_store: bool = True
@@ -102,19 +102,19 @@ class Model:
         return [*self.loaded.values(), *self.draining.values()]
 
     def status(self, version: int) -> VersionStatus | None:
-        return next((status for status in self.versions if status.version == version), None)
+        return next((status for status in self.versions if status.number == version), None)
 
     def begin(self, loaded: LoadedVersion) -> None:
         """Let a version that was loaded take calls."""
-        status = self._known(loaded.version)
+        status = self._known(loaded.number)
         status.move_to(State.READY)
         status.metadata, status.error = loaded.metadata, ""
-        self.loaded[loaded.version] = loaded
+        self.loaded[loaded.number] = loaded
 
     def retire(self, loaded: LoadedVersion) -> None:
         """Give a version no new calls."""
-        self._known(loaded.version).move_to(State.DRAINING)
-        self.draining[loaded.version] = self.loaded.pop(loaded.version)
+        self._known(loaded.number).move_to(State.DRAINING)
+        self.draining[loaded.number] = self.loaded.pop(loaded.number)
 
     def bring_back(self, version: int) -> LoadedVersion:
         """Let a version that drains take calls again."""
@@ -124,8 +124,8 @@ class Model:
 
     def forget(self, loaded: LoadedVersion) -> None:
         """Let go of a version that has drained."""
-        self._known(loaded.version).move_to(State.AVAILABLE)
-        del self.draining[loaded.version]
+        self._known(loaded.number).move_to(State.AVAILABLE)
+        del self.draining[loaded.number]
 
     def _known(self, version: int) -> VersionStatus:
         status = self.status(version)
@@ -134,7 +134,7 @@ class Model:
 
     def update(self, found: Found) -> None:
         """Bring the versions and the rollout in line with the store. Versions in memory stay known if they are gone."""
-        known = {status.version: status for status in self.versions}
+        known = {status.number: status for status in self.versions}
         held = self.loaded.keys() | self.draining.keys()
         for version in sorted(found.versions.keys() | (known.keys() & held), reverse=True):
             status = known.setdefault(version, VersionStatus(version))
@@ -147,7 +147,7 @@ class Model:
         self.versions = [known[v] for v in sorted(found.versions.keys() | held, reverse=True)]
         if isinstance(found.rollout, Rollout):
             self.rollout = found.rollout
-            self.error = self.rollout.problem([status.version for status in self.versions])
+            self.error = self.rollout.problem([status.number for status in self.versions])
         else:
             self.error = str(found.rollout)
 
@@ -155,4 +155,4 @@ class Model:
         """Return the versions that may answer requests without a version, best first: newest first, gone ones last."""
         if self.rollout.pinned:
             return [self.rollout.pinned]
-        return [status.version for status in sorted(self.versions, key=lambda status: not status.in_store)]
+        return [status.number for status in sorted(self.versions, key=lambda status: not status.in_store)]

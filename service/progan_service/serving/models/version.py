@@ -13,14 +13,14 @@ from progan_service.store.metadata import ModelMetadata
 class LoadedVersion:
     """A version that answers requests. Each call stays inside `gate` until it has its last image.
 
-    name           of the model
+    name           of its model
     precision      "float32" or "bfloat16"
     encode_queue   the rows that are to become files, wherever they are: before the device, on it, before an encoder, or
                    in one. Used in the event loop only.
     """
 
     name: str
-    version: int
+    number: int
     metadata: ModelMetadata
     precision: str
     batcher: DynamicBatcher
@@ -31,14 +31,14 @@ class LoadedVersion:
     def info(self) -> tuple[str, ...]:
         """Return the label values of the metric progan_model_info."""
         metadata = self.metadata
-        return self.name, str(self.version), metadata.digest, str(metadata.resolution), self.precision
+        return self.name, str(self.number), metadata.digest, str(metadata.resolution), self.precision
 
     @cached_property
     def texts(self) -> tuple[tuple[str, str], ...]:
         """Return the keywords and texts for its PNG files: program, model version, source and license."""
         texts = (
             ("Software", "progan"),
-            ("Model", f"{self.name} version {self.version}"),
+            ("Model", f"{self.name} version {self.number}"),
             ("Digest", self.metadata.digest),
             ("Source", self.metadata.source),
             ("License", self.metadata.license),

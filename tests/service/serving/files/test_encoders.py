@@ -203,49 +203,49 @@ async def test_an_image_that_cannot_be_encoded_fails_its_own_call_and_no_other()
 # --- room ---
 
 
-async def refused(played: Scene, model: LoadedVersion, work: Work) -> QueueFull:
+async def refused(played: Scene, version: LoadedVersion, work: Work) -> QueueFull:
     with pytest.raises(QueueFull) as refusal:
-        async with played.encoders.room(model, work, patient=False):
+        async with played.encoders.room(version, work, patient=False):
             pass
     return refusal.value
 
 
 async def test_what_does_not_fit_is_refused_whole_and_gets_a_time_to_retry() -> None:
     async with scene() as played:
-        model = loaded_version(played.metrics)
-        async with played.encoders.room(model, Work(15), patient=False):
-            refusal = await refused(played, model, Work(6))
+        version = loaded_version(played.metrics)
+        async with played.encoders.room(version, Work(15), patient=False):
+            refusal = await refused(played, version, Work(6))
             assert str(refusal) == "no room for 6 images: the files of 15 are not there yet, max_queued_rows is 16"
             assert refusal.retry_after_s > 0
             assert played.dropped("rejected") == 6
-        async with played.encoders.room(model, Work(6), patient=False):
-            assert model.encode_queue.rows == 6
+        async with played.encoders.room(version, Work(6), patient=False):
+            assert version.encode_queue.rows == 6
 
 
 async def test_the_patient_wait_for_room() -> None:
     async with scene() as played:
-        model = loaded_version(played.metrics)
+        version = loaded_version(played.metrics)
 
         async def patient() -> None:
-            async with played.encoders.room(model, Work(4), patient=True):
-                assert model.encode_queue.rows == 4
+            async with played.encoders.room(version, Work(4), patient=True):
+                assert version.encode_queue.rows == 4
 
-        async with played.encoders.room(model, Work(ROOM), patient=False):
+        async with played.encoders.room(version, Work(ROOM), patient=False):
             waits = asyncio.create_task(patient())
             await asyncio.sleep(0.01)
             assert not waits.done()
-            assert model.encode_queue.rows == ROOM
+            assert version.encode_queue.rows == ROOM
         await waits
-        assert model.encode_queue.rows == 0
+        assert version.encode_queue.rows == 0
 
 
 async def test_for_up_to_a_batch_some_room_is_enough_or_single_images_would_take_all_that_leaves() -> None:
     async with scene() as played:
-        model = loaded_version(played.metrics)
-        async with played.encoders.room(model, Work(ROOM - 1), patient=False):
-            await refused(played, model, Work(5))
-            async with played.encoders.room(model, Work(4), patient=False):
-                await refused(played, model, Work(1))
+        version = loaded_version(played.metrics)
+        async with played.encoders.room(version, Work(ROOM - 1), patient=False):
+            await refused(played, version, Work(5))
+            async with played.encoders.room(version, Work(4), patient=False):
+                await refused(played, version, Work(1))
 
 
 async def test_a_model_without_room_leaves_the_others_theirs() -> None:
@@ -259,17 +259,17 @@ async def test_a_model_without_room_leaves_the_others_theirs() -> None:
 
 async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> None:
     async with scene(threads=2) as played:
-        model, soon = loaded_version(played.metrics), work_for_the_next(3)
+        version, soon = loaded_version(played.metrics), work_for_the_next(3)
         played.encoders._pace.seconds = 2.0  # the pace it has measured
-        many, one = (played.encoders.room(model, Work(rows), patient=False) for rows in (9, 1))
+        many, one = (played.encoders.room(version, Work(rows), patient=False) for rows in (9, 1))
         async with many:
-            async with played.encoders.room(model, soon, patient=False):  # its turn is the next
-                assert model.encode_queue.rows == 10
+            async with played.encoders.room(version, soon, patient=False):  # its turn is the next
+                assert version.encode_queue.rows == 10
             async with one:
-                refusal = await refused(played, model, soon)
+                refusal = await refused(played, version, soon)
                 assert str(refusal) == "the deadline in 3 s cannot be met: 1 image would take 4 s"
-                async with played.encoders.room(model, soon, patient=True):
-                    assert model.encode_queue.rows == 11
+                async with played.encoders.room(version, soon, patient=True):
+                    assert version.encode_queue.rows == 11
 
 
 async def test_who_is_alone_may_always_show_the_pace() -> None:
@@ -282,14 +282,14 @@ async def test_who_is_alone_may_always_show_the_pace() -> None:
 
 async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_slower() -> None:
     async with scene() as played:
-        model = loaded_version(played.metrics, held_device)
+        version = loaded_version(played.metrics, held_device)
         played.encoders._pace.seconds = 0.001
-        calls = [asyncio.create_task(model.batcher.submit((np.zeros((4, 4), np.float32),))) for _ in range(5)]
-        await until(lambda: model.batcher.queued_rows(Priority.INTERACTIVE) == 16)
-        async with played.encoders.room(model, Work(ROOM), patient=False):
-            refusal = await refused(played, model, Work(1))
+        calls = [asyncio.create_task(version.batcher.submit((np.zeros((4, 4), np.float32),))) for _ in range(5)]
+        await until(lambda: version.batcher.queued_rows(Priority.INTERACTIVE) == 16)
+        async with played.encoders.room(version, Work(ROOM), patient=False):
+            refusal = await refused(played, version, Work(1))
             assert refusal.retry_after_s == pytest.approx(4 * 0.1)  # a batch counts 0.1 s before the first is through
-        model.batcher.close()
+        version.batcher.close()
         await asyncio.gather(*calls, return_exceptions=True)
 
 
@@ -300,34 +300,34 @@ async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_s
 async def held_at_a_png() -> AsyncIterator[tuple[Scene, LoadedVersion, ImageMaker]]:
     """The only encoder is busy until the scene goes on."""
     async with busy_scene() as played:
-        model = loaded_version(played.metrics)
-        yield played, model, ImageMaker(BATCHING.max_batch_size, played.encoders, played.metrics)
-        model.batcher.close()
+        version = loaded_version(played.metrics)
+        yield played, version, ImageMaker(BATCHING.max_batch_size, played.encoders, played.metrics)
+        version.batcher.close()
 
 
-def seeds(model: LoadedVersion, encoding: Encoding, count: int) -> Job:
+def seeds(version: LoadedVersion, encoding: Encoding, count: int) -> Job:
     latents = of_range(0, count, latent_size=4)
-    return Job(model, latents, NO_LABELS, Format(encoding), float("inf"), Priority.INTERACTIVE)
+    return Job(version, latents, NO_LABELS, Format(encoding), float("inf"), Priority.INTERACTIVE)
 
 
 async def test_images_do_not_pile_up_between_a_fast_device_and_a_slow_encoder() -> None:
-    async with held_at_a_png() as (played, model, maker):
-        waiting = [asyncio.create_task(maker.make(seeds(model, Encoding.PNG, 4), 0, 4)) for _ in range(5)]
+    async with held_at_a_png() as (played, version, maker):
+        waiting = [asyncio.create_task(maker.make(seeds(version, Encoding.PNG, 4), 0, 4)) for _ in range(5)]
         await played.queued(20)
         for _ in range(3):
             with pytest.raises(QueueFull, match="the files of 20 are not there yet"):
-                await maker.make(seeds(model, Encoding.PNG, 1), 0, 1)
+                await maker.make(seeds(version, Encoding.PNG, 1), 0, 1)
         assert played.metrics.registry.get_sample_value("progan_batch_rows_sum") == 20
         played.go_on()
         assert [len((await piece).files) for piece in waiting] == [4] * 5
-        assert model.encode_queue.rows == 0
+        assert version.encode_queue.rows == 0
 
 
 async def test_who_wants_pixels_does_not_wait_for_the_files_of_others() -> None:
-    async with held_at_a_png() as (played, model, maker):
-        files = asyncio.create_task(maker.make(seeds(model, Encoding.PNG, 16), 0, 16))
+    async with held_at_a_png() as (played, version, maker):
+        files = asyncio.create_task(maker.make(seeds(version, Encoding.PNG, 16), 0, 16))
         await played.queued(16)
-        lone, many = seeds(model, Encoding.RAW, 1), seeds(model, Encoding.RAW, 16)
+        lone, many = seeds(version, Encoding.RAW, 1), seeds(version, Encoding.RAW, 16)
         assert (await maker.make(lone, 0, 1)).generated.pixels.shape == (1, 4, 4, 3)
         assert (await maker.make(many, 0, 16)).generated.pixels.shape == (16, 4, 4, 3)
         played.go_on()
@@ -335,10 +335,10 @@ async def test_who_wants_pixels_does_not_wait_for_the_files_of_others() -> None:
 
 
 async def test_a_stream_of_files_waits_for_room_and_comes_whole() -> None:
-    async with held_at_a_png() as (played, model, maker):
+    async with held_at_a_png() as (played, version, maker):
 
         async def read() -> list[Piece]:
-            return [piece async for piece in maker.stream(seeds(model, Encoding.PNG, 50))]
+            return [piece async for piece in maker.stream(seeds(version, Encoding.PNG, 50))]
 
         streams = [asyncio.create_task(read()) for _ in range(3)]
         await played.queued(20)
@@ -352,12 +352,12 @@ async def test_a_stream_of_files_waits_for_room_and_comes_whole() -> None:
 
 
 async def test_files_that_nobody_waits_for_are_counted_as_dropped_and_not_as_sent() -> None:
-    async with held_at_a_png() as (played, model, maker):
-        gone = asyncio.create_task(maker.make(seeds(model, Encoding.WEBP, 3), 0, 3))
+    async with held_at_a_png() as (played, version, maker):
+        gone = asyncio.create_task(maker.make(seeds(version, Encoding.WEBP, 3), 0, 3))
         await played.queued(3)
         gone.cancel()
         await played.queued(0)
-        assert model.encode_queue.rows == 0
+        assert version.encode_queue.rows == 0
         assert played.dropped("cancelled") == 3
         images = {"model": "puppet", "version": "1"}
         assert played.metrics.registry.get_sample_value("progan_images_total", images) is None

@@ -37,8 +37,8 @@ async def catalog_of(store: Path, default_model: str = "", *, load: bool = True)
 
 
 def selected(catalog: ModelCatalog, name: str, version: int = 0, label: str = "") -> LoadedVersion:
-    with catalog.use(name, version, label) as model:
-        return model
+    with catalog.use(name, version, label) as loaded:
+        return loaded
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def one_model(tmp_path: Path, puppet_store: Path) -> Path:
 
 async def test_the_newest_good_version_of_every_model_is_loaded(puppet_store: Path) -> None:
     async with catalog_of(puppet_store) as catalog:
-        assert [(model.name, model.version) for model in catalog.serving_versions()] == [
+        assert [(version.name, version.number) for version in catalog.serving_versions()] == [
             ("labelled", 1),
             ("puppet", 2),
             ("wide", 1),
@@ -68,10 +68,10 @@ async def test_a_loaded_model_makes_images(one_model: Path) -> None:
 async def test_a_damaged_version_is_reported_and_passed_over(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
         newest, loaded, older = catalog.model("puppet").versions
-        assert (newest.version, newest.state) == (3, State.FAILED)
+        assert (newest.number, newest.state) == (3, State.FAILED)
         assert "3/saved_model.pb: differs from what was published" in newest.error
-        assert (loaded.version, loaded.state, loaded.error) == (2, State.READY, "")
-        assert (older.version, older.state) == (1, State.AVAILABLE)
+        assert (loaded.number, loaded.state, loaded.error) == (2, State.READY, "")
+        assert (older.number, older.state) == (1, State.AVAILABLE)
 
 
 async def test_a_damaged_version_is_counted_and_logged(one_model: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,9 +88,9 @@ async def test_a_version_without_metadata_is_reported_and_passed_over(one_model:
     (one_model / "puppet" / "4").mkdir()
     async with catalog_of(one_model) as catalog:
         newest = catalog.model("puppet").versions[0]
-        assert (newest.version, newest.state, newest.metadata) == (4, State.FAILED, None)
+        assert (newest.number, newest.state, newest.metadata) == (4, State.FAILED, None)
         assert "4/progan.json: missing" in newest.error
-        assert selected(catalog, "puppet").version == 2
+        assert selected(catalog, "puppet").number == 2
 
 
 async def test_a_version_whose_images_are_not_what_it_says_is_reported_and_passed_over(one_model: Path) -> None:
@@ -100,7 +100,7 @@ async def test_a_version_whose_images_are_not_what_it_says_is_reported_and_passe
         status = catalog.model("puppet").versions[1]
         assert status.state is State.FAILED
         assert "gives uint8 (1, 4, 4, 3) for 1 latents; must be uint8 (1, 8, 8, 3)" in status.error
-        assert selected(catalog, "puppet").version == 1
+        assert selected(catalog, "puppet").number == 1
 
 
 async def test_a_version_whose_golden_picture_is_another_is_reported_and_passed_over(
@@ -175,7 +175,7 @@ async def test_of_several_models_without_a_default_one_must_be_named(puppet_stor
 
 async def test_the_ready_version_may_be_asked_for_by_its_number(one_model: Path) -> None:
     async with catalog_of(one_model) as catalog:
-        assert selected(catalog, "puppet", 2).version == 2
+        assert selected(catalog, "puppet", 2).number == 2
 
 
 async def test_an_unknown_model_is_not_found(one_model: Path) -> None:

@@ -53,7 +53,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     move_to = VersionStatus.move_to
 
     def noted(status: VersionStatus, following: State) -> None:
-        taken.append((status.version, status.state, following))
+        taken.append((status.number, status.state, following))
         move_to(status, following)
 
     monkeypatch.setattr(VersionStatus, "move_to", noted)

@@ -43,7 +43,7 @@ async def answer(catalog: ModelCatalog, name: str = "puppet") -> int:
 
 
 def states(catalog: ModelCatalog) -> dict[int, State]:
-    return {status.version: status.state for status in catalog.model("puppet").versions}
+    return {status.number: status.state for status in catalog.model("puppet").versions}
 
 
 @pytest.fixture

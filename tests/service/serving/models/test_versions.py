@@ -44,7 +44,7 @@ async def answer(catalog: ModelCatalog, version: int = 0, label: str = "") -> in
 
 
 def states(catalog: ModelCatalog) -> dict[int, State]:
-    return {status.version: status.state for status in catalog.model("puppet").versions}
+    return {status.number: status.state for status in catalog.model("puppet").versions}
 
 
 async def settled(catalog: ModelCatalog) -> None:
@@ -153,7 +153,7 @@ async def test_a_damaged_version_is_reported_and_the_old_one_goes_on(
         for _ in range(5):
             await catalog.refresh()
         newest = catalog.model("puppet").versions[0]
-        assert (newest.version, newest.state) == (2, State.FAILED)
+        assert (newest.number, newest.state) == (2, State.FAILED)
         assert "2/saved_model.pb: differs from what was published" in newest.error
         assert await answer(catalog) == 10
         assert metrics.registry.get_sample_value("progan_model_load_failures_total", failures) == 1

@@ -32,26 +32,28 @@ def fields(**paths: str) -> Iterator[None]:
         raise InvalidArgument(path, error.description) from error
 
 
-def generate_job(request: pb.GenerateRequest | pb.StreamGenerateRequest, model: LoadedVersion, deadline: float) -> Job:
+def generate_job(
+    request: pb.GenerateRequest | pb.StreamGenerateRequest, version: LoadedVersion, deadline: float
+) -> Job:
     """Raise InvalidArgument or FailedPrecondition."""
-    rows = latents(request.latents, model.metadata)
+    rows = latents(request.latents, version.metadata)
     return Job(
-        model,
+        version,
         rows,
-        labels(request.labels, model.metadata, rows.count),
+        labels(request.labels, version.metadata, rows.count),
         output_format(request.format),
         deadline,
         priority(request.priority),
     )
 
 
-def walk_job(request: pb.InterpolateRequest, model: LoadedVersion, max_key_frames: int, deadline: float) -> Job:
+def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_frames: int, deadline: float) -> Job:
     """Raise InvalidArgument or FailedPrecondition."""
-    keys = latents(request.key_frames, model.metadata, "key_frames")
+    keys = latents(request.key_frames, version.metadata, "key_frames")
     return Job(
-        model,
+        version,
         walk(request, keys, max_key_frames),
-        labels(request.labels, model.metadata, keys.count, request.frames_between),
+        labels(request.labels, version.metadata, keys.count, request.frames_between),
         output_format(request.format),
         deadline,
         priority(request.priority),

@@ -20,7 +20,7 @@ def whole(piece: Piece, job: Job) -> pb.GenerateResponse:
     return pb.GenerateResponse(
         images=_images(piece, job),
         latents=_matrix(piece.latents),
-        model=_served_model(job.model),
+        model=_served_model(job.version),
         times=_stage_times(piece),
     )
 
@@ -31,7 +31,7 @@ def part(kind: type[Part], piece: Piece, job: Job) -> Part:
         first_index=piece.first,
         images=_images(piece, job),
         latents=_matrix(piece.latents),
-        model=_served_model(job.model),
+        model=_served_model(job.version),
         times=_stage_times(piece),
     )
 
@@ -41,9 +41,9 @@ def model_message(model: Model, *, is_default: bool) -> pb.Model:
         name=model.name,
         versions=[_version(status) for status in model.versions],
         is_default=is_default,
-        serving_version=model.serving.version if model.serving else 0,
+        serving_version=model.serving.number if model.serving else 0,
         pinned_version=model.rollout.pinned,
-        version_labels={label: ready.version for label, ready in model.labelled.items()},
+        version_labels={label: version.number for label, version in model.labelled.items()},
         error=model.error,
     )
 
@@ -66,8 +66,8 @@ def _matrix(rows: NDArray[np.float32]) -> pb.FloatMatrix:
     return pb.FloatMatrix(rows=rows.shape[0], columns=rows.shape[1], values=rows.astype("<f4", copy=False).tobytes())
 
 
-def _served_model(model: LoadedVersion) -> pb.ServedModel:
-    return pb.ServedModel(name=model.name, version=model.version, digest=model.metadata.digest)
+def _served_model(version: LoadedVersion) -> pb.ServedModel:
+    return pb.ServedModel(name=version.name, version=version.number, digest=version.metadata.digest)
 
 
 def _stage_times(piece: Piece) -> pb.StageTimes:
@@ -85,7 +85,7 @@ def _duration(seconds: float) -> duration_pb2.Duration:
 
 
 def _version(status: VersionStatus) -> pb.ModelVersion:
-    message = pb.ModelVersion(version=status.version, state=f"MODEL_STATE_{status.state.name}", error=status.error)
+    message = pb.ModelVersion(version=status.number, state=f"MODEL_STATE_{status.state.name}", error=status.error)
     if metadata := status.metadata:
         message.digest = metadata.digest
         message.latent_size = metadata.latent_size

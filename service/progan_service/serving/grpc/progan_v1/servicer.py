@@ -26,8 +26,8 @@ class ImageGeneratorServicer:
         self._limits = limits
 
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
-        with self._use(request.model, call) as model:
-            job = parse.generate_job(request, model, call.deadline)
+        with self._use(request.model, call) as version:
+            job = parse.generate_job(request, version, call.deadline)
             if problem := self._limits.reply_problem(job):
                 raise InvalidArgument("latents", f"{problem}, use StreamGenerate")
             piece = await self._maker.make(job, 0, job.latents.count)
@@ -37,16 +37,16 @@ class ImageGeneratorServicer:
     async def StreamGenerate(
         self, request: pb.StreamGenerateRequest, call: Call
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
-        with self._use(request.model, call) as model:
-            job = parse.generate_job(request, model, call.deadline)
+        with self._use(request.model, call) as version:
+            job = parse.generate_job(request, version, call.deadline)
             async with aclosing(self._maker.stream(job)) as pieces:
                 async for piece in pieces:
                     note_sent(call, job, piece)
                     yield reply.part(pb.StreamGenerateResponse, piece, job)
 
     async def Interpolate(self, request: pb.InterpolateRequest, call: Call) -> AsyncIterator[pb.InterpolateResponse]:
-        with self._use(request.model, call) as model:
-            job = parse.walk_job(request, model, self._limits.max_key_frames, call.deadline)
+        with self._use(request.model, call) as version:
+            job = parse.walk_job(request, version, self._limits.max_key_frames, call.deadline)
             async with aclosing(self._maker.stream(job)) as pieces:
                 async for piece in pieces:
                     note_sent(call, job, piece)
@@ -65,10 +65,10 @@ class ImageGeneratorServicer:
         """Keep the selected version loaded within the block."""
         with (
             parse.fields(model="model.name", label="model.version_label"),
-            self._catalog.use(selector.name, selector.version, selector.version_label) as model,
+            self._catalog.use(selector.name, selector.version, selector.version_label) as version,
         ):
-            call.model, call.version = model.name, model.version
-            yield model
+            call.model, call.version = version.name, version.number
+            yield version
 
     def _model(self, name: str) -> pb.Model:
         with parse.fields(model="name"):
