@@ -1,4 +1,4 @@
-"""Puppets: SavedModels without weights whose pictures are known beforehand, and that fail or wait when told to.
+"""Puppets: SavedModels without weights whose pictures are known beforehand, and that fail or wait on demand.
 
 A latent is (shade, fail, wait, anything): every pixel of its RGB image is 100 + 10 * shade (another base than 100, if
 one is given), `fail` above 50 makes the graph fail, and `wait` above 50 keeps the device busy for as long as there is a
@@ -25,7 +25,7 @@ def publish_puppet() -> Publish:
     """Publish a puppet: `publish_puppet(root, name)`, of 4x4 images unless `resolution` is given.
 
     With `labels=2` every pixel is 100 times the second label. `golden` claims that the image of seed 0 has that shade.
-    `provenance` is told instead of PROVENANCE.
+    `provenance` takes the place of PROVENANCE.
     """
     import tensorflow as tf
 

@@ -93,7 +93,7 @@ class Encoders:
                 raise self._refusal(
                     version,
                     work,
-                    f"no room for {counted(work.rows)}: the files of {version.encode_queue.rows} are not there yet, "
+                    f"no room for {counted(work.rows)}: the files of {version.encode_queue.rows} are not ready yet, "
                     f"max_queued_rows is {self._max_queued_rows}",
                 )
             self._room.clear()

@@ -215,7 +215,7 @@ async def test_what_does_not_fit_is_refused_whole_and_gets_a_time_to_retry() -> 
         version = loaded_version(played.metrics)
         async with played.encoders.room(version, Work(15), patient=False):
             refusal = await refused(played, version, Work(6))
-            assert str(refusal) == "no room for 6 images: the files of 15 are not there yet, max_queued_rows is 16"
+            assert str(refusal) == "no room for 6 images: the files of 15 are not ready yet, max_queued_rows is 16"
             assert refusal.retry_after_s > 0
             assert played.dropped("rejected") == 6
         async with played.encoders.room(version, Work(6), patient=False):
@@ -315,7 +315,7 @@ async def test_images_do_not_pile_up_between_a_fast_device_and_a_slow_encoder() 
         waiting = [asyncio.create_task(maker.make(seeds(version, Encoding.PNG, 4), 0, 4)) for _ in range(5)]
         await played.queued(20)
         for _ in range(3):
-            with pytest.raises(QueueFull, match="the files of 20 are not there yet"):
+            with pytest.raises(QueueFull, match="the files of 20 are not ready yet"):
                 await maker.make(seeds(version, Encoding.PNG, 1), 0, 1)
         assert played.metrics.registry.get_sample_value("progan_batch_rows_sum") == 20
         played.go_on()
