@@ -7,14 +7,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from progan_service.errors import FileError
-from progan_service.host.faults import named, translated
-
-_OUTPUT = "standard output"
+from progan_service.host.faults import OUTPUT, named, translated
 
 
 def say(line: str) -> None:
     """Print a line of long work, which goes on when nobody reads it any more."""
-    with named(_OUTPUT):
+    with named(OUTPUT):
         try:
             print(line, flush=True)
         except BrokenPipeError:
@@ -41,7 +39,7 @@ def ended(run: Callable[[], int]) -> int:
 
 def _flush_output() -> None:
     """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
-    with named(_OUTPUT):
+    with named(OUTPUT):
         try:
             sys.stdout.flush()
         except OSError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from progan_service.errors import FileError, MendableError, ProganError
 
+OUTPUT = "standard output"
 _AWAY = "its disk or network mount does not answer; check the mount"
 _DENIED = "permission denied; give this user access, or give another path"
 _SENTENCES = {
@@ -67,9 +68,8 @@ def translated(error: Exception) -> ProganError | None:
         return MendableError(_NO_MEMORY)
     number = _number(error)
     if number is not None:
-        path = getattr(error, "filename", None)
-        sentence = _SENTENCES.get(number, os.strerror(number).lower())
-        return FileError(f"{path}: {sentence}" if path else sentence)
+        path = getattr(error, "filename", None) or OUTPUT  # only what is printed has no name
+        return FileError(f"{path}: {_SENTENCES.get(number, os.strerror(number).lower())}")
     if isinstance(error, OSError):
         return MendableError(str(error))
     return MendableError(_NO_MEMORY) if type(error).__name__ == "ResourceExhaustedError" else None

@@ -5,6 +5,7 @@ The sentence names the path as it was given and says what to do: no error number
 
 import argparse
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -170,3 +171,13 @@ def _fill(here: Path, store: Path, run: Path, faces: Dataset) -> None:
 def test_a_fault_has_one_exit_code_and_one_sentence(endings: dict[str, tuple[int, str]], line: str) -> None:
     code, sentence = OUTCOMES[line]
     assert endings[line] == (code, f"progan: {sentence}\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("line", ["presets", "models"])
+def test_a_full_disk_below_standard_output_is_one_sentence_too(line: str, unbuffered: str) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        command = [Path(sys.executable).with_name("progan"), *line.split()]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (ended.returncode, ended.stderr) == (1, f"progan: standard output: {FULL}\n")
