@@ -1,6 +1,32 @@
-"""The rules that values keep, each stated once."""
+"""The rules of values, each stated once."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from progan_service.errors import ConfigError
+
+
+class Rule(NamedTuple):
+    """A rule that values must keep; its text begins with "must"."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(low: float) -> Rule:
+    return Rule(f"must be {low} or more", lambda value: bool(value >= low))
+
+
+def above(low: float) -> Rule:
+    return Rule(f"must be above {low}", lambda value: bool(value > low))
+
+
+def between(low: float, high: float) -> Rule:
+    return Rule(f"must be {low} to {high}", lambda value: bool(low <= value <= high))
+
+
+finite = Rule("must be finite", lambda value: bool(abs(value) < math.inf))
 
 
 def require(holds: bool, field_name: str, value: object, rule: str) -> None:
@@ -14,5 +40,5 @@ def is_power_of_two(value: int) -> bool:
 
 
 def resolutions_up_to(resolution: int) -> list[int]:
-    """4, 8, ... up to `resolution`."""
+    """Return 4, 8, ... up to `resolution`."""
     return [2**r for r in range(2, resolution.bit_length())]

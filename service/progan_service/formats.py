@@ -12,7 +12,7 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from progan_service.errors import BadInputError
 
@@ -95,7 +95,7 @@ def _converted(hint: Any, value: Any, name: str) -> Any:
     if origin is Mapping:
         _require(isinstance(value, dict), name, value, _OBJECT)
         return {_key(parts[0], key, name): _converted(parts[1], item, f"{name}.{key}") for key, item in value.items()}
-    allowed = parts if origin is UnionType else (hint,)
+    allowed = parts if origin is UnionType else (str,) if origin is Literal else (hint,)
     fits = Any in allowed or type(value) in allowed or (float in allowed and type(value) is int)
     _require(fits, name, value, " or ".join(_RULES[kind] for kind in allowed if kind in _RULES))
     return value

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from progan_service.commands import parser as cli
+from progan_service.commands.parser import main
 from progan_service.data.dataset import Dataset
 from progan_service.data.making.demo import build_demo
 from progan_service.model.config import NetworkConfig
@@ -34,7 +34,7 @@ def progan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     def run(*arguments: object) -> Ended:
         monkeypatch.setattr(sys, "argv", ["progan", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         assert isinstance(ended.value.code, int)
         return Ended(ended.value.code, *capsys.readouterr())
 

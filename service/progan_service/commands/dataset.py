@@ -1,22 +1,54 @@
-"""TODO"""
+"""`progan dataset build` and `progan dataset demo`."""
 
-import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, get_args
 
 from progan_service import exit_codes
-from progan_service.host.tensorflow import import_tensorflow
-
-if TYPE_CHECKING:
-    pass
 from progan_service.commands.terminal import progress_bars
+from progan_service.data.making.picture import Fit
+from progan_service.host.tensorflow import import_tensorflow
+from progan_service.settings.manual import add_path
+
+_OUT_HELP = "new directory; its name is the name of the dataset"
 
 
-def build_dataset(arguments: argparse.Namespace) -> int:
+def add_dataset(subparsers: Any) -> None:
+    command = subparsers.add_parser("dataset", help="make training data", description="Make training data.")
+    kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_build(kinds)
+    _add_demo(kinds)
+
+
+def _add_build(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "build",
+        help="from a folder, zip or tar of images",
+        description="Make a dataset of multi-resolution TFRecords from images of any size. All images are checked "
+        "first. If one is broken or too small, the error names it and no files are left.",
+    )
+    add_path(command, "source", metavar="SOURCE", help="folder, zip or tar of images")
+    add_path(command, "out", metavar="OUT", help=_OUT_HELP)
+    command.add_argument(
+        "--resolution", type=int, required=True, metavar="R", help="side of the images, a power of two"
+    )
+    command.add_argument(
+        "--fit",
+        choices=get_args(Fit),
+        default="crop",
+        help="make images square by a centre crop or by white borders (default: %(default)s)",
+    )
+    command.set_defaults(
+        run=lambda given: build_dataset(source=given.source, out=given.out, resolution=given.resolution, fit=given.fit)
+    )
+
+
+def build_dataset(*, source: Path, out: Path, resolution: int, fit: Fit) -> int:
+    """Make a dataset from images and print its size."""
     from progan_service.data.making import build
 
     import_tensorflow()
     with progress_bars() as progress:
-        summary = build.build_dataset(arguments.source, arguments.out, arguments.resolution, arguments.fit, progress)
+        summary = build.build_dataset(source, out, resolution, fit, progress)
     size = f"{summary.resolution}x{summary.resolution}"
     print(
         f"{summary.directory}: {summary.image_count} images, 4x4 to {size}; {summary.ignored_count} other files ignored"
@@ -24,11 +56,38 @@ def build_dataset(arguments: argparse.Namespace) -> int:
     return exit_codes.DONE
 
 
-def draw_dataset(arguments: argparse.Namespace) -> int:
+def _add_demo(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "demo",
+        help="from drawn faces, without a download",
+        description="Draw a labelled dataset of simple faces. attributes.csv in it lists the attributes of each face.",
+    )
+    add_path(command, "out", metavar="OUT", help=_OUT_HELP)
+    command.add_argument(
+        "--resolution",
+        type=int,
+        default=32,
+        metavar="R",
+        help="side of the images, a power of two (default: %(default)s)",
+    )
+    command.add_argument("--count", type=int, default=10000, metavar="N", help="number of faces (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the faces (default: %(default)s)")
+    command.add_argument(
+        "--label", default="glasses", metavar="NAME", help="attribute to use as the label (default: %(default)s)"
+    )
+    command.set_defaults(
+        run=lambda given: draw_dataset(
+            out=given.out, resolution=given.resolution, count=given.count, seed=given.seed, label=given.label
+        )
+    )
+
+
+def draw_dataset(*, out: Path, resolution: int, count: int, seed: int, label: str) -> int:
+    """Draw a dataset of faces and print its size."""
     from progan_service.data.making.demo import build_demo
 
     import_tensorflow()
     with progress_bars() as progress:
-        build_demo(arguments.out, arguments.resolution, arguments.count, arguments.seed, progress, arguments.label)
-    print(f"{arguments.out}: {arguments.count} faces, 4x4 to {arguments.resolution}x{arguments.resolution}")
+        build_demo(out, resolution, count, seed, progress, label)
+    print(f"{out}: {count} faces, 4x4 to {resolution}x{resolution}")
     return exit_codes.DONE

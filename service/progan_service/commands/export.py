@@ -1,42 +1,77 @@
-"""What the `progan` commands do; each takes the parsed arguments and gives the exit code.
-
-They import what they need when they run: no command pays for TensorFlow that does without it.
-"""
+"""`progan export` and `progan weights`."""
 
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
+from progan_service.commands.terminal import progress_bars
 from progan_service.errors import ConfigError
 from progan_service.host.files import temporary_directory
 from progan_service.host.tensorflow import import_tensorflow
+from progan_service.settings.manual import add_path
 
 if TYPE_CHECKING:
     from progan_service.export.exportable import Exportable
     from progan_service.export.trained import TrainedGenerator
-from progan_service.commands.terminal import progress_bars
+    from progan_service.store.store import ModelStore
 
 
-def export(arguments: argparse.Namespace) -> int:
+def directory(text: str) -> Path:
+    """Read the path of a store from the command line."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a directory (only `progan serve` reads URLs); got {text!r}")
+    return Path(text)
+
+
+def add_export(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "export",
+        help="make a generator servable: from a run, a weights file, NVIDIA or TF Hub",
+        description="Publish a generator as the next version of a model. From a run, this is the averaged generator of "
+        "the newest checkpoint. RUN/snapshots contains those of earlier ticks.",
+    )
+    _add_source(command)
+    add_path(
+        command,
+        "--store",
+        type=directory,
+        required=True,
+        metavar="DIR",
+        help="model store; created if it does not exist",
+    )
+    command.add_argument("--name", required=True, help="name of the model")
+    command.set_defaults(
+        run=lambda given: export(source=given.source, store=given.store, name=given.name, sha256=given.sha256)
+    )
+
+
+def export(*, source: str, store: Path, name: str, sha256: str) -> int:
+    """Publish a generator as the next version of a model, and print what is known about it."""
     from progan_service.store.store import ModelStore, check_model_name
 
-    check_model_name(arguments.name)
-    if arguments.store.exists():
-        ModelStore(arguments.store)
+    check_model_name(name)
+    if store.exists():
+        ModelStore(store)
     import_tensorflow()
     from progan_service.export.exportable import Exportable
     from progan_service.export.version import export_version
 
-    with _opened_source(arguments) as source:
-        exportable = source if isinstance(source, Exportable) else Exportable.of(source)
-        arguments.store.mkdir(parents=True, exist_ok=True)
-        store = ModelStore(arguments.store)
-        version = export_version(exportable, store, arguments.name)
-    metadata = store.metadata(arguments.name, version)
+    with _opened(source, sha256) as generator:
+        exportable = generator if isinstance(generator, Exportable) else Exportable.of(generator)
+        store.mkdir(parents=True, exist_ok=True)
+        models = ModelStore(store)
+        version = export_version(exportable, models, name)
+    _print_version(models, name, version)
+    return exit_codes.DONE
+
+
+def _print_version(models: "ModelStore", name: str, version: int) -> None:
+    metadata = models.metadata(name, version)
     size = f"{metadata.resolution}x{metadata.resolution}"
-    print(f"{store.path(arguments.name, version)}: {arguments.name} version {version}, {size}, from {metadata.source}")
+    print(f"{models.path(name, version)}: {name} version {version}, {size}, from {metadata.source}")
     for about in ("form", "reason", "sha256"):
         if metadata.provenance.get(about):
             print(f"  {about}: {metadata.provenance[about]}")
@@ -44,28 +79,57 @@ def export(arguments: argparse.Namespace) -> int:
         print(f"  license: {metadata.license.splitlines()[0]}")
     for signature, algorithms in metadata.algorithms.items():
         print(f"  {signature}: {'; '.join(f'{layer} {algorithm}' for layer, algorithm in algorithms.items())}")
-    return exit_codes.DONE
 
 
-def weights(arguments: argparse.Namespace) -> int:
-    if arguments.out.exists():
-        raise ConfigError(f"{arguments.out}: already exists: give the name of a new file")
+def add_weights(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "weights",
+        help="write the weights of a generator to a file",
+        description="Write the weights and the description of a generator to a file that any program can read and that "
+        "cannot contain code: float32 arrays by layer path, and one JSON text.",
+    )
+    _add_source(command)
+    add_path(command, "out", metavar="OUT", help="new file; its name ends with .safetensors or .npz")
+    command.set_defaults(run=lambda given: weights(source=given.source, out=given.out, sha256=given.sha256))
+
+
+def weights(*, source: str, out: Path, sha256: str) -> int:
+    """Write the weights of a generator to a new file."""
+    if out.exists():
+        raise ConfigError(f"{out}: already exists: give the name of a new file")
     import_tensorflow()
     from progan_service.export.trained import TrainedGenerator
     from progan_service.export.weights_file import check_weights_name, save_weights
 
-    check_weights_name(arguments.out)
-    with _opened_source(arguments) as source:
-        if not isinstance(source, TrainedGenerator):
-            reason = source.provenance.get("reason")
-            raise ConfigError(f"{arguments.source}: its weights are not those of a generator of ours: {reason}")
-        save_weights(source, arguments.out)
-    print(f"{arguments.out}: weights of {arguments.source}, {source.resolution}x{source.resolution}")
+    check_weights_name(out)
+    with _opened(source, sha256) as generator:
+        if not isinstance(generator, TrainedGenerator):
+            reason = generator.provenance.get("reason")
+            raise ConfigError(f"{source}: its weights do not fit a ProGAN generator of this program: {reason}")
+        save_weights(generator, out)
+    print(f"{out}: weights of {source}, {generator.resolution}x{generator.resolution}")
     return exit_codes.DONE
 
 
+def _add_source(command: argparse.ArgumentParser) -> None:
+    add_path(
+        command,
+        "source",
+        type=str,
+        metavar="SOURCE",
+        help="run directory of `progan train`; weights file (.safetensors, .npz); NVIDIA's pickle (.pkl), read without "
+        "running code in it; or TF Hub module: https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory",
+    )
+    command.add_argument(
+        "--sha256",
+        default="",
+        metavar="HEX",
+        help="refuse any other content: SHA-256 of a file, or of a TF Hub module as export prints it",
+    )
+
+
 @contextmanager
-def _opened_source(arguments: argparse.Namespace) -> "Iterator[TrainedGenerator | Exportable]":
+def _opened(source: str, sha256: str) -> "Iterator[TrainedGenerator | Exportable]":
     from progan_service.sources.source import open_source
 
     with temporary_directory() as staging, progress_bars(transient=True) as progress:
@@ -73,4 +137,4 @@ def _opened_source(arguments: argparse.Namespace) -> "Iterator[TrainedGenerator 
         def in_megabytes(stage: str, done: int, total: int) -> None:
             progress(f"{stage}, MB", done // 10**6, total // 10**6)
 
-        yield open_source(arguments.source, staging, sha256=arguments.sha256, progress=in_megabytes)
+        yield open_source(source, staging, sha256=sha256, progress=in_megabytes)

@@ -1,12 +1,16 @@
-"""What `progan models ...` does: show a store, say which versions serve, and remove old ones."""
+"""`progan models`: list a store, choose which versions serve, remove old ones."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
+from progan_service.commands.export import directory
 from progan_service.errors import ConfigError
+from progan_service.settings.manual import add_path
+from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import BFLOAT16_SIGNATURE, ModelMetadata
 from progan_service.store.rollout import Rollout
@@ -17,63 +21,107 @@ if TYPE_CHECKING:
 
 LATEST = "latest"
 
+_HEADINGS = ("MODEL", "VERSION", "USE", "IMAGES", "LATENT", "LABELS", "EXPORTED", "DIGEST", "SOURCE")
 
-def list_models(arguments: argparse.Namespace) -> int:
-    """A table of all versions, those whose files are damaged included."""
-    store = ModelStore(arguments.store)
-    rows: list[tuple[str, ...]] = [
-        ("MODEL", "VERSION", "USE", "IMAGES", "LATENT", "LABELS", "EXPORTED", "DIGEST", "SOURCE")
-    ]
-    broken = []
-    for name in store.models():
-        verified = {version: _verified(store, name, version) for version in store.versions(name)}
-        whole = {version: found for version, found in verified.items() if isinstance(found, ModelMetadata)}
-        rollout, problem = _rollout(store, name)
-        uses = _uses(rollout, list(whole))
-        for version, found in verified.items():
-            facts = _facts(found) if isinstance(found, ModelMetadata) else ("",) * 5 + ("broken",)
-            rows.append((name, str(version), ", ".join(uses.get(version, ())), *facts))
-        broken += [f"{name} version {v}: {found}" for v, found in verified.items() if v not in whole]
-        broken += [f"{name}: {text}" for text in (problem, rollout.problem(verified)) if text]
-    if len(rows) == 1:
-        print(f"{arguments.store}: holds no models yet")
+_STORE_HELP = "model store (default: the bundled model)"
+
+
+def add_models(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "models",
+        help="list the models of a store, choose what serves, remove old versions",
+        description="List the models of a store, newest version first, with the use and source of each version. "
+        "The commands change what serves; servers that poll the store follow within seconds.",
+    )
+    add_path(command, "--store", type=directory, default=BUNDLED_STORE, metavar="DIR", help=_STORE_HELP)
+    command.set_defaults(run=lambda given: list_models(store=given.store))
+    kinds = command.add_subparsers(title="commands", metavar="COMMAND")
+    _add_verify(kinds)
+    _add_pin(kinds)
+    _add_label(kinds)
+    _add_unlabel(kinds)
+    _add_prune(kinds)
+
+
+def list_models(*, store: Path) -> int:
+    """Print a table of all versions, including those with damaged files, and then what is wrong."""
+    models = ModelStore(store)
+    rows: list[tuple[str, ...]] = []
+    problems: list[str] = []
+    for name in models.models():
+        verified = {version: _verified(models, name, version) for version in models.versions(name)}
+        rollout, problem = _rollout(models, name)
+        rows += _rows(name, verified, rollout)
+        problems += [f"{name} version {v}: {found}" for v, found in verified.items() if isinstance(found, Exception)]
+        problems += [f"{name}: {text}" for text in (problem, rollout.problem(verified)) if text]
+    if not rows:
+        print(f"{store}: has no models yet")
         return exit_codes.DONE
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(*broken, sep="\n", end="\n" if broken else "")
+    _print_table([_HEADINGS, *rows])
+    print(*problems, sep="\n", end="\n" if problems else "")
     return exit_codes.DONE
 
 
-def verify(arguments: argparse.Namespace) -> int:
-    """Every version as a server would try it: files by their digests, golden pictures by making them again.
+def _rows(
+    name: str, verified: Mapping[int, ModelMetadata | ModelStoreError], rollout: Rollout
+) -> list[tuple[str, ...]]:
+    """Return a row for each version of a model."""
+    uses = _uses(rollout, [version for version, found in verified.items() if isinstance(found, ModelMetadata)])
+    rows = []
+    for version, found in verified.items():
+        facts = _facts(found) if isinstance(found, ModelMetadata) else ("",) * 5 + ("broken",)
+        rows.append((name, str(version), ", ".join(uses.get(version, ())), *facts))
+    return rows
 
-    One that is good in float32 serves; what it lacks in bfloat16 is told.
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _add_verify(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "verify",
+        help="test all versions in the way a server does",
+        description="Compare files with their digests, and golden pictures with new ones of the same seeds. The exit "
+        "code is 1 if a version is broken.",
+    )
+    # Without a default of its own the option keeps the value that was given before the command.
+    add_path(command, "--store", type=directory, default=argparse.SUPPRESS, metavar="DIR", help=_STORE_HELP)
+    command.add_argument("model", nargs="?", default="", metavar="MODEL", help="test only this model")
+    command.set_defaults(run=lambda given: verify(store=given.store, model=given.model))
+
+
+def verify(*, store: Path, model: str) -> int:
+    """Test all versions of a store, or of one model, in the way a server does.
+
+    A version that is good in float32 serves. A fault in bfloat16 is reported.
     """
     from progan_service.host.tensorflow import import_tensorflow
 
-    store = ModelStore(arguments.store)
-    if arguments.model:
-        store.require(arguments.model)
+    models = ModelStore(store)
+    if model:
+        models.require(model)
     import_tensorflow()
     from progan_service.serving.models.warm_up import load_servable
 
     broken = 0
-    for name in [arguments.model] if arguments.model else store.models():
-        for version in store.versions(name):
+    for name in [model] if model else models.models():
+        for version in models.versions(name):
             try:
-                servable = load_servable(store, name, version, batch_sizes=(1,))
+                servable = load_servable(models, name, version, batch_sizes=(1,))
             except ModelStoreError as error:
                 print(f"{name} version {version}: broken: {error}")
                 broken += 1
             else:
-                problem = _bfloat16_problem(servable, store.path(name, version))
-                print(f"{name} version {version}: {f'good in float32 alone: {problem}' if problem else 'good'}")
+                problem = _bfloat16_problem(servable, models.path(name, version))
+                print(f"{name} version {version}: {f'good only in float32: {problem}' if problem else 'good'}")
     return exit_codes.FAILED if broken else exit_codes.DONE
 
 
 def _bfloat16_problem(servable: "Servable", path: Path) -> str:
-    """Of a version that has that precision; empty without one."""
+    """Return what is wrong with the version in bfloat16, "" if nothing is or it has no such signature."""
     from progan_service.serving.models.warm_up import check_golden
 
     if BFLOAT16_SIGNATURE not in servable.metadata.signatures:
@@ -85,51 +133,115 @@ def _bfloat16_problem(servable: "Servable", path: Path) -> str:
     return ""
 
 
-def pin(arguments: argparse.Namespace) -> int:
-    """One version serves, whatever is newer."""
-    store, model = ModelStore(arguments.store), arguments.model
-    version = 0 if arguments.version == LATEST else _undamaged(store, model, arguments.version)
-    store.set_rollout(model, replace(store.rollout(model), pinned=version))
-    print(f"{model}: version {version} is to serve" if version else f"{model}: the newest good version is to serve")
+def _add_pin(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "pin",
+        help="choose the version that serves, for example to roll back",
+        description="Let one version of a model serve even if there is a newer one. With `latest`, the newest good "
+        "version serves again.",
+    )
+    _add_store_and_model(command)
+    command.add_argument("version", metavar="VERSION", help="version number, or `latest`")
+    command.set_defaults(run=lambda given: pin(store=given.store, model=given.model, version=given.version))
+
+
+def pin(*, store: Path, model: str, version: str) -> int:
+    """Let one version serve, or with "latest" the newest good one."""
+    models = ModelStore(store)
+    number = 0 if version == LATEST else _undamaged(models, model, version)
+    models.set_rollout(model, replace(models.rollout(model), pinned=number))
+    print(f"{model}: version {number} will serve" if number else f"{model}: the newest good version will serve")
     return exit_codes.DONE
 
 
-def label(arguments: argparse.Namespace) -> int:
-    """A version has a name by which requests can ask for it."""
-    store, model = ModelStore(arguments.store), arguments.model
-    rollout, version = store.rollout(model), _undamaged(store, model, arguments.version)
-    store.set_rollout(model, replace(rollout, labels={**rollout.labels, arguments.label: version}))
-    print(f"{model}: {arguments.label} is version {version}")
+def _add_label(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "label",
+        help="give a version a label that requests can use",
+        description="Give a version a label, for example `canary`. Servers load it in addition to the serving version. "
+        "It answers requests with the label.",
+    )
+    _add_store_and_model(command)
+    command.add_argument("label", metavar="LABEL", help="for example `canary`")
+    command.add_argument("version", metavar="VERSION", help="version number")
+    command.set_defaults(
+        run=lambda given: label(store=given.store, model=given.model, name=given.label, version=given.version)
+    )
+
+
+def label(*, store: Path, model: str, name: str, version: str) -> int:
+    """Give a version a label. If another version has the label, it loses it."""
+    models = ModelStore(store)
+    rollout, number = models.rollout(model), _undamaged(models, model, version)
+    models.set_rollout(model, replace(rollout, labels={**rollout.labels, name: number}))
+    print(f"{model}: {name} is version {number}")
     return exit_codes.DONE
 
 
-def unlabel(arguments: argparse.Namespace) -> int:
-    store, model = ModelStore(arguments.store), arguments.model
-    rollout = store.rollout(model)
-    if arguments.label not in rollout.labels:
+def _add_unlabel(kinds: Any) -> None:
+    command = kinds.add_parser("unlabel", help="remove a label", description="Remove a label of a model.")
+    _add_store_and_model(command)
+    command.add_argument("label", metavar="LABEL", help="label to remove")
+    command.set_defaults(run=lambda given: unlabel(store=given.store, model=given.model, name=given.label))
+
+
+def unlabel(*, store: Path, model: str, name: str) -> int:
+    """Remove a label."""
+    models = ModelStore(store)
+    rollout = models.rollout(model)
+    if name not in rollout.labels:
         known = ", ".join(sorted(rollout.labels)) or "none"
-        raise ConfigError(f"model {model!r} has no version label {arguments.label!r}; it has: {known}")
-    labels = {name: version for name, version in rollout.labels.items() if name != arguments.label}
-    store.set_rollout(model, replace(rollout, labels=labels))
-    print(f"{model}: {arguments.label} is no label any more")
+        raise ConfigError(f"model {model!r} has no version label {name!r}; it has: {known}")
+    labels = {other: version for other, version in rollout.labels.items() if other != name}
+    models.set_rollout(model, replace(rollout, labels=labels))
+    print(f"{model}: label {name} removed")
     return exit_codes.DONE
 
 
-def prune(arguments: argparse.Namespace) -> int:
-    """Only the newest good versions stay, the pinned and the labelled."""
-    if arguments.keep < 1:
-        raise ConfigError(f"keep is {arguments.keep}: must be 1 or more")
-    store = ModelStore(arguments.store)
-    if arguments.model:
-        store.require(arguments.model)
-    for name in [arguments.model] if arguments.model else store.models():
-        for version in store.superfluous(name, arguments.keep):
-            if not arguments.dry_run:
-                store.remove(name, version)
-            print(f"{name} version {version}: {'would be removed' if arguments.dry_run else 'removed'}")
-    if not arguments.dry_run and (abandoned := store.remove_abandoned()):
+def _add_prune(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "prune",
+        help="remove old versions",
+        description="Remove all versions except the newest undamaged ones, the pinned one and those with labels. "
+        "Damaged versions that are newer stay, since they may still be in transfer. Also remove what killed "
+        "processes left half-written more than a day ago.",
+    )
+    _add_store(command)
+    command.add_argument("model", nargs="?", default="", metavar="MODEL", help="prune only this model")
+    command.add_argument(
+        "--keep", type=int, default=3, metavar="N", help="number of newest versions to keep (default: %(default)s)"
+    )
+    command.add_argument("--dry-run", action="store_true", help="only print what would be removed")
+    command.set_defaults(
+        run=lambda given: prune(store=given.store, model=given.model, keep=given.keep, dry_run=given.dry_run)
+    )
+
+
+def prune(*, store: Path, model: str, keep: int, dry_run: bool) -> int:
+    """Remove all versions except the newest good ones, the pinned one and those with labels."""
+    if keep < 1:
+        raise ConfigError(f"keep is {keep}: must be 1 or more")
+    models = ModelStore(store)
+    if model:
+        models.require(model)
+    for name in [model] if model else models.models():
+        for version in models.superfluous(name, keep):
+            if not dry_run:
+                models.remove(name, version)
+            print(f"{name} version {version}: {'would be removed' if dry_run else 'removed'}")
+    if not dry_run and (abandoned := models.remove_abandoned()):
         print(f"{abandoned} half-written directories of ended processes: removed")
     return exit_codes.DONE
+
+
+def _add_store_and_model(command: argparse.ArgumentParser) -> None:
+    _add_store(command)
+    command.add_argument("model", metavar="MODEL", help="name of the model")
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    """Commands that change a store need its path: the bundled store does not change."""
+    add_path(command, "--store", type=directory, required=True, metavar="DIR", help="model store")
 
 
 def _verified(store: ModelStore, name: str, version: int) -> ModelMetadata | ModelStoreError:
@@ -140,7 +252,7 @@ def _verified(store: ModelStore, name: str, version: int) -> ModelMetadata | Mod
 
 
 def _uses(rollout: Rollout, whole: list[int]) -> dict[int, list[str]]:
-    """What the versions of a model are for; `whole`, newest first, are those with undamaged files."""
+    """Return the uses of each version. `whole` contains the undamaged versions, newest first."""
     uses: dict[int, list[str]] = {}
     if rollout.pinned:
         uses[rollout.pinned] = ["pinned"]
@@ -165,7 +277,7 @@ def _rollout(store: ModelStore, name: str) -> tuple[Rollout, str]:
 
 
 def _undamaged(store: ModelStore, name: str, text: str) -> int:
-    """The version of that number. Raises ConfigError or ModelStoreError when it is none, or cannot serve."""
+    """Return the number of a version. Raises ConfigError for other text, ModelStoreError if it cannot serve."""
     if not text.isdecimal() or int(text) < 1:
         raise ConfigError(f"version is {text!r}: must be a whole number from 1 on")
     store.require(name, int(text))

@@ -1,56 +1,188 @@
-"""TODO"""
+"""`progan train` and `progan presets`."""
 
 import argparse
+import os
 import shutil
 import signal
 import textwrap
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
+from progan_service.commands.terminal import progress_bars, say
 from progan_service.errors import ConfigError
 from progan_service.host.tensorflow import import_tensorflow
-from progan_service.training.config import TrainingConfig
+from progan_service.model.config import NetworkConfig
+from progan_service.settings.field import own_settings
+from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.presets import load_preset, preset_names
 
 if TYPE_CHECKING:
     from progan_service.data.dataset import Dataset
-    from progan_service.training.config import RunConfig
-from progan_service.commands.terminal import progress_bars, say
+
+DESCRIPTION = """\
+Train a Progressive GAN (Karras et al., ICLR 2018), or go on with a run.
+
+Both networks begin with 4x4 images. Each resolution is trained until it is
+stable. Then the next one fades in, up to the final one, which is trained to
+the end of the run. Every tick prints a status line, draws an image grid and
+saves a checkpoint. Amounts are in kimg: thousands of real images shown.
+
+status line:
+  kimg shown and total, resolution, weight alpha of a resolution that fades in.
+  Means since the last line: loss of the discriminator (D), its gradient
+  penalty, score of real minus score of generated images (distance, an estimate
+  of the Wasserstein distance), loss of the generator (G). Then images/s and
+  the share of time in which steps waited for input.
+
+settings:
+  The value of a setting comes from its option, else from the preset, else from
+  its default, which is that of the paper where the paper has one. `progan
+  presets` lists the presets; `progan presets NAME` prints all settings of one.
+  A setting "by resolution" takes one value for all resolutions, such as 16, or
+  a list, such as 4:32,16:16. A resolution without a value uses that of the
+  next lower one.
+
+run directory:
+  config.json    all settings, and the dataset
+  checkpoints/   the newest two, each with all that is needed to go on
+  snapshots/     the averaged generator at earlier ticks, for export; all stay
+  grids/         reals.png, and images of the same latents at each tick
+  tensorboard/   losses, schedule and speed: tensorboard --logdir DIR
+
+stopping and going on:
+  SIGTERM or Ctrl-C ends the current step, saves a checkpoint and exits with
+  75. The same command goes on from the newest checkpoint. Only --total-kimg,
+  --tick-kimg, --snapshot-ticks and --metric-images may then differ. Another
+  difference would make another run; the command names it and refuses.
+
+devices:
+  All GPUs of the machine share each batch. To use several machines, run this
+  command on each with its own TF_CONFIG (see tf.distribute) and the same
+  --run; the first machine writes it. A batch must be a multiple of the number
+  of devices times mbstd_group_size. The result is that of one device, up to
+  rounding."""
+
+EXAMPLES = """\
+examples:
+  Train on two CPU cores, in about twenty minutes:
+    progan dataset demo data/faces --resolution 32
+    progan train --data data/faces --run runs/faces
+
+  Learn the labels, too: faces with and without glasses:
+    progan train --data data/faces --run runs/glasses --labels
+
+  Train the paper's CelebA-HQ at 256x256 instead of 1024x1024:
+    progan train --data data/celebahq --run runs/hq --preset celebahq-1024 \\
+        --resolution 256
+
+  Use your own preset, and change settings for this run:
+    progan presets lsun-256 > mine.json
+    progan train --data data/cats --run runs/cats --preset mine.json \\
+        --batch-sizes 4:32,64:16 --seed 7
+
+  Find out what the machine can do, without training:
+    progan train --data data/cats --run runs/cats --preset mine.json --dry-run"""
 
 
-def train(arguments: argparse.Namespace) -> int:
+def add_train(subparsers: Any) -> None:
+    codes = "\n".join(f"  {code:<3} {meaning}" for code, meaning in exit_codes.MEANINGS.items())
+    command = subparsers.add_parser(
+        "train",
+        help="train a model, or go on with a run",
+        formatter_class=HelpPage,
+        usage="%(prog)s --data DIR --run DIR [--preset PRESET] [--SETTING VALUE ...]",
+        description=DESCRIPTION,
+        epilog=f"exit codes:\n{codes}\n\n{EXAMPLES}",
+    )
+    add_path(command, "--data", required=True, metavar="DIR", help="dataset made by `progan dataset`")
+    add_path(command, "--run", required=True, metavar="DIR", dest="run_directory", help="directory of the run")
+    add_path(
+        command,
+        "--preset",
+        type=str,
+        default="cpu-small",
+        metavar="PRESET",
+        help="values of other settings: a name or a FILE.json (default: %(default)s)",
+    )
+    groups = add_settings(command, NetworkConfig, TrainingConfig)
+    groups["data"].add_argument(
+        "--labels",
+        action=argparse.BooleanOptionalAction,
+        help="learn the labels of the dataset, too, for images by label (default: false)",
+    )
+    groups["computing"].add_argument(
+        "--auto-batch", action="store_true", help="compute a batch in halves, quarters, ... if memory needs it"
+    )
+    groups["computing"].add_argument(
+        "--deterministic",
+        action="store_true",
+        help="give the same weights, bit for bit, in each run, resumed or not; slower",
+    )
+    groups["computing"].add_argument("--dry-run", action="store_true", help="try every stage, print a table and stop")
+    command.set_defaults(
+        run=lambda given: train(
+            data=given.data,
+            run=given.run_directory,
+            preset=given.preset,
+            settings=given_settings(given, NetworkConfig, TrainingConfig),
+            labels=bool(given.labels),
+            auto_batch=given.auto_batch,
+            deterministic=given.deterministic,
+            dry_run=given.dry_run,
+            tf_config=os.environ.get("TF_CONFIG"),
+        )
+    )
+
+
+def train(
+    *,
+    data: Path,
+    run: Path,
+    preset: str,
+    settings: Mapping[str, Any],
+    labels: bool,
+    auto_batch: bool,
+    deterministic: bool,
+    dry_run: bool,
+    tf_config: str | None,
+) -> int:
+    """Train a run to its end, or until a signal.
+
+    settings    values by the names of settings; they override those of the preset
+    tf_config   the cluster and the place of this worker in it, in the JSON of tf.distribute
+    """
     stopped: list[int] = []
     _note_signals(stopped)
 
     from progan_service.data.dataset import Dataset
     from progan_service.training.run.directory import claim_run_directory
 
-    dataset = Dataset.open(arguments.data)
-    config = run_config(arguments, dataset)
+    dataset = Dataset.open(data)
+    config = run_config(dataset, preset=preset, settings=settings, labels=labels)
     import_tensorflow()
     from progan_service.training import devices, trainer
 
-    workers = devices.Workers.from_json(arguments.tf_config) if arguments.tf_config else None
-    if workers and arguments.auto_batch:
+    workers = devices.Workers.from_json(tf_config) if tf_config else None
+    if workers and auto_batch:
         raise ConfigError("--auto-batch is for one worker: give batches that fit, as its dry run finds them")
     chief = workers is None or workers.chief
-    if chief and not arguments.dry_run:
-        claim_run_directory(arguments.run_directory, config)
-    if arguments.deterministic:
+    if chief and not dry_run:
+        claim_run_directory(run, config)
+    if deterministic:
         devices.make_deterministic()
     strategy = devices.choose_strategy(workers, say)
-    _note_signals(stopped)  # again: TensorFlow has taken them over
-    shared: dict[str, Any] = {
-        "auto_batch": arguments.auto_batch,
-        "strategy": strategy,
-        "stopping": lambda: bool(stopped),
-    }
-    if arguments.dry_run:
+    _note_signals(stopped)  # again: TensorFlow has installed its own handlers
+    shared: dict[str, Any] = {"auto_batch": auto_batch, "strategy": strategy, "stopping": lambda: bool(stopped)}
+    if dry_run:
         trainer.dry_run(config, dataset, report=say, **shared)
         return exit_codes.PREEMPTED if stopped else exit_codes.DONE
     with progress_bars(transient=True) as progress, devices.lost_workers():
         finished = trainer.train(
-            arguments.run_directory,
+            run,
             config,
             dataset,
             report=say if chief else lambda _: None,
@@ -61,51 +193,50 @@ def train(arguments: argparse.Namespace) -> int:
     if not finished:
         say("stopped by a signal; everything is saved, the same command goes on")
         return exit_codes.PREEMPTED
-    say(f"done: progan export {arguments.run_directory} --store DIR --name NAME makes it servable")
+    say(f"done: progan export {run} --store DIR --name NAME makes it servable")
     return exit_codes.DONE
 
 
 def _note_signals(noted: list[int]) -> None:
-    """From now on SIGTERM and SIGINT are only noted."""
+    """Only note SIGTERM and SIGINT from now on."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: noted.append(number))
 
 
-def run_config(arguments: argparse.Namespace, dataset: "Dataset") -> "RunConfig":
-    """What `progan train` with these arguments trains. Raises ConfigError for what cannot be."""
-    from progan_service.model.config import NetworkConfig
-    from progan_service.training.config import DatasetConfig, RunConfig
-    from progan_service.training.presets import load_preset
-
-    preset = load_preset(arguments.preset)
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
-    network = preset.network | {n: given[n] for n in NetworkConfig.__dataclass_fields__ if n in given}
-    training = {n: given[n] for n in TrainingConfig.__dataclass_fields__ if n in given}
-    network["resolution"] = _resolution(arguments, preset.network.get("resolution", dataset.resolution), dataset)
-    label_names = _label_names(dataset) if arguments.labels else ()
+def run_config(dataset: "Dataset", *, preset: str, settings: Mapping[str, Any], labels: bool) -> RunConfig:
+    """Return the configuration of a run. Raises ConfigError for values that do not fit together."""
+    chosen = load_preset(preset)
+    network = chosen.network | _only(NetworkConfig, settings)
+    network["resolution"] = _resolution(dataset, preset, chosen.network.get("resolution"), settings.get("resolution"))
+    label_names = _label_names(dataset) if labels else ()
     license_text = (dataset.manifest and dataset.manifest.license_text) or ""
     return RunConfig(
         DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text),
         NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
-        replace(preset.training, **training),
+        replace(chosen.training, **_only(TrainingConfig, settings)),
     )
 
 
-def _resolution(arguments: argparse.Namespace, meant_for: int, dataset: "Dataset") -> int:
-    """The final resolution: the one asked for, or else what the preset is meant for. The dataset must have it."""
-    resolution: int = meant_for if arguments.resolution is None else arguments.resolution
+def _only(config: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the settings of this class."""
+    return {one.name: settings[one.name] for one in own_settings(config) if one.name in settings}
+
+
+def _resolution(dataset: "Dataset", preset: str, of_preset: int | None, given: int | None) -> int:
+    """Return the final resolution: that of the option, else of the preset, else of the dataset, which must have it."""
+    resolution = given if given is not None else of_preset or dataset.resolution
     if resolution <= dataset.resolution:
         return resolution
-    if arguments.resolution is None:
+    if given is None:
         raise ConfigError(
-            f"preset {arguments.preset} is meant for {resolution}x{resolution} images, {dataset.directory} has "
+            f"preset {preset} is meant for {resolution}x{resolution} images, {dataset.directory} has "
             f"{dataset.resolution}x{dataset.resolution} at most: --resolution {dataset.resolution} trains a smaller one"
         )
     raise ConfigError(f"resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
 
 
 def _label_names(dataset: "Dataset") -> tuple[str, ...]:
-    """Names of the labels to train with, one a column; each image must have exactly one of them."""
+    """Return the names of the labels, one per column. Raises ConfigError unless each image has exactly one label."""
     import numpy as np
 
     labels = dataset.labels
@@ -121,11 +252,21 @@ def _label_names(dataset: "Dataset") -> tuple[str, ...]:
     return dataset.label_names
 
 
-def presets(arguments: argparse.Namespace) -> int:
-    from progan_service.training.presets import load_preset, preset_names
+def add_presets(subparsers: Any) -> None:
+    command = subparsers.add_parser(
+        "presets",
+        help="list the presets of train, or print one",
+        description="List the presets of `progan train`, or print one with all its settings, including the defaults. "
+        "Change the JSON and give it to `progan train --preset FILE.json`.",
+    )
+    add_path(command, "preset", type=str, nargs="?", metavar="PRESET", help="preset to print: a name or a FILE.json")
+    command.set_defaults(run=lambda given: presets(preset=given.preset))
 
-    if arguments.preset:
-        print(load_preset(arguments.preset).to_json(), end="")
+
+def presets(*, preset: str | None) -> int:
+    """Print all presets with their descriptions, or all settings of one."""
+    if preset:
+        print(load_preset(preset).to_json(), end="")
         return exit_codes.DONE
     width = min(shutil.get_terminal_size().columns, 100)
     for name in preset_names():

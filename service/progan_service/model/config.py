@@ -1,41 +1,46 @@
-"""TODO"""
+"""The shape of the networks."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from progan_service.checks import is_power_of_two, require
+from progan_service.checks import Rule, at_least, is_power_of_two, require
+from progan_service.settings.field import REQUIRED, Settings, setting
+
+_RESOLUTION = Rule("must be a power of two from 4 to 1024", lambda r: 4 <= r <= 1024 and is_power_of_two(r))
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Settings):
     """The shape of both networks (paper, appendix A). The defaults are the paper's full-size networks.
 
-    resolution    side of the final images in pixels, a power of two from 4 to 1024
+    channels and label_size come from the dataset:
     channels      1 (grey) or 3 (RGB)
     label_size    length of the one-hot label vectors, 0 without labels
-    fmap_base     feature maps double towards low resolutions from fmap_base / 2^s ...
-    fmap_max      ... up to this many
+
     d_pool        "pre_act": the discriminator halves features before bias and activation, as the original with fused
                   layers does; "post_act": after them, as the original without
     """
 
-    resolution: int
+    resolution: int = setting(
+        REQUIRED,
+        "side of the final images in pixels, a power of two",
+        _RESOLUTION,
+        group="network",
+        metavar="R",
+        default_help="that of the preset or dataset",
+    )
     channels: int = 3
     label_size: int = 0
-    fmap_base: int = 8192
-    fmap_max: int = 512
-    d_pool: str = "pre_act"
+    fmap_base: int = setting(8192, "feature maps at resolution R: 2 N / R ...")
+    fmap_max: int = setting(512, "... and at most this many; also the size of the latents", at_least(1))
+    d_pool: Literal["pre_act", "post_act"] = setting(
+        "pre_act", "the discriminator halves features before or after bias and activation"
+    )
 
     def __post_init__(self) -> None:
-        require(
-            4 <= self.resolution <= 1024 and is_power_of_two(self.resolution),
-            "resolution",
-            self.resolution,
-            "must be a power of two from 4 to 1024",
-        )
+        super().__post_init__()
         require(self.channels in (1, 3), "channels", self.channels, "must be 1 or 3")
         require(self.label_size >= 0, "label_size", self.label_size, "must be 0 or more")
-        require(self.fmap_max >= 1, "fmap_max", self.fmap_max, "must be 1 or more")
-        require(self.d_pool in ("pre_act", "post_act"), "d_pool", self.d_pool, "must be pre_act or post_act")
         require(
             self.features(self.resolution) >= 1,
             "fmap_base",
@@ -44,7 +49,7 @@ class NetworkConfig:
         )
 
     def features(self, resolution: int) -> int:
-        """Feature maps of the block at `resolution`: min(fmap_base / 2^s, fmap_max) with 2^s = resolution / 2."""
+        """Return the feature maps at `resolution`: min(fmap_base / 2^s, fmap_max) with 2^s = resolution / 2."""
         return min(self.fmap_base * 2 // resolution, self.fmap_max)
 
     @property

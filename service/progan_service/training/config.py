@@ -1,103 +1,92 @@
-"""Configuration: one frozen class a concern, validated when made."""
+"""The settings of a training run, each declared once, and the configuration that is written beside a run."""
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from progan_service import formats
-from progan_service.checks import is_power_of_two, require
+from progan_service.checks import Rule, above, at_least, finite, require
 from progan_service.errors import BadInputError, ConfigError
 from progan_service.model.config import NetworkConfig
+from progan_service.settings.field import Settings, setting
 from progan_service.training import earlier
 
 FORMAT_VERSION = 1
 
-BY_RESOLUTION = ("batch_sizes", "learning_rates", "tick_kimg")  # settings with a value for each resolution
+_ONE_IMAGE = Rule("must be 0.001 (one image) or more", lambda kimg: bool(kimg >= 0.001))
+_FEW_IMAGES = Rule("must be 0, or an even number from 16 on", lambda n: n == 0 or (n >= 16 and n % 2 == 0))
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
-    """One training run. Amounts of training are counted in thousands of real images shown (kimg).
+class TrainingConfig(Settings):
+    """One training run. Amounts of training are thousands of real images shown (kimg).
 
-    seed                 of the weights, the order of the images, mirroring and all latents
-    stable_kimg          at each resolution before the next one fades in
-    fade_kimg            over which a new resolution fades in
-    total_kimg           of the whole run; the final resolution runs to the end
-    batch_sizes          images a step, by resolution; a resolution left out takes the next lower one's
-    learning_rates       of Adam, by resolution, likewise
-    learning_rate_ramp_kimg   over which the learning rate rises from 0 at the start of the run
-    adam_beta2           beta1 is 0 (paper, appendix A.1)
-    ema_halflife_kimg    after which a generator weight counts half in the averaged generator
-    gp_weight            lambda of the gradient penalty
-    gp_target            gradient norm that costs nothing
-    gp_reference         "canvas": the norm with respect to the image upscaled to the final resolution, as the original
-                         implementations take it; "native": at the resolution of the stage
-    drift_weight         of the squared scores of real images
-    mbstd_group_size     images over which the minibatch standard deviation is taken
-    mirror               show each real image mirrored half of the time
-    precision            of the features: "float32", or "bfloat16" for less time and memory; weights are always float32
-    fused_kernels        up- and downscaling inside the convolutions: the same function, less arithmetic
-    tick_kimg            between two status lines, image grids and checkpoints, by resolution
-    snapshot_ticks       between two snapshots of the averaged generator; the end of the run has one too; 0: none
-    metric_images        images of which every tick computes SWD and MS-SSIM; 0: none
+    A value by resolution holds for higher resolutions that have none. Adam's beta1 is 0 (paper, appendix A.1).
+
+    gp_reference   "canvas": the norm with respect to the image upscaled to the final resolution, as in the original
+                   implementations; "native": at the resolution of the stage
     """
 
-    seed: int = 0
-    stable_kimg: float = 600
-    fade_kimg: float = 600
-    total_kimg: float = 12000
-    batch_sizes: Mapping[int, int] = field(default_factory=lambda: {4: 16})
-    learning_rates: Mapping[int, float] = field(default_factory=lambda: {4: 0.001})
-    learning_rate_ramp_kimg: float = 0
-    adam_beta2: float = 0.99
-    ema_halflife_kimg: float = 10
-    gp_weight: float = 10
-    gp_target: float = 1
-    gp_reference: str = "canvas"
-    drift_weight: float = 0.001
-    mbstd_group_size: int = 4
-    mirror: bool = False
-    precision: str = "float32"
-    fused_kernels: bool = True
-    tick_kimg: Mapping[int, float] = field(
-        default_factory=lambda: {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10}
+    mbstd_group_size: int = setting(
+        4, "images per group of the minibatch standard deviation", at_least(1), group="network"
     )
-    snapshot_ticks: int = 1
-    metric_images: int = 0
+
+    total_kimg: float = setting(
+        12000, "length of the run; may change when a run goes on", _ONE_IMAGE, finite, group="schedule"
+    )
+    stable_kimg: float = setting(600, "length of each resolution before the next one fades in", _ONE_IMAGE, finite)
+    fade_kimg: float = setting(600, "length of the fade-in of each resolution", at_least(0), finite)
+    batch_sizes: Mapping[int, int] = setting({4: 16}, "images per step, by resolution", above(0))
+
+    learning_rates: Mapping[int, float] = setting(
+        {4: 0.001}, "learning rates of Adam, by resolution", above(0), finite, group="optimisation"
+    )
+    learning_rate_ramp_kimg: float = setting(
+        0, "length of the rise of the learning rate from 0 at the start", at_least(0), finite
+    )
+    adam_beta2: float = setting(
+        0.99, "beta2 of Adam; beta1 is 0", Rule("must lie between 0 and 1", lambda beta: 0 < beta < 1)
+    )
+    ema_halflife_kimg: float = setting(10, "half-life of weights in the averaged generator", above(0), finite)
+
+    gp_weight: float = setting(10, "weight of the gradient penalty", at_least(0), finite, group="penalty")
+    gp_target: float = setting(1, "gradient norm without penalty", above(0), finite)
+    gp_reference: Literal["canvas", "native"] = setting(
+        "canvas", "norm at the final resolution (canvas) or at that of the stage (native)"
+    )
+    drift_weight: float = setting(0.001, "weight of the squared scores of real images", at_least(0), finite)
+
+    mirror: bool = setting(False, "show each real image mirrored half of the time", group="data")
+    seed: int = setting(
+        0,
+        "seed of weights, image order, mirroring and latents",
+        at_least(0),
+        Rule("must be below 2^31", lambda seed: bool(seed < 2**31)),
+    )
+
+    precision: Literal["float32", "bfloat16"] = setting(
+        "float32",
+        "precision of features; bfloat16 takes less time and memory, weights stay float32",
+        group="computing",
+    )
+    fused_kernels: bool = setting(True, "scale within the convolutions: same function, less arithmetic")
+
+    tick_kimg: Mapping[int, float] = setting(
+        {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10},
+        "interval of status lines, image grids and checkpoints, by resolution",
+        _ONE_IMAGE,
+        finite,
+        group="output",
+    )
+    snapshot_ticks: int = setting(
+        1, "interval in ticks of snapshots of the averaged generator, also made at the end; 0: none", at_least(0)
+    )
+    metric_images: int = setting(0, "images per tick for SWD and MS-SSIM; 0: none", _FEW_IMAGES)
 
     def __post_init__(self) -> None:
-        for name in ("stable_kimg", "total_kimg"):
-            value = getattr(self, name)
-            require(0.001 <= value < math.inf, name, value, "must be 0.001 (one image) or more, and finite")
-        for name in ("ema_halflife_kimg", "gp_target"):
-            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "must be above 0, and finite")
-        for name in ("seed", "fade_kimg", "learning_rate_ramp_kimg", "gp_weight", "drift_weight"):
-            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "must be 0 or more, and finite")
-        require(self.seed < 2**31, "seed", self.seed, "must be below 2^31")
-        require(0 < self.adam_beta2 < 1, "adam_beta2", self.adam_beta2, "must lie between 0 and 1")
-        require(
-            self.gp_reference in ("canvas", "native"), "gp_reference", self.gp_reference, "must be canvas or native"
-        )
-        require(self.precision in ("float32", "bfloat16"), "precision", self.precision, "must be float32 or bfloat16")
-        require(self.mbstd_group_size >= 1, "mbstd_group_size", self.mbstd_group_size, "must be 1 or more")
-        require(self.snapshot_ticks >= 0, "snapshot_ticks", self.snapshot_ticks, "must be 0 or more")
-        require(
-            self.metric_images == 0 or (self.metric_images >= 16 and self.metric_images % 2 == 0),
-            "metric_images",
-            self.metric_images,
-            "must be 0, or an even number from 16 on",
-        )
-        for name in BY_RESOLUTION:
-            table = getattr(self, name)
-            require(4 in table, name, table, "must give a value for resolution 4")
-            for resolution, value in table.items():
-                require(is_power_of_two(resolution), f"{name} resolution", resolution, "must be a power of two")
-                require(0 < value < math.inf, f"{name} at {resolution}", value, "must be above 0, and finite")
-        for resolution, kimg in self.tick_kimg.items():
-            require(kimg >= 0.001, f"tick_kimg at {resolution}", kimg, "must be 0.001 (one image) or more")
+        super().__post_init__()
         for resolution, batch in self.batch_sizes.items():
             group = min(self.mbstd_group_size, batch)
             require(

@@ -108,7 +108,7 @@ def test_verify_tells_what_is_lacking_in_bfloat16(progan: Progan, store: Path, t
     version = ModelStore(store).publish("other", write)
     ended = progan("models", "verify", "other", "--store", store)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith(f"other version {version}: good in float32 alone: ")
+    assert ended.out.startswith(f"other version {version}: good only in float32: ")
     assert "96.0 dB are needed, 3 less than where it was exported" in ended.out
 
 
@@ -120,10 +120,10 @@ def test_verify_of_good_versions_ends_well(progan: Progan, tiny_store: Path) -> 
 
 
 def test_pin_and_back_to_the_latest(progan: Progan, store: Path) -> None:
-    assert progan("models", "pin", "tiny", "2", "--store", store) == (0, "tiny: version 2 is to serve\n", "")
+    assert progan("models", "pin", "tiny", "2", "--store", store) == (0, "tiny: version 2 will serve\n", "")
     assert ModelStore(store).rollout("tiny") == Rollout(pinned=2)
     ended = progan("models", "pin", "tiny", "latest", "--store", store)
-    assert ended == (0, "tiny: the newest good version is to serve\n", "")
+    assert ended == (0, "tiny: the newest good version will serve\n", "")
     assert ModelStore(store).rollout("tiny") == Rollout()
 
 
@@ -133,7 +133,7 @@ def test_labels_come_and_go_and_a_pin_stays(progan: Progan, store: Path) -> None
     progan("models", "label", "tiny", "stable", "2", "--store", store)
     assert ModelStore(store).rollout("tiny") == Rollout(1, {"canary": 3, "stable": 2})
     ended = progan("models", "unlabel", "tiny", "canary", "--store", store)
-    assert ended.out == "tiny: canary is no label any more\n"
+    assert ended.out == "tiny: label canary removed\n"
     assert ModelStore(store).rollout("tiny") == Rollout(1, {"stable": 2})
 
 
@@ -217,7 +217,7 @@ def test_a_rollout_that_cannot_be_read_does_not_hide_the_versions(progan: Progan
 
 
 def test_an_empty_store_is_told_to_be_one(progan: Progan, tmp_path: Path) -> None:
-    assert progan("models", "--store", tmp_path) == (0, f"{tmp_path}: holds no models yet\n", "")
+    assert progan("models", "--store", tmp_path) == (0, f"{tmp_path}: has no models yet\n", "")
 
 
 @pytest.mark.parametrize("command", [["models"], ["models", "prune"], ["export", "run", "--name", "faces"]])

@@ -101,9 +101,7 @@ def open_host(puppet_store: Path, run_server: Callable[[ServerConfig], AbstractC
     @contextmanager
     def run(max_queued_rows: int) -> Iterator[Host]:
         batching = BatchingConfig(4, max_queued_rows=max_queued_rows)
-        config = ServerConfig(
-            puppet_store, default_model="puppet", port=0, http_port=0, lame_duck_s=0, batching=batching
-        )
+        config = ServerConfig(puppet_store, model="puppet", port=0, http_port=0, lame_duck_s=0, batching=batching)
         with run_server(config) as server:
             host = Host(server)
             yield host

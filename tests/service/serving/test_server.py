@@ -132,7 +132,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 def configured(store: Path, **settings: Any) -> ServerConfig:
     """Batches of 4 and room for 16 rows unless `settings` say otherwise."""
-    standard = {"default_model": "puppet", "lame_duck_s": 0, "batching": BatchingConfig(4, max_queued_rows=16)}
+    standard = {"model": "puppet", "lame_duck_s": 0, "batching": BatchingConfig(4, max_queued_rows=16)}
     return ServerConfig(store, port=0, http_port=0, **{**standard, **settings})
 
 
@@ -771,7 +771,7 @@ def test_what_the_wire_cannot_carry_of_a_provenance_is_left_out(tmp_path: Path, 
 
 
 def test_of_several_models_without_a_default_one_must_be_named(puppet_store: Path) -> None:
-    with guest(configured(puppet_store, default_model=""), loaded=False) as host:
+    with guest(configured(puppet_store, model=""), loaded=False) as host:
         generate = refusal(lambda: host.generate((0, 0, 0, 1)))
         get_model = refusal(lambda: host.stub.GetModel(pb.GetModelRequest(), timeout=PATIENCE_S))
     assert (generate.code, generate.field) == ("INVALID_ARGUMENT", "model.name")
@@ -802,7 +802,7 @@ def test_health_of_an_unknown_name_is_not_found(puppets: Guest) -> None:
 
 
 def test_an_empty_store_is_alive_and_not_ready(tmp_path: Path) -> None:
-    with guest(configured(tmp_path, default_model="")) as host:
+    with guest(configured(tmp_path, model="")) as host:
         assert [host.health(""), host.health(SERVICE)] == [SERVING, NOT_SERVING]
         assert host.http("/readyz")[0] == 503
         assert not host.stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models
@@ -965,7 +965,7 @@ def test_metrics_tell_images_batches_models_and_the_process(puppets: Guest) -> N
 
 
 def test_metrics_tell_the_precision_of_a_version(tiny_store: Path) -> None:
-    with guest(configured(tiny_store, default_model="tiny", precision="bfloat16")) as host:
+    with guest(configured(tiny_store, model="tiny", precision="bfloat16")) as host:
         _, page = host.http("/metrics")
     assert 'model="tiny",precision="bfloat16",resolution="8",version="1"} 1.0' in page
 

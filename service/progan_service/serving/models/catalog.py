@@ -39,8 +39,8 @@ class ModelCatalog:
         self._first_round = True  # until the first refresh has ended
         self._drains: dict[LoadedVersion, asyncio.Task[None]] = {}
         self.models: dict[str, Model] = {}
-        self.default = config.default_model
-        self._configured = bool(config.default_model)
+        self.default = config.model
+        self._configured = bool(config.model)
         self._warned = False  # about the default
 
     async def read_store(self) -> None:

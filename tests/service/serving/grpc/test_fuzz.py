@@ -98,9 +98,7 @@ def stranger(
     shutil.copytree(tiny_store / "tiny", store / "tiny")
     publish_puppet(store, "labelled", labels=2)
     batching = BatchingConfig(4, max_queued_rows=64)
-    config = ServerConfig(
-        store, default_model="tiny", port=0, http_port=0, lame_duck_s=0, max_images=12, batching=batching
-    )
+    config = ServerConfig(store, model="tiny", port=0, http_port=0, lame_duck_s=0, max_images=12, batching=batching)
     with run_server(config) as server:
         caller = Stranger(server)
         yield caller

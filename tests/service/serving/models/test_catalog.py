@@ -26,7 +26,7 @@ from progan_service.store.store import ModelStore
 
 @asynccontextmanager
 async def catalog_of(store: Path, default_model: str = "", *, load: bool = True) -> AsyncIterator[ModelCatalog]:
-    config = ServerConfig(store, default_model, batching=BatchingConfig(max_batch_size=2))
+    config = ServerConfig(store, model=default_model, batching=BatchingConfig(max_batch_size=2))
     catalog = ModelCatalog(config, Metrics())
     try:
         if load:

@@ -94,7 +94,7 @@ def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) 
         claim_run_directory(tmp_path, other)
     assert str(caught.value) == (
         f"{tmp_path}: began with another configuration: network.fmap_max was 128, is 64; "
-        "training.seed was 0, is 7; training.batch_sizes was {4: 32, 16: 16}, is {4: 32, 16: 8}; "
+        "training.batch_sizes was {4: 32, 16: 16}, is {4: 32, 16: 8}; training.seed was 0, is 7; "
         "go on with the same or name a new run"
     )
     assert read_run_config(tmp_path) == CONFIG

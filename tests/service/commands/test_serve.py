@@ -1,4 +1,4 @@
-"""The settings of `progan serve`: each by flag, environment, file or default, and told with where it comes from."""
+"""The settings of `progan serve`: by flag, environment, file or default, and logged with their source."""
 
 import argparse
 import re
@@ -9,36 +9,48 @@ from typing import Any
 
 import pytest
 
-from progan_service.commands import parser as cli
+from progan_service.commands.parser import parser
 from progan_service.errors import ConfigError
 from progan_service.serving.config import BatchingConfig, LogConfig, ServerConfig
-from progan_service.settings import serve as serve_options
-from progan_service.settings.serve import Setting, configuration
+from progan_service.settings.manual import given_settings
+from progan_service.settings.source import Sourced, read_settings, unknown_variables
 from progan_service.store.bundled import BUNDLED_STORE
 
-NOBODY = {
+FOREIGN = {
     "HOME": "/root",
     "PROGAN_TARGET": "elsewhere:8500",
     "PROGAN_TOKEN": "secret",
     "PROGAN_SERVICE_HOST": "10.0.0.1",
+    "PROGAN_SERVICE_PORT": "8500",
+    "PROGAN_SERVICE_PORT_GRPC": "8500",
+    "PROGAN_PORT": "tcp://10.0.0.1:8500",
+    "PROGAN_PORT_8500_TCP": "tcp://10.0.0.1:8500",
+    "PROGAN_PORT_8500_TCP_ADDR": "10.0.0.1",
+    "PROGAN_HTTP_PORT": "tcp://10.0.0.2:8501",
+    "PROGAN_WEB_SERVICE_HOST": "10.0.0.3",
+    "PROGAN_MODEL": "",
 }
 
 Progan = Callable[..., Any]  # see tests/service/conftest.py
 
 
-def parsed(*flags: object, environment: dict[str, str] | None = None) -> argparse.Namespace:
-    arguments = cli.parser().parse_args(["serve", *map(str, flags)])
-    arguments.environment = NOBODY | (environment or {})
-    return arguments
+def read(*flags: object, environment: dict[str, str] | None = None) -> Sourced[ServerConfig]:
+    arguments = parser().parse_args(["serve", *map(str, flags)])
+    return read_settings(
+        ServerConfig,
+        flags=given_settings(arguments, ServerConfig),
+        environment=FOREIGN | (environment or {}),
+        file=arguments.config,
+    )
 
 
 def configured(*flags: object, **environment: str) -> ServerConfig:
-    return configuration(parsed(*flags, environment=environment)).config
+    return read(*flags, environment=environment).config
 
 
 def refused(*flags: object, **environment: str) -> str:
     with pytest.raises(ConfigError) as refusal:
-        configuration(parsed(*flags, environment=environment))
+        configured(*flags, **environment)
     return str(refusal.value)
 
 
@@ -95,12 +107,12 @@ def flags_of_all() -> list[str]:
 
 
 def kept(config: Any) -> dict[str, Any]:
-    """Every field of a configuration and of those in it, by the name of its setting."""
+    """Every field of a configuration and of those in it, by its name."""
     found: dict[str, Any] = {}
     for field in fields(config):
         value = getattr(config, field.name)
         found |= kept(value) if is_dataclass(value) else {field.name: value}
-    return {name.replace("default_model", "model"): value for name, value in found.items()}
+    return found
 
 
 def test_every_field_of_the_server_is_a_flag_a_variable_and_a_key_of_the_file(file: File) -> None:
@@ -133,8 +145,8 @@ def test_a_store_is_a_directory_or_a_url() -> None:
 def test_a_wrong_value_is_refused_under_the_name_of_its_place(file: File) -> None:
     path = file('port = "8500"')
     assert refused(PROGAN_PORT="x") == "PROGAN_PORT is 'x': must be a whole number"
-    assert refused(PROGAN_PORT="70000") == "PROGAN_PORT is 70000: must lie between 0 and 65535"
-    assert refused("--port", 70000) == "--port is 70000: must lie between 0 and 65535"
+    assert refused(PROGAN_PORT="70000") == "PROGAN_PORT is 70000: must be 0 to 65535"
+    assert refused("--port", 70000) == "--port is 70000: must be 0 to 65535"
     assert refused("--config", path) == f"{path}: port is '8500': must be a whole number"
     assert refused(PROGAN_POLL_S="soon") == "PROGAN_POLL_S is 'soon': must be a number"
     assert refused(PROGAN_LOG_REQUESTS="maybe") == "PROGAN_LOG_REQUESTS is 'maybe': must be true or false"
@@ -154,11 +166,10 @@ def test_a_rule_about_two_settings_names_the_one_that_was_given() -> None:
     [
         ("prot = 8500", "there is no setting 'prot': did you mean port?"),
         ("max-images = 7", "there is no setting 'max-images': did you mean max_images?"),
-        ("default_model = 'faces'", "there is no setting 'default_model': did you mean model?"),
         ("[batching]\nmax_batch_size = 8", "there is no setting 'batching': did you mean max_batch_size?"),
         ("port = 8500.0", "port is 8500.0: must be a whole number"),
         ("port = true", "port is True: must be a whole number"),
-        ("model = 5", "model is 5: must be a text"),
+        ("model = 5", "model is 5: must be text"),
         ("log_requests = 'no'", "log_requests is 'no': must be true or false"),
         ("allowed_batch_sizes = [1.5, 16]", "allowed_batch_sizes is [1.5, 16]: must be whole numbers, such as 1,4,16"),
         ("port 8500", "is not TOML: Expected '=' after a key in a key/value pair (at line 1, column 6)"),
@@ -167,6 +178,11 @@ def test_a_rule_about_two_settings_names_the_one_that_was_given() -> None:
 def test_a_file_that_cannot_be_meant_is_refused(file: File, document: str, problem: str) -> None:
     path = file(document)
     assert refused("--config", path).startswith(f"{path}: {problem}")
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(file: File) -> None:
+    path = file("a = " + "[" * 100_000)
+    assert refused("--config", path).startswith(f"{path}: is not TOML: maximum recursion depth exceeded")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -179,18 +195,39 @@ def test_a_wrong_flag_is_wrong_usage_and_the_rest_is_bad_configuration(
 ) -> None:
     usage = progan("serve", "--port", "x")
     assert usage.code == 2
-    assert usage.err.endswith("progan serve: error: argument --port: 'x' is not a whole number\n")
+    assert usage.err.endswith("progan serve: error: argument --port: must be a whole number; got 'x'\n")
     monkeypatch.setenv("PROGAN_PORT", "x")
     assert progan("serve") == (78, "", "progan: PROGAN_PORT is 'x': must be a whole number\n")
 
 
-# What is told of it
+# Variables that nobody reads
 
 
-def test_every_setting_is_told_with_its_value_and_its_source(file: File) -> None:
+def test_a_misspelt_variable_is_warned_of_with_the_nearest_name() -> None:
+    environment = FOREIGN | {"PROGAN_MAX_IMAGE": "7", "PROGAN_PROT": "", "PROGAN_TLS_CERTS": "a.pem", "PORT": "1"}
+    assert unknown_variables(ServerConfig, environment) == [
+        "PROGAN_MAX_IMAGE is no setting: did you mean PROGAN_MAX_IMAGES?",
+        "PROGAN_PROT is no setting: did you mean PROGAN_PORT?",
+        "PROGAN_TLS_CERTS is no setting: did you mean PROGAN_TLS_CERT?",
+    ]
+
+
+def test_the_variables_of_the_client_and_of_kubernetes_are_no_settings() -> None:
+    assert unknown_variables(ServerConfig, FOREIGN) == []
+    assert configured().port == 8500
+
+
+def test_an_empty_variable_counts_as_not_given() -> None:
+    given = read(environment={"PROGAN_PORT": "", "PROGAN_STORE": "", "PROGAN_LOG_REQUESTS": ""})
+    assert (given.config, given.given) == (ServerConfig(), {})
+
+
+# The log
+
+
+def test_every_setting_is_logged_with_its_value_and_its_source(file: File) -> None:
     path = file('log_level = "error"')
-    arguments = parsed("--config", path, "--store", "m", "--lame-duck-s", "inf", environment={"PROGAN_PORT": "0"})
-    settings = configuration(arguments).settings
+    settings = read("--config", path, "--store", "m", "--lame-duck-s", "inf", environment={"PROGAN_PORT": "0"}).settings
     assert settings.keys() == VALUES.keys()
     assert settings["store"] == {"value": "m", "from": "flag"}
     assert settings["port"] == {"value": 0, "from": "environment"}
@@ -199,22 +236,12 @@ def test_every_setting_is_told_with_its_value_and_its_source(file: File) -> None
     assert settings["allowed_batch_sizes"] == {"value": (1, 2, 4, 8, 16), "from": "default"}
 
 
-def test_in_one_line_stands_what_is_no_default() -> None:
-    assert str(configuration(parsed())) == "the rest by default"
-    arguments = parsed("--lame-duck-s", 0, "--no-log-requests", environment={"PROGAN_ALLOWED_BATCH_SIZES": "4,16"})
-    assert str(configuration(arguments)) == (
-        "allowed_batch_sizes=4,16 (environment); lame_duck_s=0 (flag); log_requests=false (flag); the rest by default"
+def test_one_line_contains_what_is_no_default() -> None:
+    assert str(read()) == "the rest by default"
+    given = read("--lame-duck-s", 0, "--no-log-requests", environment={"PROGAN_ALLOWED_BATCH_SIZES": "4,16"})
+    assert str(given) == (
+        "lame_duck_s=0 (flag); allowed_batch_sizes=4,16 (environment); log_requests=false (flag); the rest by default"
     )
-
-
-def test_a_secret_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("host", "max_images"):
-        monkeypatch.setitem(serve_options._BY_NAME, name, Setting(name, "X", "", secret=True))
-    told = configuration(parsed("--host", "0.0.0.0", "--max-images", 7))
-    assert (told.settings["host"], told.settings["max_images"]["value"]) == ({"value": "***", "from": "flag"}, "***")
-    assert str(told) == "host=*** (flag); max_images=*** (flag); the rest by default"
-    assert refused(PROGAN_MAX_IMAGES="hunter2") == "PROGAN_MAX_IMAGES is ***: must be a whole number"
-    assert refused(PROGAN_MAX_IMAGES="-77") == "PROGAN_MAX_IMAGES is ***: must be 1 or more"
 
 
 # The manual
@@ -222,7 +249,7 @@ def test_a_secret_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def manual() -> str:
-    [subparsers] = [action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    [subparsers] = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
     text: str = subparsers.choices["serve"].format_help()
     return text
 
@@ -231,10 +258,12 @@ def test_the_manual_has_every_setting_with_its_default_in_a_group(manual: str) -
     text = " ".join(manual.split())
     for name in VALUES:
         assert f" --{name.replace('_', '-')} " in text.replace(",", " ")
-    for told in ["(the bundled model)", "(127.0.0.1)", "(8500)", "(1,2,4,8,16)", "(5)", "(auto)", "(true)"]:
-        assert told in text
+    for default in ["the bundled model", "127.0.0.1", "8500", "powers of two", "5", "auto", "true"]:
+        assert f"(default: {default})" in text
     titles = re.findall("^([a-z ]+):$", manual, flags=re.MULTILINE)
-    assert {"model store", "listening", "security", "limits", "batching", "life", "logging", "examples"} < set(titles)
+    assert {"model store", "listening", "security", "limits", "batching", "shutdown", "logging", "examples"} < set(
+        titles
+    )
 
 
 def test_the_manual_fits_its_terminal(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
@@ -243,9 +272,9 @@ def test_the_manual_fits_its_terminal(monkeypatch: pytest.MonkeyPatch, request: 
 
 
 def test_the_examples_of_the_manual_are_commands(manual: str, file: File) -> None:
-    examples, document = manual.split("examples:\n")[1].split("  where progan.toml says, for example:\n")
+    examples, document = manual.split("examples:\n")[1].split("  where progan.toml contains, for example:\n")
     commands = [line.split() for line in examples.splitlines() if " progan serve" in line]
     assert len(commands) == 4
     for command in commands:
-        cli.parser().parse_args(command[command.index("serve") :])
+        parser().parse_args(command[command.index("serve") :])
     assert configured("--config", file(document)).store == Path("/models")
