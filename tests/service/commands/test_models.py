@@ -224,7 +224,7 @@ def test_an_empty_store_is_told_to_be_one(progan: Progan, tmp_path: Path) -> Non
 def test_a_url_is_refused_where_a_directory_is_meant(progan: Progan, command: list[str]) -> None:
     ended = progan(*command, "--store", "gs://bucket/models")
     assert ended.code == 2
-    assert "'gs://bucket/models' is a URL: only `progan serve` reads those; give a directory" in ended.err
+    assert "must be a directory (only `progan serve` reads URLs); got 'gs://bucket/models'" in ended.err
 
 
 # Removing

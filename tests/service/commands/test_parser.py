@@ -1,6 +1,7 @@
 """The `progan` command: what it prints, and the exit codes that orchestrators rely on."""
 
 import argparse
+import inspect
 import json
 import re
 import shutil
@@ -10,13 +11,17 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import progan_service
+from progan_service.commands import dataset, evaluate, export, models, serve, train
 from progan_service.commands.parser import parser
 from progan_service.commands.train import run_config
 from progan_service.data.dataset import Dataset
@@ -59,6 +64,9 @@ def refusal(sentence: str) -> tuple[int, str, str]:
         ["export"],
         ["weights"],
         ["models"],
+        ["models", "pin"],
+        ["evaluate"],
+        ["completion"],
     ],
 )
 def test_every_command_has_help(progan: Progan, command: list[str]) -> None:
@@ -73,6 +81,65 @@ def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
         "exit codes: 0 done; 1 failed, run again once what the message names is mended; 2 wrong usage; 75 stopped by a "
         "signal or the loss of a worker, run again to go on; 78 bad configuration or data, running again will not help"
     )
+
+
+def test_the_version(progan: Progan) -> None:
+    assert progan("--version") == (0, f"progan {progan_service.__version__}\n", "")
+    assert progan_service.__version__ == metadata.version("progan-service")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_for_a_shell(progan: Progan, shell: str) -> None:
+    ended = progan("completion", shell)
+    assert (ended.code, ended.err) == (0, "")
+    assert all(word in ended.out for word in ("evaluate", "lame-duck-s", "gp-weight"))
+
+
+COMPLETE = """
+source {script}
+COMP_WORDS=({words}) COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+_shtab_progan
+echo "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.mark.parametrize(("words", "completed"), [("progan ev", "evaluate"), ("progan serve --lame", "--lame-duck-s")])
+def test_bash_completes_commands_and_options(progan: Progan, tmp_path: Path, words: str, completed: str) -> None:
+    script = tmp_path / "script.bash"
+    script.write_text(progan("completion", "bash").out)
+    command = ["bash", "-c", COMPLETE.format(script=script, words=words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{completed}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "line"),
+    [
+        (serve, "serve", "serve --port 0"),
+        (dataset, "build_dataset", "dataset build a b --resolution 8"),
+        (dataset, "draw_dataset", "dataset demo a"),
+        (train, "train", "train --data d --run r"),
+        (train, "presets", "presets"),
+        (evaluate, "evaluate", "evaluate r --data d"),
+        (export, "export", "export r --store s --name n"),
+        (export, "weights", "weights r w.npz"),
+        (models, "list_models", "models"),
+        (models, "verify", "models verify"),
+        (models, "pin", "models pin --store s m 1"),
+        (models, "label", "models label --store s m canary 1"),
+        (models, "unlabel", "models unlabel --store s m canary"),
+        (models, "prune", "models prune --store s"),
+    ],
+)
+def test_a_command_is_a_function_with_typed_keywords(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, function: str, line: str
+) -> None:
+    signature = inspect.signature(getattr(module, function))
+    assert {parameter.kind for parameter in signature.parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert argparse.Namespace not in get_type_hints(getattr(module, function)).values()
+    monkeypatch.setattr(module, function, lambda **values: values)
+    arguments = parser().parse_args(line.split())
+    assert arguments.run(arguments).keys() == signature.parameters.keys()
 
 
 def test_help_takes_no_tensorflow() -> None:

@@ -1,7 +1,10 @@
 """The settings of `progan serve`: by flag, environment, file or default, and logged with their source."""
 
 import argparse
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -220,6 +223,18 @@ def test_the_variables_of_the_client_and_of_kubernetes_are_no_settings() -> None
 def test_an_empty_variable_counts_as_not_given() -> None:
     given = read(environment={"PROGAN_PORT": "", "PROGAN_STORE": "", "PROGAN_LOG_REQUESTS": ""})
     assert (given.config, given.given) == (ServerConfig(), {})
+
+
+def test_a_server_logs_the_warning_when_it_starts(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("progan"), "serve", "--log-format", "text", "--port", "0"]
+    command += ["--tls-cert", tmp_path / "none.crt", "--tls-key", tmp_path / "none.key"]  # so that it ends at once
+    environment = {"PATH": os.environ["PATH"], "PROGAN_MAX_IMAGE": "7", "PROGAN_TOKEN": "secret"}
+    ended = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=120)
+    first, *others = ended.stdout.splitlines()
+    assert first.startswith("configuration: ")
+    assert [line.split(" ", 2)[2] for line in others] == [
+        "WARNING PROGAN_MAX_IMAGE is no setting: did you mean PROGAN_MAX_IMAGES?"
+    ]
 
 
 # The log
