@@ -13,7 +13,9 @@ import yaml
 from packaging.specifiers import SpecifierSet
 
 from progan_service.commands.parser import parser
-from progan_service.settings.serve import configuration
+from progan_service.serving.config import ServerConfig
+from progan_service.settings.manual import given_settings
+from progan_service.settings.source import make
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -37,7 +39,7 @@ def toml(path: str) -> dict[str, Any]:
 def test_the_image_runs_the_command_of_the_service_and_serves_by_default() -> None:
     [command] = toml("service/pyproject.toml")["project"]["scripts"]
     assert json.loads(last("ENTRYPOINT")) == [command] == ["progan"]
-    config = configuration(parser().parse_args(json.loads(last("CMD")))).config
+    config = make(ServerConfig, given_settings(parser().parse_args(json.loads(last("CMD"))), ServerConfig))
     assert config.host == "0.0.0.0"
     assert last("EXPOSE") == f"{config.port} {config.http_port}" == "8500 8501"
     assert last("STOPSIGNAL") == "SIGTERM"

@@ -19,7 +19,8 @@ from progan_protos.v1 import image_generator_pb2
 from progan_service import exit_codes
 from progan_service.commands.parser import parser
 from progan_service.serving.config import ServerConfig
-from progan_service.settings.serve import configuration
+from progan_service.settings.manual import given_settings
+from progan_service.settings.source import make
 
 Resource = dict[str, Any]
 
@@ -83,7 +84,7 @@ def server() -> Resource:
 
 
 def serve_config() -> ServerConfig:
-    return configuration(parser().parse_args(server()["args"])).config
+    return make(ServerConfig, given_settings(parser().parse_args(server()["args"]), ServerConfig))
 
 
 def shown_overlays() -> list[str]:

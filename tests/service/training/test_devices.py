@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from progan_service.commands import parser as cli
-from progan_service.commands import train as train_command
+from progan_service.commands.parser import parser
 from progan_service.data.dataset import Dataset
 from progan_service.errors import ConfigError
 from progan_service.training.config import RunConfig
@@ -95,9 +94,9 @@ def test_the_command_refuses_it_before_anything_is_made(
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", tf_config)
     command = ["train", "--data", faces.directory, "--run", tmp_path / "run", "--auto-batch"]
-    arguments = cli.parser().parse_args(list(map(str, command)))
+    arguments = parser().parse_args(list(map(str, command)))
     with pytest.raises(ConfigError) as refused:
-        train_command.train(arguments)
+        arguments.run(arguments)
     assert str(refused.value).startswith(problem)
     assert not (tmp_path / "run").exists()
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from progan_service.commands import parser as cli
-from progan_service.commands import train as train_command
+from progan_service.commands.parser import parser
 from progan_service.data.dataset import Dataset
 from progan_service.errors import ConfigError
 from progan_service.training import trainer
@@ -67,7 +66,8 @@ def test_the_table_of_a_run(finished_run: Path, run_report: list[str]) -> None:
 def test_a_dry_run_leaves_nothing_behind(faces: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--resolution", "4", "--batch-sizes", "4:8", "--fmap-base", "32", "--fmap-max", "8", "--dry-run"]
     arguments = ["train", "--data", str(faces.directory), "--run", str(tmp_path / "run"), *options]
-    assert train_command.train(cli.parser().parse_args(arguments)) == 0
+    given = parser().parse_args(arguments)
+    assert given.run(given) == 0
     assert rows_of(capsys.readouterr().out.splitlines()) == [("4x4", "8", "1")]
     assert not (tmp_path / "run").exists()
 
