@@ -108,21 +108,7 @@ def add_train(subparsers: Any) -> None:
         metavar="PRESET",
         help="values of other settings: a name or a FILE.json (default: %(default)s)",
     )
-    groups = add_settings(command, NetworkConfig, TrainingConfig)
-    groups["data"].add_argument(
-        "--labels",
-        action=argparse.BooleanOptionalAction,
-        help="learn the labels of the dataset, too, for images by label (default: false)",
-    )
-    groups["computing"].add_argument(
-        "--auto-batch", action="store_true", help="compute a batch in halves, quarters, ... if memory needs it"
-    )
-    groups["computing"].add_argument(
-        "--deterministic",
-        action="store_true",
-        help="give the same weights, bit for bit, in each run, resumed or not; slower",
-    )
-    groups["computing"].add_argument("--dry-run", action="store_true", help="try every stage, print a table and stop")
+    _add_switches(add_settings(command, NetworkConfig, TrainingConfig))
     command.set_defaults(
         run=lambda given: train(
             data=given.data,
@@ -136,6 +122,24 @@ def add_train(subparsers: Any) -> None:
             tf_config=os.environ.get("TF_CONFIG"),
         )
     )
+
+
+def _add_switches(groups: Mapping[str, argparse._ArgumentGroup]) -> None:
+    """Add the options that are no settings: a preset cannot contain them."""
+    groups["data"].add_argument(
+        "--labels",
+        action=argparse.BooleanOptionalAction,
+        help="learn the labels of the dataset, too, for images by label (default: false)",
+    )
+    groups["computing"].add_argument(
+        "--auto-batch", action="store_true", help="compute batches in parts that fit into memory; their size stays"
+    )
+    groups["computing"].add_argument(
+        "--deterministic",
+        action="store_true",
+        help="give the same weights, bit for bit, in each run, resumed or not; slower",
+    )
+    groups["computing"].add_argument("--dry-run", action="store_true", help="try every stage, print a table and stop")
 
 
 def train(
@@ -190,6 +194,11 @@ def train(
             chief=chief,
             **shared,
         )
+    return _ended(run, finished)
+
+
+def _ended(run: Path, finished: bool) -> int:
+    """Print how the training ended, and return the exit code."""
     if not finished:
         say("stopped by a signal; everything is saved, the same command goes on")
         return exit_codes.PREEMPTED
