@@ -75,11 +75,11 @@ def running_server(config: ServerConfig) -> Iterator[Server]:
         return server
 
     try:
-        server = asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=120)
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(timeout=300)
         try:
             yield server
         finally:
-            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(timeout=60)
+            asyncio.run_coroutine_threadsafe(server.stop(), loop).result(timeout=300)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

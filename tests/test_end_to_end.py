@@ -51,7 +51,7 @@ def served(store: Path) -> Iterator[str]:
         yield listening.split("gRPC ")[1].split(",")[0]
     finally:
         process.terminate()
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
 
 
@@ -111,7 +111,7 @@ def test_a_trained_model_answers_with_pictures(target: str, tmp_path: Path) -> N
 
     picture = tmp_path / "grid.png"
     command = [BIN / "progan-client", "generate", "--seed", "1", "--count", "4", "-o", picture, "--target", target]
-    subprocess.run(list(map(str, command)), check=True, timeout=60, env={**os.environ, "PROGAN_TARGET": ""})
+    subprocess.run(list(map(str, command)), check=True, timeout=300, env={**os.environ, "PROGAN_TARGET": ""})
     with Image.open(picture) as grid:
         assert grid.size == (16, 16)
 

@@ -26,7 +26,7 @@ def directory(server_target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def output_of(name: str, *arguments: str) -> str:
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300, check=True).stdout
 
 
 def test_every_example_has_a_test() -> None:

@@ -120,21 +120,21 @@ def test_closing_the_iterator_ends_the_work(servicer: UnrulyServicer, target: st
         next(parts)
         assert not servicer.stream_ended.is_set()
         parts.close()
-        assert servicer.stream_ended.wait(timeout=60)
+        assert servicer.stream_ended.wait(timeout=300)
 
 
 def test_dropping_the_iterator_ends_the_work(servicer: UnrulyServicer, target: str) -> None:
     with Client(target) as client:
         for _ in client.stream(count=1000):
             break
-        assert servicer.stream_ended.wait(timeout=60)
+        assert servicer.stream_ended.wait(timeout=300)
 
 
 async def test_closing_the_asynchronous_iterator_ends_the_work(servicer: UnrulyServicer, target: str) -> None:
     async with AsyncClient(target) as client:
         async with aclosing(client.stream(count=1000)) as parts:
             await anext(parts)
-        assert servicer.stream_ended.wait(timeout=60)
+        assert servicer.stream_ended.wait(timeout=300)
 
 
 def test_a_token_is_sent_along(servicer: UnrulyServicer, target: str) -> None:

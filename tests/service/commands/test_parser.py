@@ -327,7 +327,7 @@ def test_train_killed_by_sigterm_saves_and_goes_on(progan: Progan, faces: Datase
     try:
         wait_until(lambda: "kimg " in log.read_text() or process.poll() is not None)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 75, log.read_text()
+        assert process.wait(timeout=300) == 75, log.read_text()
     finally:
         process.kill()
         process.wait()
@@ -342,7 +342,7 @@ def test_train_killed_by_sigterm_saves_and_goes_on(progan: Progan, faces: Datase
     assert last == f"done: progan export {run} --store DIR --name NAME makes it servable"
 
 
-def wait_until(come: Callable[[], bool], within_s: float = 120) -> None:
+def wait_until(come: Callable[[], bool], within_s: float = 600) -> None:
     give_up = time.monotonic() + within_s
     while not come():
         assert time.monotonic() < give_up, "waited in vain"

@@ -282,7 +282,7 @@ def test_plain_tensorflow_is_enough_to_load_it(version: Path, signatures: dict[s
     z, pixels = tmp_path / "latents.npy", tmp_path / "pixels.npy"
     np.save(z, latents(3))
     command = [sys.executable, "-c", PLAIN_TENSORFLOW, version, z, pixels]
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     np.testing.assert_array_equal(np.load(pixels), signatures["generate_uint8"](latents=latents(3))["images"])
 

@@ -126,7 +126,7 @@ def test_concurrent_publishers_each_get_a_version_of_their_own(store: ModelStore
 
     def write(directory: Path) -> ModelMetadata:
         metadata = write_model(directory)
-        all_have_written.wait(timeout=30)
+        all_have_written.wait(timeout=60)
         return metadata
 
     publishers = [threading.Thread(target=lambda: versions.append(store.publish("faces", write))) for _ in range(8)]

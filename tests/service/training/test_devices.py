@@ -28,7 +28,7 @@ from progan_service.training.trainer import train
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
 START_S = 400  # what a start may take at most, on a busy machine
-END_S = 120
+END_S = 600
 
 # Who they are
 

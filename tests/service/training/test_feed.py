@@ -125,7 +125,7 @@ class WatchedDataset(Dataset):
     damaged: bool = False
 
     def images(self, indices: NDArray[np.int64], resolution: int) -> NDArray[np.uint8]:
-        assert self.allowed.acquire(timeout=60)
+        assert self.allowed.acquire(timeout=300)
         if self.damaged and self.read:
             raise DatasetError("a damaged file")
         self.read.append(int(indices[0]))
@@ -135,7 +135,7 @@ class WatchedDataset(Dataset):
     def wait(self, batches: int) -> None:
         """Until so many more were read."""
         for _ in range(batches):
-            assert self.done.acquire(timeout=60)
+            assert self.done.acquire(timeout=300)
 
 
 def watched(dataset: Dataset, **values: Any) -> WatchedDataset:

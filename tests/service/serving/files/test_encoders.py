@@ -82,7 +82,7 @@ class Scene:
         if name == "damaged" and place == 1:
             raise ValueError("no such picture")
         self.written.append(f"{name}{place}")
-        assert self._may_go_on.wait(10)
+        assert self._may_go_on.wait(60)
         return f"{name}{place}".encode()
 
     def order(

@@ -20,7 +20,7 @@ from progan_service.serving.models.gate import Gate
 from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 TOKEN = "alices-token-0123456789"
 BEARER = (("authorization", f"Bearer {TOKEN}"),)
 

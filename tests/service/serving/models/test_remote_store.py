@@ -190,7 +190,7 @@ async def test_a_store_that_stays_away_is_counted_each_time_and_logged_once(
 
 
 def page(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=60) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=300) as reply:
         text: str = reply.read().decode()
         return text
 
@@ -214,6 +214,6 @@ def test_the_command_serves_a_url_and_its_copy_goes_with_it(remote: Path, tmp_pa
         assert ModelStore(copy).verify("puppet", 1).resolution == 4
     finally:
         server.terminate()
-        output, _ = server.communicate(timeout=60)
+        output, _ = server.communicate(timeout=300)
     assert server.returncode == 0, output
     assert list(temporary.iterdir()) == []

@@ -485,12 +485,12 @@ def test_what_is_handed_over_does_not_unfold(tmp_path: Path) -> None:
 
 def reader(source: Path, result: Path, *limit: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-I", "-m", restricted_pickle.__name__, str(source), str(result), *limit]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_the_reader_runs_without_tensorflow() -> None:
     code = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
-    subprocess.run([sys.executable, "-c", f"{code}import {restricted_pickle.__name__}"], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", f"{code}import {restricted_pickle.__name__}"], check=True, timeout=300)
 
 
 def test_the_reader_writes_its_result(tmp_path: Path) -> None:

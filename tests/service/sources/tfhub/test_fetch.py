@@ -399,7 +399,7 @@ def outcomes(server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         env=os.environ | {"TFHUB_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     found: dict[str, dict[str, str]] = json.loads(result.stdout)

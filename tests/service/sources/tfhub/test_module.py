@@ -362,7 +362,7 @@ def test_a_module_is_exported_for_plain_tensorflow(tmp_path: Path) -> None:
 def drawn_by_plain_tensorflow(version: Path, directory: Path) -> dict[str, Any]:
     np.save(directory / "latents.npy", some_latents())
     command = [sys.executable, "-c", PLAIN_TENSORFLOW, version, directory / "latents.npy", directory / "drawn.npz"]
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
     with np.load(directory / "drawn.npz") as arrays:
         return dict(arrays)
