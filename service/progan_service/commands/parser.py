@@ -14,7 +14,7 @@ from progan_service.commands.evaluate import add_evaluate
 from progan_service.commands.export import add_export, add_weights
 from progan_service.commands.models import add_models
 from progan_service.commands.serve import add_serve
-from progan_service.commands.terminal import ended
+from progan_service.commands.terminal import ended, print_any_text
 from progan_service.commands.train import add_presets, add_train
 from progan_service.host.cpus import available_cpus
 
@@ -28,6 +28,11 @@ examples:
 
 def main() -> None:
     """Run one command and exit with its code."""
+    print_any_text()
+    sys.exit(ended(_run))
+
+
+def _run() -> int:
     arguments = parser().parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes say nothing to a user
     os.environ.setdefault("OTEL_SERVICE_NAME", "progan")
@@ -41,7 +46,7 @@ def main() -> None:
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)  # a client that left mid-stream is no error
-    sys.exit(ended(lambda: arguments.run(arguments)))
+    return int(arguments.run(arguments))
 
 
 def parser() -> argparse.ArgumentParser:

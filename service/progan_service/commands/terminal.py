@@ -1,5 +1,6 @@
 """What a command prints, and how it ends."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,12 @@ from typing import Any
 
 from progan_service.errors import FileError
 from progan_service.host.faults import OUTPUT, named, translated
+
+
+def print_any_text() -> None:
+    """Let standard output show characters that it has no bytes for as \\x.., as standard error does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:
@@ -22,7 +29,7 @@ def say(line: str) -> None:
 def ended(run: Callable[[], int]) -> int:
     """Run a command to its end and return its exit code. Print an error as one sentence; raise a bug as it is."""
     try:
-        code = run()
+        code = _code(run)
         _flush_output()
     except KeyboardInterrupt:
         return 130
@@ -37,8 +44,18 @@ def ended(run: Callable[[], int]) -> int:
     return code
 
 
+def _code(run: Callable[[], int]) -> int:
+    """Return the exit code of a command, which a parser that has printed its help, or a signal, raises."""
+    try:
+        return run()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
 def _flush_output() -> None:
     """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
+    if sys.stdout is None:  # it was closed before the command began
+        return
     with named(OUTPUT):
         try:
             sys.stdout.flush()

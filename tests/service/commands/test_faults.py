@@ -174,10 +174,38 @@ def test_a_fault_has_one_exit_code_and_one_sentence(endings: dict[str, tuple[int
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("line", ["presets", "models"])
+@pytest.mark.parametrize("line", ["presets", "models", "completion bash"])
 def test_a_full_disk_below_standard_output_is_one_sentence_too(line: str, unbuffered: str) -> None:
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         command = [Path(sys.executable).with_name("progan"), *line.split()]
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert (ended.returncode, ended.stderr) == (1, f"progan: standard output: {FULL}\n")
+
+
+@pytest.mark.parametrize("line", ["--help", "--version", "serve --help"])
+def test_help_that_cannot_be_written_is_one_sentence_too(line: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [Path(sys.executable).with_name("progan"), *line.split()]
+        environment = os.environ | {"PYTHONUNBUFFERED": ""}
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (ended.returncode, ended.stderr) == (1, f"progan: standard output: {FULL}\n")
+
+
+def test_a_command_needs_no_standard_output() -> None:
+    command = f"{Path(sys.executable).with_name('progan')} presets >&-"
+    ended = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_text_that_standard_output_cannot_hold_is_spelt_out(tiny_store: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny_store, store)
+    description = store / "tiny" / "1" / "progan.json"
+    content = json.loads(description.read_text())
+    content["provenance"]["source"] = "attic\ud83c"
+    description.write_text(json.dumps(content))
+    command = [Path(sys.executable).with_name("progan"), "models", "--store", store]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "attic\\ud83c" in ended.stdout
