@@ -21,7 +21,7 @@ from progan_client.command.options import (
     ModelOptions,
     OutputOptions,
 )
-from progan_client.command.output import Output, check_writable, checked_output
+from progan_client.command.output import Output, check_writable, checked_output, write
 from progan_client.errors import ArgumentError
 from progan_client.images import Encoding, encoded, encoding_of
 from progan_client.load.drive import run_load
@@ -106,9 +106,9 @@ def load(client: Client, options: LoadOptions) -> int:
     report = run_load(plan, request, settings, show)
     print("\n".join(report_lines(report)))
     if options.json:
-        options.json.write_text(json.dumps(as_json(report), indent=2) + "\n")
+        write(options.json, (json.dumps(as_json(report), indent=2) + "\n").encode())
     if options.output:
-        options.output.write_bytes(encoded(latency_picture(report), options.output.suffix))
+        write(options.output, encoded(latency_picture(report), options.output.suffix))
     return SUCCESS if report.calls else FAILURE
 
 

@@ -21,13 +21,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.tls, args.token = _tls(args), _token(args)
         with _client(args) as client:
-            return _run(client, args)
+            code = _run(client, args)
+        _flush_output()
+        return code
     except ArgumentError as error:
         return _fail(str(error), WRONG_USAGE)
     except ProganError as error:
         return _fail(str(error), FAILURE)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILURE)
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILURE)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
 
@@ -40,6 +42,17 @@ def _run(client: Client, args: argparse.Namespace) -> int:
             raise
         reason = "is up but not ready: it has no model yet, or it is shutting down"
         return _fail(f"{args.target} {reason}; see `progan-client models`", FAILURE)
+
+
+def _flush_output() -> None:
+    """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
+    if sys.stdout is None:  # it was closed before the command began
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _is_up(client: Client) -> bool:

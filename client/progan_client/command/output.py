@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class Output:
         for part in parts:
             seeds += part.seeds or ()
             for index in range(len(part)):
-                numbered(self.path, count).write_bytes(self._file(part, index))
+                write(numbered(self.path, count), self._file(part, index))
                 count += 1
         last = f" to {numbered(self.path, count - 1).name}" if count > 1 else ""
         size = f"{part.shape[2] * self.scale}x{part.shape[1] * self.scale}"
@@ -63,14 +64,15 @@ class Output:
         pixels = np.concatenate([part.pixels for part in parts])
         picture = image_grid(pixels, columns, self.scale)
         file = parts[0].files[0] if parts[0].files else encoded(picture, self.path.suffix, self.quality)
-        self.path.write_bytes(file)
+        write(self.path, file)
         seeds = [seed for part in parts for seed in part.seeds or ()]
         size = f"{picture.width}x{picture.height}"
         _report(self.path, f"{_count(len(pixels))}{_seeds(seeds)}, {size} pixels", parts[0].model)
 
     def write_animation(self, frames: Sequence[Frame], fps: float) -> None:
         """Write all frames to one animation."""
-        save_animation(frames, self.path, fps=fps, scale=self.scale, quality=self.quality)
+        with _named(self.path):
+            save_animation(frames, self.path, fps=fps, scale=self.scale, quality=self.quality)
         height, width, _ = frames[0].pixels.shape
         size = f"{width * self.scale}x{height * self.scale}"
         duration = f"{len(frames) / fps:.3g} s"
@@ -116,6 +118,21 @@ def check_writable(path: Path) -> None:
         raise FileNotFoundError(errno.ENOENT, "no such directory", str(path.parent))
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise PermissionError(errno.EACCES, "no permission to write", str(path))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file. Raise OSError that names it."""
+    with _named(path):
+        path.write_bytes(content)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in an OSError of the block: that of a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def _checked_quality(quality: int | None, path: Path) -> int:

@@ -255,6 +255,31 @@ def test_a_path_that_cannot_be_used_is_found_before_the_call(run: Run, command: 
     assert err == f"progan-client: {sentence}\n"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "generate --seed 1 -o full.png",
+        "generate --seed 1 --each -o full.png",
+        "interpolate --seeds 1,2 --frames 1 -o full.gif",
+        "load --calls 1 --warmup 0 --json full.json",
+    ],
+)
+def test_a_full_disk_is_named_by_the_file(run: Run, command: str) -> None:
+    for name in ("full.png", "full.gif", "full.json", "full-0000.png"):
+        Path(name).symlink_to("/dev/full")
+    code, _, err = run(*command.split())
+    assert (code, err.replace("-0000", "")) == (1, f"progan-client: {command.split()[-1]}: No space left on device\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_below_standard_output_is_a_sentence(server_target: str, unbuffered: str) -> None:
+    command = [Path(sys.executable).with_name("progan-client"), "--target", server_target, "health"]
+    with Path("/dev/full").open("w") as full:
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (ended.returncode, ended.stderr) == (1, "progan-client: standard output: No space left on device\n")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_directory_that_must_not_be_written_is_found_before_the_call(run: Run) -> None:
     Path("closed").mkdir(mode=0o500)
