@@ -134,6 +134,19 @@ def test_a_restored_state_is_the_saved_one(tmp_path: Path) -> None:
         assert values(getattr(restored, part).variables) == values(getattr(saved, part).variables)
 
 
+def test_a_copy_beside_the_checkpoints_is_none_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "images-000000000_before.npz").write_bytes(b"kept")
+    state = TrainingState.fresh(CONFIG)
+    for state.images_shown in (8, 999_999_999, 1_000_000_000):
+        state.save(tmp_path)
+    assert latest_checkpoint(tmp_path) == tmp_path / "images-1000000000.npz"
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "images-000000000_before.npz",
+        "images-999999999.npz",
+        "images-1000000000.npz",
+    }
+
+
 def test_a_checkpoint_holds_every_variable(tmp_path: Path) -> None:
     state = TrainingState.fresh(CONFIG)
     state.save(tmp_path)

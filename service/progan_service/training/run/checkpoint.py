@@ -29,7 +29,12 @@ class CheckpointError(BadInputError):
 
 def latest_checkpoint(directory: Path) -> Path | None:
     """Return the newest checkpoint of a directory, None where there is none."""
-    return max(directory.glob("images-*.npz"), default=None)
+    return max(_checkpoints(directory), key=images_shown_at_checkpoint, default=None)
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    """Return the checkpoints of a directory. A copy that somebody keeps beside them under another name is none."""
+    return [file for file in directory.glob("images-*.npz") if file.stem.removeprefix("images-").isdecimal()]
 
 
 def images_shown_at_checkpoint(path: Path) -> int:
@@ -45,7 +50,7 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
     path = directory / f"images-{images_shown:09d}.npz"
     with replaced(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **{formats.VERSION_KEY: np.array(FORMAT_VERSION)}, **arrays)
-    for old in sorted(directory.glob("images-*.npz"))[:-KEPT]:
+    for old in sorted(_checkpoints(directory), key=images_shown_at_checkpoint)[:-KEPT]:
         old.unlink()
     return path
 
