@@ -11,6 +11,7 @@ from progan_service.commands.terminal import progress_bars
 from progan_service.errors import ConfigError
 from progan_service.host.files import temporary_directory
 from progan_service.host.tensorflow import import_tensorflow
+from progan_service.settings.kind import path
 from progan_service.settings.manual import add_path
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def directory(text: str) -> Path:
     """Read the path of a store from the command line."""
     if "://" in text:
         raise argparse.ArgumentTypeError(f"must be a directory (only `progan serve` reads URLs); got {text!r}")
-    return Path(text)
+    return path(text)
 
 
 def add_export(subparsers: Any) -> None:

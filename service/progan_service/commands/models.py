@@ -14,7 +14,7 @@ from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import BFLOAT16_SIGNATURE, ModelMetadata
 from progan_service.store.rollout import Rollout
-from progan_service.store.store import ModelStore
+from progan_service.store.store import VERSION, ModelStore
 
 if TYPE_CHECKING:
     from progan_service.serving.models.servable import Servable
@@ -278,7 +278,7 @@ def _rollout(store: ModelStore, name: str) -> tuple[Rollout, str]:
 
 def _undamaged(store: ModelStore, name: str, text: str) -> int:
     """Return the number of a version. Raises ConfigError for other text, ModelStoreError if it cannot serve."""
-    if not text.isdecimal() or int(text) < 1:
+    if not VERSION.fullmatch(text):
         raise ConfigError(f"version is {text!r}: must be a whole number from 1 on")
     store.require(name, int(text))
     store.verify(name, int(text))

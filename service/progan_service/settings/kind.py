@@ -67,8 +67,15 @@ def _of_type(*types: type, then: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return convert
 
 
+def path(text: str) -> Path:
+    """Return the path. Raises ValueError for empty text, which Path takes for the current directory."""
+    if not text:
+        raise ValueError(text)
+    return Path(text)
+
+
 def _path_or_url(text: str) -> Path | str:
-    return text if "://" in text else Path(text)
+    return text if "://" in text else path(text)
 
 
 def _integers(text: str) -> tuple[int, ...]:
@@ -83,7 +90,7 @@ _KINDS: dict[Any, Kind] = {
     bool: Kind("true or false", _boolean, _of_type(bool, then=bool), ""),
     str: _TEXT,
     Path | str: Kind("a directory or a URL", _path_or_url, _of_type(str, then=_path_or_url), "DIR|URL"),
-    Path | None: Kind("a path", Path, _of_type(str, then=Path), "FILE"),
+    Path | None: Kind("a path", path, _of_type(str, then=path), "FILE"),
     tuple[int, ...]: Kind(
         "whole numbers, such as 1,4,16",
         _integers,

@@ -9,6 +9,7 @@ from typing import Any
 import shtab
 
 from progan_service.settings.field import Setting, Settings, settings_of
+from progan_service.settings.kind import path
 
 
 class HelpPage(argparse.RawDescriptionHelpFormatter):
@@ -20,7 +21,7 @@ class HelpPage(argparse.RawDescriptionHelpFormatter):
 
 def add_path(container: argparse._ActionsContainer, name: str, *, metavar: str, **options: Any) -> None:
     """Add an argument for a path. Shells complete it with directories if metavar begins with DIR, else with files."""
-    action = container.add_argument(name, metavar=metavar, **{"type": Path} | options)
+    action = container.add_argument(name, metavar=metavar, **{"type": path} | options)
     action.complete = shtab.DIRECTORY if metavar.startswith("DIR") else shtab.FILE  # type: ignore[attr-defined]
 
 

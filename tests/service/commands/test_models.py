@@ -166,6 +166,7 @@ def test_a_rollout_of_a_newer_release_is_left_alone(progan: Progan, store: Path)
         (["pin", "tiny", "9"], "{store}: model 'tiny' has no version 9; it has: 3, 2, 1"),
         (["pin", "tiny", "newest"], "version is 'newest': must be a whole number from 1 on"),
         (["pin", "tiny", "0"], "version is '0': must be a whole number from 1 on"),
+        (["pin", "tiny", "1" * 5000], f"version is '{'1' * 5000}': must be a whole number from 1 on"),
         (
             ["label", "tiny", "Canary", "3"],
             "label is 'Canary': must be 1 to 63 small letters, digits, dashes or underscores, beginning with a letter",

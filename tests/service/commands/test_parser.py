@@ -75,6 +75,16 @@ def test_every_command_has_help(progan: Progan, command: list[str]) -> None:
     assert ended.out.startswith("usage: " + " ".join(["progan", *command]))
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["train --run r --data", "train --data d --run", "serve --store", "models --store", "dataset demo", "weights run"],
+)
+def test_an_empty_path_is_wrong_usage(progan: Progan, command: str) -> None:
+    ended = progan(*command.split(), "")
+    assert ended.code == 2
+    assert ended.err.endswith("''\n")
+
+
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
     text = " ".join(progan("--help").out.split())
     assert text.endswith(

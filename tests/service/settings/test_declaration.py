@@ -127,6 +127,14 @@ def test_a_wrong_text_is_refused_by_the_name_of_its_place(variable: str, text: s
     assert str(refused.value) == f"{variable} is {shown}: {rule}"
 
 
+def test_an_empty_path_is_not_the_current_directory(file: Path) -> None:
+    file.write_text("diary = ''")
+    with pytest.raises(ConfigError, match=f"^{file}: diary is '': must be a path$"):
+        read(file=file)
+    with pytest.raises(argparse.ArgumentError, match="must be a path; got ''"):
+        parsed("--diary", "")
+
+
 def test_a_wrong_value_in_a_table_is_refused_by_the_name_of_its_place() -> None:
     with pytest.raises(ConfigError, match="^PROGAN_HEAT at 8 is -1: must be above 0$"):
         read(PROGAN_HEAT="4:900,8:-1")
