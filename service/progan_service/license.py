@@ -1,5 +1,6 @@
 """The licence of data: its text goes from the dataset through runs and versions to the pictures that are served."""
 
+import codecs
 from pathlib import PurePosixPath
 
 MAX_BYTES = 64 * 2**10  # the longest licences in use have half as many
@@ -17,7 +18,9 @@ def is_license_name(name: str) -> bool:
 
 
 def text_of(content: bytes) -> str:
-    """Return the text of a licence file, tidied; empty when the content is no text."""
+    """Return the text of a licence file, tidied; empty when the content is no text. UTF-16 begins with its mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()
     if not _CONTROLS.isdisjoint(content):
         return ""
     try:

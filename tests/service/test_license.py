@@ -32,6 +32,12 @@ def test_a_text_is_read_in_utf_8_or_latin_1() -> None:
     assert text_of("© Müller".encode("latin-1")) == "© Müller"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_text_in_utf_16_is_read_by_its_mark(encoding: str) -> None:
+    assert text_of("\ufeff© Müller\r\n".encode(encoding)) == "© Müller\n"
+    assert text_of("\ufeffa\0b".encode(encoding)) == ""
+
+
 @pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x89PNG\r\n\x1a\n", b"a\0b", b""])
 def test_other_content_is_no_licence(content: bytes) -> None:
     assert text_of(content) == ""
