@@ -51,4 +51,4 @@ class Manifest:
     def write(self, directory: Path) -> None:
         """Store it as `dataset.json` in `directory`."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
-        (directory / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        (directory / FILE_NAME).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

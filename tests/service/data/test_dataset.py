@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from progan_service.data.dataset import Dataset
 from progan_service.data.errors import DatasetError
+from progan_service.data.manifest import Manifest
 
 
 def test_images_come_in_the_order_asked_for(dataset_directory: Path, pixels: NDArray[np.uint8]) -> None:
@@ -289,3 +290,9 @@ def _record(image: NDArray[np.uint8], *, shape_first: bool) -> bytes:
 def _field(number: int, content: bytes) -> bytes:
     assert len(content) < 128, "a length of one byte"
     return bytes([number << 3 | 2, len(content)]) + content
+
+
+def test_a_source_whose_name_is_not_utf_8_is_noted(tmp_path: Path) -> None:
+    Manifest("caf\udce9", 1, 4).write(tmp_path)
+    read = Manifest.read(tmp_path)
+    assert read and read.source == "caf\udce9"
