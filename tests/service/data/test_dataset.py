@@ -295,4 +295,5 @@ def _field(number: int, content: bytes) -> bytes:
 def test_a_source_whose_name_is_not_utf_8_is_noted(tmp_path: Path) -> None:
     Manifest("caf\udce9", 1, 4).write(tmp_path)
     read = Manifest.read(tmp_path)
-    assert read and read.source == "caf\udce9"
+    assert read
+    assert read.source == "caf\udce9"
