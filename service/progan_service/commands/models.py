@@ -230,7 +230,7 @@ def prune(*, store: Path, model: str, keep: int, dry_run: bool) -> int:
                 models.remove(name, version)
             print(f"{name} version {version}: {'would be removed' if dry_run else 'removed'}")
     if not dry_run and (abandoned := models.remove_abandoned()):
-        print(f"{abandoned} half-written directories of ended processes: removed")
+        print(f"removed what killed processes left half-written: {abandoned}")
     return exit_codes.DONE
 
 
