@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from progan_service.errors import FileError, MendableError, ProganError
+from progan_service.errors import ConfigError, FileError, MendableError, ProganError
 
 OUTPUT = "standard output"
 _AWAY = "its disk or network mount does not answer; check the mount"
@@ -55,9 +55,15 @@ def named(path: Path | str, kind: type[FileError] = FileError) -> Iterator[None]
         raise
     except Exception as error:
         number = _number(error)
+        if isinstance(error, UnicodeEncodeError) and not _is_utf8(path):
+            raise ConfigError(f"{path}: the name is not UTF-8, as TensorFlow needs it; give another path") from error
         if number not in _SENTENCES:
             raise
         raise kind(f"{path}: {_SENTENCES[number]}") from error
+
+
+def _is_utf8(path: Path | str) -> bool:
+    return str(path).encode(errors="replace").decode() == str(path)
 
 
 def translated(error: Exception) -> ProganError | None:

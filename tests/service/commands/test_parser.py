@@ -85,6 +85,15 @@ def test_an_empty_path_is_wrong_usage(progan: Progan, command: str) -> None:
     assert ended.err.endswith("''\n")
 
 
+def test_a_directory_that_tensorflow_cannot_name_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "caf\udce9"
+    sentence = f"{out}: the name is not UTF-8, as TensorFlow needs it; give another path"
+    command = [Path(sys.executable).with_name("progan"), "dataset", "demo", out, "--count", "1", "--resolution", "4"]
+    ended = subprocess.run(command, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (78, f"progan: {sentence}\n".encode(errors="backslashreplace"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
     text = " ".join(progan("--help").out.split())
     assert text.endswith(
