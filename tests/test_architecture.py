@@ -1,8 +1,11 @@
 """What holds the house together and no single package can say of itself."""
 
+import ast
+import re
 import subprocess
 import sys
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -67,3 +70,30 @@ def test_the_picture_of_the_house_has_every_room() -> None:
     for house in (service, service / "serving"):
         rooms = {room.parent.name for room in house.glob("*/__init__.py")}
         assert {room for room in rooms if f"{room}[" not in picture and f"| `{room}/` |" not in picture} == set()
+
+
+def test_the_picture_of_the_house_has_an_arrow_for_every_import() -> None:
+    service = ROOT / "service" / "progan_service"
+    picture = (ROOT / "docs" / "architecture.md").read_text().split("```mermaid")[1].split("```")[0]
+    below: dict[str, set[str]] = {}
+    for sources, targets in re.findall(r"^  (.+?)(?:\[.*?\])? --> (.+?)(?:\[.*\])?$", picture, re.MULTILINE):
+        for source, target in product(sources.split(" & "), targets.split(" & ")):
+            below.setdefault(source, set()).add(target)
+
+    def reached(room: str) -> set[str]:
+        return {room}.union(*(reached(lower) for lower in below.get(room, ())))
+
+    def room_of(name: str) -> str:
+        return name if (service / name / "__init__.py").exists() else "rules"
+
+    for file in service.glob("*/**/*.py"):
+        imports = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        modules = [node.module for node in imports if node.module and node.module.startswith("progan_service.")]
+        room = file.relative_to(service).parts[0]
+        assert {room_of(module.split(".")[1]) for module in modules} <= reached(room), file
+
+
+def test_a_file_of_the_packages_is_read_in_one_go() -> None:
+    files = [file for half in ("client", "service") for file in (ROOT / half).glob("progan_*/**/*.py")]
+    long = {file.name for file in files if len(file.read_text().splitlines()) > 350}
+    assert long == {"restricted_pickle.py"}  # it runs alone, isolated

@@ -74,4 +74,6 @@ def serve_one_picture(store: Path, picture: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python train_and_serve.py DIR  (a directory for the dataset, the run and the model store)")
     main(Path(sys.argv[1]))

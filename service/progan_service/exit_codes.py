@@ -8,7 +8,7 @@ BAD_CONFIG = 78
 
 MEANINGS = {
     DONE: "done",
-    FAILED: "failed, run again once what the message names is mended",
+    FAILED: "failed; fix what the message names, then run again",
     USAGE: "wrong usage",
     PREEMPTED: "stopped by a signal or the loss of a worker, run again to go on",
     BAD_CONFIG: "bad configuration or data, running again will not help",

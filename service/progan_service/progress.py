@@ -1,4 +1,4 @@
-"""How long work reports its progress."""
+"""How work that takes long reports its progress."""
 
 from collections.abc import Callable
 

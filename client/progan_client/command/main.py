@@ -17,8 +17,8 @@ HEALTH_S = 2  # timeout of the health check after a call that found no ready ser
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
-    args = command_parser().parse_args(argv)
     try:
+        args = command_parser().parse_args(argv)
         args.tls, args.token = _tls(args), _token(args)
         with _client(args) as client:
             code = _run(client, args)
@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ProganError as error:
         return _fail(str(error), FAILURE)
     except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            _drop_output()
         return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILURE)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
@@ -51,8 +53,12 @@ def _flush_output() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         raise
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_up(client: Client) -> bool:

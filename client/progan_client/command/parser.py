@@ -193,7 +193,7 @@ def _add_pace_options(group: argparse._ArgumentGroup) -> None:
         "--rate",
         metavar="R",
         type=float,
-        help="make R calls due per second, independent of replies; latency starts when a call is due",
+        help="start R calls per second without waiting for replies; latency counts from the planned start",
     )
     group.add_argument("--even", action="store_true", help="with --rate: use equal intervals instead of random ones")
     group.add_argument(

@@ -1,4 +1,4 @@
-"""`progan evaluate`."""
+"""The command `progan evaluate`: measure a generator against its dataset."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`progan serve`."""
+"""The command `progan serve`: read the settings, serve, and end with an exit code."""
 
 import logging
 import os

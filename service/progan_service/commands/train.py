@@ -132,7 +132,9 @@ def _add_switches(groups: Mapping[str, argparse._ArgumentGroup]) -> None:
         help="learn the labels of the dataset, too, for images by label (default: false)",
     )
     groups["computing"].add_argument(
-        "--auto-batch", action="store_true", help="compute batches in parts that fit into memory; their size stays"
+        "--auto-batch",
+        action="store_true",
+        help="compute a batch that does not fit into memory in parts; its size stays",
     )
     groups["computing"].add_argument(
         "--deterministic",

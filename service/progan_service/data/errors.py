@@ -1,4 +1,4 @@
-"""The error of this package."""
+"""The error of a dataset, or of what a dataset is made of."""
 
 from progan_service.errors import BadInputError
 

@@ -31,10 +31,10 @@ class NetworkConfig(Settings):
     )
     channels: int = 3
     label_size: int = 0
-    fmap_base: int = setting(8192, "feature maps at resolution R: 2 N / R ...")
-    fmap_max: int = setting(512, "... and at most this many; also the size of the latents", at_least(1))
+    fmap_base: int = setting(8192, "feature maps at resolution R are 2 N / R, at most --fmap-max")
+    fmap_max: int = setting(512, "maximum number of feature maps, and size of the latents", at_least(1))
     d_pool: Literal["pre_act", "post_act"] = setting(
-        "pre_act", "the discriminator halves features before or after bias and activation"
+        "pre_act", "where the discriminator downscales: before or after bias and activation"
     )
 
     def __post_init__(self) -> None:

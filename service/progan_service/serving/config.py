@@ -18,7 +18,7 @@ class BatchingConfig(Settings):
     max_batch_size: int = setting(16, "maximum number of images per batch", at_least(1), group="batching")
     allowed_batch_sizes: tuple[int, ...] = setting(
         (),
-        "batch sizes; smaller batches are padded. They rise to --max-batch-size",
+        "batch sizes in rising order up to --max-batch-size; a batch is padded to the next size",
         default_help="powers of two",
     )
     max_queued_rows: int = setting(1024, "maximum number of waiting images; a call that does not fit is refused")
@@ -102,7 +102,7 @@ class ServerConfig(Settings):
     )
 
     replicas: int = setting(
-        1, "batches computed in parallel without GPUs; with GPUs one on each", at_least(1), group="devices"
+        1, "batches computed at the same time on CPUs; with GPUs always one per GPU", at_least(1), group="devices"
     )
     precision: Literal["float32", "bfloat16", "auto"] = setting(
         "float32",

@@ -1,4 +1,4 @@
-"""Ports that cannot be opened."""
+"""The error of a port that cannot be opened, and the reason that the system gives."""
 
 import socket
 

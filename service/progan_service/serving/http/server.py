@@ -1,4 +1,4 @@
-"""The HTTP port."""
+"""The HTTP port: a server in threads of its own that answers paths from a table."""
 
 import socket
 import threading

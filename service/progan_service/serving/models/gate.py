@@ -1,4 +1,4 @@
-"""Where calls enter and leave."""
+"""A gate that counts the calls inside, and can be closed to new ones."""
 
 import asyncio
 from collections.abc import Iterator

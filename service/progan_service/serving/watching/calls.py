@@ -116,7 +116,8 @@ def log_call(call: Call, duration_s: float) -> None:
     """Log one line about a call that has ended."""
     if not requests_log.isEnabledFor(logging.INFO):
         return
-    made = f": {call.images} {call.format} images of {call.model} version {call.version}" if call.images else ""
+    images = "image" if call.images == 1 else "images"
+    made = f": {call.images} {call.format} {images} of {call.model} version {call.version}" if call.images else ""
     message = f"{call.method} {call.code}{made} in {duration_s * 1000:.1f} ms"
     fields = {
         "method": call.method,

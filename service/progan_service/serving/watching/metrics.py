@@ -41,6 +41,8 @@ class Metrics:
             "Images that were asked for and not made or not encoded: cancelled, expired or rejected.",
             "reason",
         )
+        for reason in ("cancelled", "expired", "rejected"):
+            self.rows_dropped.labels(reason)
 
     def _of_batches(self) -> None:
         self.queue_rows = self._gauge("progan_queue_rows", "Images that wait for a device.", "priority")
