@@ -369,6 +369,15 @@ def test_bash_completes_commands_and_options(run: Run, words: str, completed: st
     assert (done.stdout, done.stderr) == (f"{completed}\n", "")
 
 
+def test_a_reader_that_leaves_early_is_a_sentence() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [Path(sys.executable).with_name("progan-client"), "completion", "bash"]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "progan-client: standard output: Broken pipe\n")
+
+
 def test_the_installed_command(server_target: str) -> None:
     command = Path(sys.executable).with_name("progan-client")
     done = subprocess.run([command, "health", "--target", server_target], capture_output=True, text=True, check=False)

@@ -97,7 +97,7 @@ def test_a_directory_that_tensorflow_cannot_name_is_refused(tmp_path: Path) -> N
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
     text = " ".join(progan("--help").out.split())
     assert text.endswith(
-        "exit codes: 0 done; 1 failed, run again once what the message names is mended; 2 wrong usage; 75 stopped by a "
+        "exit codes: 0 done; 1 failed; fix what the message names, then run again; 2 wrong usage; 75 stopped by a "
         "signal or the loss of a worker, run again to go on; 78 bad configuration or data, running again will not help"
     )
 
@@ -435,7 +435,7 @@ def test_the_help_has_every_option_with_its_default(monkeypatch: pytest.MonkeyPa
         assert f" --{name.replace('_', '-')}" in text
     for default in [
         "(default: 8192)",
-        "the discriminator halves features before or after bias and activation (default: pre_act)",
+        "where the discriminator downscales: before or after bias and activation (default: pre_act)",
         "images per step, by resolution (default: 16)",
         "learning rates of Adam, by resolution (default: 0.001)",
         "beta2 of Adam; beta1 is 0 (default: 0.99)",
