@@ -105,7 +105,8 @@ class Settings:
     __dataclass_fields__: ClassVar[dict[str, "Field[Any]"]]  # set by @dataclass
 
     def __init_subclass__(cls) -> None:
-        names = Counter(name for name, value in vars(cls).items() if _is_declared(value))
+        inherited = getattr(cls, "__dataclass_fields__", {})
+        names = Counter(name for name, value in {**inherited, **vars(cls)}.items() if _is_declared(value))
         for kind in nested(cls).values():
             names.update(one.name for one in settings_of(kind))
         if twice := [name for name, count in names.items() if count > 1]:

@@ -158,6 +158,12 @@ def test_two_settings_of_one_name_are_refused_when_they_are_declared() -> None:
             brightness: int = setting(7, "brightness of the door")
             lamp: Lamp = field(default_factory=Lamp)
 
+    with pytest.raises(TypeError, match="^Attic: more than one setting has the name brightness$"):
+
+        @dataclass(frozen=True)
+        class Attic(Lamp):
+            other: Lamp = field(default_factory=Lamp)
+
     with pytest.raises(TypeError, match="^Hall: more than one setting has the name brightness$"):
 
         @dataclass(frozen=True)
