@@ -4,10 +4,13 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from progan_service.commands.parser import main
 from progan_service.data.dataset import Dataset
@@ -102,3 +105,28 @@ def run_progress() -> list[int]:
 def copied_run(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of `finished_run` of one's own."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedDataset(Dataset):
+    """Notes which images are read, and at which resolution."""
+
+    read: list[tuple[int, list[int]]] = field(default_factory=list)
+
+    def images(self, indices: NDArray[np.int64], resolution: int) -> NDArray[np.uint8]:
+        self.read.append((resolution, indices.tolist()))
+        return super().images(indices, resolution)
+
+
+@pytest.fixture(scope="session")
+def faces_16(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """24 drawn faces in the levels 4, 8 and 16."""
+    directory = tmp_path_factory.mktemp("data") / "faces"
+    build_demo(directory, 16, 24, seed=0, progress=lambda *_: None)
+    return Dataset.open(directory)
+
+
+@pytest.fixture
+def watched(faces_16: Dataset) -> WatchedDataset:
+    """The faces of `faces_16`; `read` lists what was read of them."""
+    return WatchedDataset(**vars(faces_16))

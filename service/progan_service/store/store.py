@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from progan_service.formats import NewerFormatError
 from progan_service.host.faults import named
@@ -27,6 +28,8 @@ from progan_service.store.digests import sha256_of
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, UnreadableError
 from progan_service.store.metadata import METADATA_FILE, ModelMetadata
 from progan_service.store.rollout import ROLLOUT_FILE, Rollout
+
+T = TypeVar("T")
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
@@ -67,14 +70,7 @@ class ModelStore:
         path = self.path(name, version) / METADATA_FILE
         if not path.exists():
             raise DamagedVersionError(f"{path}: missing; every version needs one")
-        with named(path, UnreadableError):
-            content = path.read_bytes()
-        try:
-            return ModelMetadata.from_json(content)
-        except NewerFormatError as error:
-            raise DamagedVersionError(f"{path}: {error}") from error
-        except ValueError as error:
-            raise DamagedVersionError(f"{path}: not readable as model metadata ({error})") from error
+        return _parsed(path, ModelMetadata.from_json, "model metadata", DamagedVersionError)
 
     def verify(self, name: str, version: int) -> ModelMetadata:
         """Return the metadata if every file is the one that was published.
@@ -105,14 +101,7 @@ class ModelStore:
         path = self.root / name / ROLLOUT_FILE
         if not path.exists():
             return Rollout()
-        with named(path, UnreadableError):
-            content = path.read_bytes()
-        try:
-            return Rollout.from_json(content)
-        except NewerFormatError as error:
-            raise ModelStoreError(f"{path}: {error}") from error
-        except ValueError as error:
-            raise ModelStoreError(f"{path}: not readable as a rollout ({error})") from error
+        return _parsed(path, Rollout.from_json, "a rollout", ModelStoreError)
 
     def set_rollout(self, name: str, rollout: Rollout) -> None:
         """Write the rollout; servers that watch the store follow it. Raises ModelStoreError for an unknown version."""
@@ -208,3 +197,14 @@ def check_model_name(name: str) -> None:
 def _hashes(version: Path) -> dict[str, str]:
     files = sorted(f for f in version.rglob("*") if f.is_file() and f != version / METADATA_FILE)
     return {f.relative_to(version).as_posix(): sha256_of(f) for f in files}
+
+
+def _parsed(path: Path, parse: Callable[[bytes], T], what: str, kind: type[ModelStoreError]) -> T:
+    """Return what a file of the store contains. Raises `kind` for content that does not parse, UnreadableError."""
+    with named(path, UnreadableError):
+        content = path.read_bytes()
+    try:
+        return parse(content)
+    except ValueError as error:
+        reason = str(error) if isinstance(error, NewerFormatError) else f"not readable as {what} ({error})"
+        raise kind(f"{path}: {reason}") from error

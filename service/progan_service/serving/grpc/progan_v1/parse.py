@@ -35,7 +35,7 @@ def fields(**paths: str) -> Iterator[None]:
 def generate_job(
     request: pb.GenerateRequest | pb.StreamGenerateRequest, version: LoadedVersion, deadline: float
 ) -> Job:
-    """Raise InvalidArgument or FailedPrecondition."""
+    """Return the job of a request for images. Raises InvalidArgument or FailedPrecondition."""
     rows = latents(request.latents, version.metadata)
     return Job(
         version,
@@ -48,7 +48,7 @@ def generate_job(
 
 
 def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_frames: int, deadline: float) -> Job:
-    """Raise InvalidArgument or FailedPrecondition."""
+    """Return the job of a request for the frames of a walk. Raises InvalidArgument or FailedPrecondition."""
     keys = latents(request.key_frames, version.metadata, "key_frames")
     return Job(
         version,
@@ -61,7 +61,7 @@ def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_fra
 
 
 def latents(message: pb.Latents, metadata: ModelMetadata, field: str = "latents") -> Rows:
-    """Raise InvalidArgument."""
+    """Return latents [N, L], L being the latent size of the model. Raises InvalidArgument."""
     size = metadata.latent_size
     match message.WhichOneof("source"):
         case "vectors":
@@ -78,7 +78,7 @@ def latents(message: pb.Latents, metadata: ModelMetadata, field: str = "latents"
 
 
 def walk(request: pb.InterpolateRequest, keys: Rows, max_key_frames: int) -> Rows:
-    """Raise InvalidArgument."""
+    """Return the latents [frames, L] of a walk over the key frames. Raises InvalidArgument."""
     if request.path not in pb.InterpolationPath.values():
         raise InvalidArgument("path", f"is {request.path}, which is no InterpolationPath")
     spherical = request.path != pb.INTERPOLATION_PATH_LINEAR
@@ -86,14 +86,14 @@ def walk(request: pb.InterpolateRequest, keys: Rows, max_key_frames: int) -> Row
 
 
 def labels(message: pb.FloatMatrix, metadata: ModelMetadata, count: int, frames_between: int = 0) -> Labels:
-    """Raise InvalidArgument or FailedPrecondition."""
+    """Return labels [1 or count, K], K being the labels of the model. Raises InvalidArgument or FailedPrecondition."""
     with fields(columns="labels.columns", values="labels.values"):
         given = _matrix(message) if message.rows or message.values else None
         return of_labels(given, metadata, count, frames_between)
 
 
 def output_format(message: pb.OutputFormat) -> Format:
-    """Raise InvalidArgument."""
+    """Return how images are encoded; raw pixels where a request leaves it out. Raises InvalidArgument."""
     if message.encoding not in pb.ImageEncoding.values():
         raise InvalidArgument("format.encoding", f"is {message.encoding}, which is no ImageEncoding")
     name = pb.ImageEncoding.Name(message.encoding or pb.IMAGE_ENCODING_RAW)
@@ -102,7 +102,7 @@ def output_format(message: pb.OutputFormat) -> Format:
 
 
 def priority(value: int) -> Priority:
-    """Raise InvalidArgument."""
+    """Return a priority; interactive where a request leaves it out. Raises InvalidArgument."""
     match value:
         case pb.PRIORITY_UNSPECIFIED | pb.PRIORITY_INTERACTIVE:
             return Priority.INTERACTIVE
