@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&progan_protos/v1/image_generator.proto\x12\tprogan.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"E\n\rModelSelector\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x15\n\rversion_label\x18\x03 \x01(\t\"<\n\x0b\x46loatMatrix\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\"\x90\x01\n\x07Latents\x12)\n\x07vectors\x18\x01 \x01(\x0b\x32\x16.progan.v1.FloatMatrixH\x00\x12$\n\x05seeds\x18\x02 \x01(\x0b\x32\x13.progan.v1.SeedListH\x00\x12*\n\nseed_range\x18\x03 \x01(\x0b\x32\x14.progan.v1.SeedRangeH\x00\x42\x08\n\x06source\"\x19\n\x08SeedList\x12\r\n\x05seeds\x18\x01 \x03(\x04\".\n\tSeedRange\x12\x12\n\nfirst_seed\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"K\n\x0cOutputFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.progan.v1.ImageEncoding\x12\x0f\n\x07quality\x18\x02 \x01(\r\"\xd7\x01\n\x0fGenerateRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.progan.v1.ModelSelector\x12#\n\x07latents\x18\x02 \x01(\x0b\x32\x12.progan.v1.Latents\x12&\n\x06labels\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0b\x32\x17.progan.v1.OutputFormat\x12%\n\x08priority\x18\x05 \x01(\x0e\x32\x13.progan.v1.Priority\"\xab\x01\n\x10GenerateResponse\x12!\n\x06images\x18\x01 \x01(\x0b\x32\x11.progan.v1.Images\x12\'\n\x07latents\x18\x02 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12%\n\x05model\x18\x03 \x01(\x0b\x32\x16.progan.v1.ServedModel\x12$\n\x05times\x18\x04 \x01(\x0b\x32\x15.progan.v1.StageTimes\"\xdd\x01\n\x15StreamGenerateRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.progan.v1.ModelSelector\x12#\n\x07latents\x18\x02 \x01(\x0b\x32\x12.progan.v1.Latents\x12&\n\x06labels\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0b\x32\x17.progan.v1.OutputFormat\x12%\n\x08priority\x18\x05 \x01(\x0e\x32\x13.progan.v1.Priority\"\xc6\x01\n\x16StreamGenerateResponse\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x04\x12!\n\x06images\x18\x02 \x01(\x0b\x32\x11.progan.v1.Images\x12\'\n\x07latents\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12%\n\x05model\x18\x04 \x01(\x0b\x32\x16.progan.v1.ServedModel\x12$\n\x05times\x18\x05 \x01(\x0b\x32\x15.progan.v1.StageTimes\"\xaf\x02\n\x12InterpolateRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.progan.v1.ModelSelector\x12&\n\nkey_frames\x18\x02 \x01(\x0b\x32\x12.progan.v1.Latents\x12\x16\n\x0e\x66rames_between\x18\x03 \x01(\r\x12*\n\x04path\x18\x04 \x01(\x0e\x32\x1c.progan.v1.InterpolationPath\x12\x0c\n\x04loop\x18\x05 \x01(\x08\x12&\n\x06labels\x18\x06 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12\'\n\x06\x66ormat\x18\x07 \x01(\x0b\x32\x17.progan.v1.OutputFormat\x12%\n\x08priority\x18\x08 \x01(\x0e\x32\x13.progan.v1.Priority\"\xc3\x01\n\x13InterpolateResponse\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x04\x12!\n\x06images\x18\x02 \x01(\x0b\x32\x11.progan.v1.Images\x12\'\n\x07latents\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12%\n\x05model\x18\x04 \x01(\x0b\x32\x16.progan.v1.ServedModel\x12$\n\x05times\x18\x05 \x01(\x0b\x32\x15.progan.v1.StageTimes\"\x93\x01\n\x06Images\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.progan.v1.ImageEncoding\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x0e\n\x06pixels\x18\x06 \x01(\x0c\x12\r\n\x05\x66iles\x18\x07 \x03(\x0c\"<\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\x8f\x01\n\nStageTimes\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tinference\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.progan.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.progan.v1.Model\"\x87\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x08versions\x18\x02 \x03(\x0b\x32\x17.progan.v1.ModelVersion\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x17\n\x0fserving_version\x18\x04 \x01(\x04\x12\x16\n\x0epinned_version\x18\x05 \x01(\x04\x12;\n\x0eversion_labels\x18\x06 \x03(\x0b\x32#.progan.v1.Model.VersionLabelsEntry\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xf6\x01\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.progan.v1.ModelState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x13\n\x0blatent_size\x18\x05 \x01(\r\x12\x12\n\nresolution\x18\x06 \x01(\r\x12\x10\n\x08\x63hannels\x18\x07 \x01(\r\x12\x13\n\x0blabel_count\x18\x08 \x01(\r\x12\x13\n\x0blabel_names\x18\t \x03(\t\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct*\x91\x01\n\rImageEncoding\x12\x1e\n\x1aIMAGE_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12IMAGE_ENCODING_RAW\x10\x01\x12\x16\n\x12IMAGE_ENCODING_PNG\x10\x02\x12\x17\n\x13IMAGE_ENCODING_JPEG\x10\x03\x12\x17\n\x13IMAGE_ENCODING_WEBP\x10\x04*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*x\n\x11InterpolationPath\x12\"\n\x1eINTERPOLATION_PATH_UNSPECIFIED\x10\x00\x12 \n\x1cINTERPOLATION_PATH_SPHERICAL\x10\x01\x12\x1d\n\x19INTERPOLATION_PATH_LINEAR\x10\x02*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x15\n\x11MODEL_STATE_READY\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x05\x32\x95\x03\n\x15ImageGeneratorService\x12\x43\n\x08Generate\x12\x1a.progan.v1.GenerateRequest\x1a\x1b.progan.v1.GenerateResponse\x12W\n\x0eStreamGenerate\x12 .progan.v1.StreamGenerateRequest\x1a!.progan.v1.StreamGenerateResponse0\x01\x12N\n\x0bInterpolate\x12\x1d.progan.v1.InterpolateRequest\x1a\x1e.progan.v1.InterpolateResponse0\x01\x12I\n\nListModels\x12\x1c.progan.v1.ListModelsRequest\x1a\x1d.progan.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.progan.v1.GetModelRequest\x1a\x1b.progan.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&progan_protos/v1/image_generator.proto\x12\tprogan.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"E\n\rModelSelector\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x15\n\rversion_label\x18\x03 \x01(\t\"<\n\x0b\x46loatMatrix\x12\x0c\n\x04rows\x18\x01 \x01(\r\x12\x0f\n\x07\x63olumns\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\"\x90\x01\n\x07Latents\x12)\n\x07vectors\x18\x01 \x01(\x0b\x32\x16.progan.v1.FloatMatrixH\x00\x12$\n\x05seeds\x18\x02 \x01(\x0b\x32\x13.progan.v1.SeedListH\x00\x12*\n\nseed_range\x18\x03 \x01(\x0b\x32\x14.progan.v1.SeedRangeH\x00\x42\x08\n\x06source\"\x19\n\x08SeedList\x12\r\n\x05seeds\x18\x01 \x03(\x04\".\n\tSeedRange\x12\x12\n\nfirst_seed\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"K\n\x0cOutputFormat\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.progan.v1.ImageEncoding\x12\x0f\n\x07quality\x18\x02 \x01(\r\"\xd7\x01\n\x0fGenerateRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.progan.v1.ModelSelector\x12#\n\x07latents\x18\x02 \x01(\x0b\x32\x12.progan.v1.Latents\x12&\n\x06labels\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0b\x32\x17.progan.v1.OutputFormat\x12%\n\x08priority\x18\x05 \x01(\x0e\x32\x13.progan.v1.Priority\"\xab\x01\n\x10GenerateResponse\x12!\n\x06images\x18\x01 \x01(\x0b\x32\x11.progan.v1.Images\x12\'\n\x07latents\x18\x02 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12%\n\x05model\x18\x03 \x01(\x0b\x32\x16.progan.v1.ServedModel\x12$\n\x05times\x18\x04 \x01(\x0b\x32\x15.progan.v1.StageTimes\"\xf2\x01\n\x15StreamGenerateRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.progan.v1.ModelSelector\x12#\n\x07latents\x18\x02 \x01(\x0b\x32\x12.progan.v1.Latents\x12&\n\x06labels\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12\'\n\x06\x66ormat\x18\x04 \x01(\x0b\x32\x17.progan.v1.OutputFormat\x12%\n\x08priority\x18\x05 \x01(\x0e\x32\x13.progan.v1.Priority\x12\x13\n\x0b\x66irst_index\x18\x06 \x01(\x04\"\xc6\x01\n\x16StreamGenerateResponse\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x04\x12!\n\x06images\x18\x02 \x01(\x0b\x32\x11.progan.v1.Images\x12\'\n\x07latents\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12%\n\x05model\x18\x04 \x01(\x0b\x32\x16.progan.v1.ServedModel\x12$\n\x05times\x18\x05 \x01(\x0b\x32\x15.progan.v1.StageTimes\"\xc4\x02\n\x12InterpolateRequest\x12\'\n\x05model\x18\x01 \x01(\x0b\x32\x18.progan.v1.ModelSelector\x12&\n\nkey_frames\x18\x02 \x01(\x0b\x32\x12.progan.v1.Latents\x12\x16\n\x0e\x66rames_between\x18\x03 \x01(\r\x12*\n\x04path\x18\x04 \x01(\x0e\x32\x1c.progan.v1.InterpolationPath\x12\x0c\n\x04loop\x18\x05 \x01(\x08\x12&\n\x06labels\x18\x06 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12\'\n\x06\x66ormat\x18\x07 \x01(\x0b\x32\x17.progan.v1.OutputFormat\x12%\n\x08priority\x18\x08 \x01(\x0e\x32\x13.progan.v1.Priority\x12\x13\n\x0b\x66irst_index\x18\t \x01(\x04\"\xc3\x01\n\x13InterpolateResponse\x12\x13\n\x0b\x66irst_index\x18\x01 \x01(\x04\x12!\n\x06images\x18\x02 \x01(\x0b\x32\x11.progan.v1.Images\x12\'\n\x07latents\x18\x03 \x01(\x0b\x32\x16.progan.v1.FloatMatrix\x12%\n\x05model\x18\x04 \x01(\x0b\x32\x16.progan.v1.ServedModel\x12$\n\x05times\x18\x05 \x01(\x0b\x32\x15.progan.v1.StageTimes\"\x93\x01\n\x06Images\x12*\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x18.progan.v1.ImageEncoding\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\r\n\x05width\x18\x04 \x01(\r\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x0e\n\x06pixels\x18\x06 \x01(\x0c\x12\r\n\x05\x66iles\x18\x07 \x03(\x0c\"<\n\x0bServedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\"\x8f\x01\n\nStageTimes\x12(\n\x05queue\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tinference\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x13\n\x11ListModelsRequest\"6\n\x12ListModelsResponse\x12 \n\x06models\x18\x01 \x03(\x0b\x32\x10.progan.v1.Model\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.progan.v1.Model\"\x87\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x08versions\x18\x02 \x03(\x0b\x32\x17.progan.v1.ModelVersion\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12\x17\n\x0fserving_version\x18\x04 \x01(\x04\x12\x16\n\x0epinned_version\x18\x05 \x01(\x04\x12;\n\x0eversion_labels\x18\x06 \x03(\x0b\x32#.progan.v1.Model.VersionLabelsEntry\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xf6\x01\n\x0cModelVersion\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.progan.v1.ModelState\x12\r\n\x05\x65rror\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x13\n\x0blatent_size\x18\x05 \x01(\r\x12\x12\n\nresolution\x18\x06 \x01(\r\x12\x10\n\x08\x63hannels\x18\x07 \x01(\r\x12\x13\n\x0blabel_count\x18\x08 \x01(\r\x12\x13\n\x0blabel_names\x18\t \x03(\t\x12+\n\nprovenance\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct*\x91\x01\n\rImageEncoding\x12\x1e\n\x1aIMAGE_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n\x12IMAGE_ENCODING_RAW\x10\x01\x12\x16\n\x12IMAGE_ENCODING_PNG\x10\x02\x12\x17\n\x13IMAGE_ENCODING_JPEG\x10\x03\x12\x17\n\x13IMAGE_ENCODING_WEBP\x10\x04*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*x\n\x11InterpolationPath\x12\"\n\x1eINTERPOLATION_PATH_UNSPECIFIED\x10\x00\x12 \n\x1cINTERPOLATION_PATH_SPHERICAL\x10\x01\x12\x1d\n\x19INTERPOLATION_PATH_LINEAR\x10\x02*\xa6\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_STATE_AVAILABLE\x10\x01\x12\x17\n\x13MODEL_STATE_LOADING\x10\x02\x12\x15\n\x11MODEL_STATE_READY\x10\x03\x12\x16\n\x12MODEL_STATE_FAILED\x10\x04\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x05\x32\x95\x03\n\x15ImageGeneratorService\x12\x43\n\x08Generate\x12\x1a.progan.v1.GenerateRequest\x1a\x1b.progan.v1.GenerateResponse\x12W\n\x0eStreamGenerate\x12 .progan.v1.StreamGenerateRequest\x1a!.progan.v1.StreamGenerateResponse0\x01\x12N\n\x0bInterpolate\x12\x1d.progan.v1.InterpolateRequest\x1a\x1e.progan.v1.InterpolateResponse0\x01\x12I\n\nListModels\x12\x1c.progan.v1.ListModelsRequest\x1a\x1d.progan.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.progan.v1.GetModelRequest\x1a\x1b.progan.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,14 +35,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODEL_VERSIONLABELSENTRY']._loaded_options = None
   _globals['_MODEL_VERSIONLABELSENTRY']._serialized_options = b'8\001'
-  _globals['_IMAGEENCODING']._serialized_start=2905
-  _globals['_IMAGEENCODING']._serialized_end=3050
-  _globals['_PRIORITY']._serialized_start=3052
-  _globals['_PRIORITY']._serialized_end=3133
-  _globals['_INTERPOLATIONPATH']._serialized_start=3135
-  _globals['_INTERPOLATIONPATH']._serialized_end=3255
-  _globals['_MODELSTATE']._serialized_start=3258
-  _globals['_MODELSTATE']._serialized_end=3424
+  _globals['_IMAGEENCODING']._serialized_start=2947
+  _globals['_IMAGEENCODING']._serialized_end=3092
+  _globals['_PRIORITY']._serialized_start=3094
+  _globals['_PRIORITY']._serialized_end=3175
+  _globals['_INTERPOLATIONPATH']._serialized_start=3177
+  _globals['_INTERPOLATIONPATH']._serialized_end=3297
+  _globals['_MODELSTATE']._serialized_start=3300
+  _globals['_MODELSTATE']._serialized_end=3466
   _globals['_MODELSELECTOR']._serialized_start=115
   _globals['_MODELSELECTOR']._serialized_end=184
   _globals['_FLOATMATRIX']._serialized_start=186
@@ -60,33 +60,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GENERATERESPONSE']._serialized_start=766
   _globals['_GENERATERESPONSE']._serialized_end=937
   _globals['_STREAMGENERATEREQUEST']._serialized_start=940
-  _globals['_STREAMGENERATEREQUEST']._serialized_end=1161
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=1164
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=1362
-  _globals['_INTERPOLATEREQUEST']._serialized_start=1365
-  _globals['_INTERPOLATEREQUEST']._serialized_end=1668
-  _globals['_INTERPOLATERESPONSE']._serialized_start=1671
-  _globals['_INTERPOLATERESPONSE']._serialized_end=1866
-  _globals['_IMAGES']._serialized_start=1869
-  _globals['_IMAGES']._serialized_end=2016
-  _globals['_SERVEDMODEL']._serialized_start=2018
-  _globals['_SERVEDMODEL']._serialized_end=2078
-  _globals['_STAGETIMES']._serialized_start=2081
-  _globals['_STAGETIMES']._serialized_end=2224
-  _globals['_LISTMODELSREQUEST']._serialized_start=2226
-  _globals['_LISTMODELSREQUEST']._serialized_end=2245
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2247
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2301
-  _globals['_GETMODELREQUEST']._serialized_start=2303
-  _globals['_GETMODELREQUEST']._serialized_end=2334
-  _globals['_GETMODELRESPONSE']._serialized_start=2336
-  _globals['_GETMODELRESPONSE']._serialized_end=2387
-  _globals['_MODEL']._serialized_start=2390
-  _globals['_MODEL']._serialized_end=2653
-  _globals['_MODEL_VERSIONLABELSENTRY']._serialized_start=2601
-  _globals['_MODEL_VERSIONLABELSENTRY']._serialized_end=2653
-  _globals['_MODELVERSION']._serialized_start=2656
-  _globals['_MODELVERSION']._serialized_end=2902
-  _globals['_IMAGEGENERATORSERVICE']._serialized_start=3427
-  _globals['_IMAGEGENERATORSERVICE']._serialized_end=3832
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=1182
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=1185
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=1383
+  _globals['_INTERPOLATEREQUEST']._serialized_start=1386
+  _globals['_INTERPOLATEREQUEST']._serialized_end=1710
+  _globals['_INTERPOLATERESPONSE']._serialized_start=1713
+  _globals['_INTERPOLATERESPONSE']._serialized_end=1908
+  _globals['_IMAGES']._serialized_start=1911
+  _globals['_IMAGES']._serialized_end=2058
+  _globals['_SERVEDMODEL']._serialized_start=2060
+  _globals['_SERVEDMODEL']._serialized_end=2120
+  _globals['_STAGETIMES']._serialized_start=2123
+  _globals['_STAGETIMES']._serialized_end=2266
+  _globals['_LISTMODELSREQUEST']._serialized_start=2268
+  _globals['_LISTMODELSREQUEST']._serialized_end=2287
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2289
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2343
+  _globals['_GETMODELREQUEST']._serialized_start=2345
+  _globals['_GETMODELREQUEST']._serialized_end=2376
+  _globals['_GETMODELRESPONSE']._serialized_start=2378
+  _globals['_GETMODELRESPONSE']._serialized_end=2429
+  _globals['_MODEL']._serialized_start=2432
+  _globals['_MODEL']._serialized_end=2695
+  _globals['_MODEL_VERSIONLABELSENTRY']._serialized_start=2643
+  _globals['_MODEL_VERSIONLABELSENTRY']._serialized_end=2695
+  _globals['_MODELVERSION']._serialized_start=2698
+  _globals['_MODELVERSION']._serialized_end=2944
+  _globals['_IMAGEGENERATORSERVICE']._serialized_start=3469
+  _globals['_IMAGEGENERATORSERVICE']._serialized_end=3874
 # @@protoc_insertion_point(module_scope)

@@ -136,18 +136,20 @@ class GenerateResponse(_message.Message):
     def __init__(self, images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class StreamGenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format", "priority")
+    __slots__ = ("model", "latents", "labels", "format", "priority", "first_index")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
     format: OutputFormat
     priority: Priority
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    first_index: int
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ...) -> None: ...
 
 class StreamGenerateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")
@@ -164,7 +166,7 @@ class StreamGenerateResponse(_message.Message):
     def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class InterpolateRequest(_message.Message):
-    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority")
+    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority", "first_index")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     KEY_FRAMES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_BETWEEN_FIELD_NUMBER: _ClassVar[int]
@@ -173,6 +175,7 @@ class InterpolateRequest(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     key_frames: Latents
     frames_between: int
@@ -181,7 +184,8 @@ class InterpolateRequest(_message.Message):
     labels: FloatMatrix
     format: OutputFormat
     priority: Priority
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    first_index: int
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ...) -> None: ...
 
 class InterpolateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")

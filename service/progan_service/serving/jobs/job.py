@@ -22,6 +22,7 @@ class Job:
     """Images that a call asks for.
 
     deadline   in seconds of time.monotonic(); infinity without one
+    first      index of the first image to make: a stream that broke goes on there
     flow       what takes turns when batches are filled: all pieces of a job share one
     """
 
@@ -31,6 +32,7 @@ class Job:
     format: Format
     deadline: float
     priority: Priority
+    first: int = 0
     flow: object = field(default_factory=object)
 
     @property

@@ -35,7 +35,7 @@ class ImageMaker:
         if job.format.encoding is Encoding.RAW:
             piece = await self._generated(job, start, stop)
         else:
-            async with self._encoders.room(job.version, job.work(stop - start), patient=start > 0):
+            async with self._encoders.room(job.version, job.work(stop - start), patient=start > job.first):
                 piece = await self._encoded(job, await self._generated(job, start, stop))
         self._metrics.images.labels(job.version.name, str(job.version.number)).inc(stop - start)
         return piece
@@ -48,7 +48,7 @@ class ImageMaker:
             job.deadline,
             flow=job.flow,
             priority=job.priority,
-            patient=start > 0,
+            patient=start > job.first,
         )
         return Piece(start, latents, generated, [], 0.0, asked_at, made_at=time.monotonic())
 
@@ -68,12 +68,12 @@ class ImageMaker:
         return await asyncio.to_thread(job.latents.rows, start, stop)
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
-        """Yield all images of a job, a few at a time, at most two batches ahead of the reader."""
+        """Yield the images of a job from `job.first` on, a few at a time, at most two batches ahead of the reader."""
         step = min(self._max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
         ahead = max(2, 2 * self._max_batch_size // step)
         window: deque[asyncio.Task[Piece]] = deque()
         try:
-            for start in range(0, job.latents.count, step):
+            for start in range(job.first, job.latents.count, step):
                 stop = min(start + step, job.latents.count)
                 window.append(asyncio.create_task(self.make(job, start, stop)))
                 if len(window) == ahead:

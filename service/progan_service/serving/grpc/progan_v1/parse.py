@@ -5,6 +5,7 @@ This is the only place that knows the fields: `fields` puts them in the place of
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,16 +48,24 @@ def generate_job(
     )
 
 
+def stream_job(request: pb.StreamGenerateRequest, version: LoadedVersion, deadline: float) -> Job:
+    """Return the job of a request for a stream of images. Raises InvalidArgument or FailedPrecondition."""
+    job = generate_job(request, version, deadline)
+    return replace(job, first=first_index(request.first_index, job.latents.count))
+
+
 def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_frames: int, deadline: float) -> Job:
     """Return the job of a request for the frames of a walk. Raises InvalidArgument or FailedPrecondition."""
     keys = latents(request.key_frames, version.metadata, "key_frames")
+    frames = walk(request, keys, max_key_frames)
     return Job(
         version,
-        walk(request, keys, max_key_frames),
+        frames,
         labels(request.labels, version.metadata, keys.count, request.frames_between),
         output_format(request.format),
         deadline,
         priority(request.priority),
+        first_index(request.first_index, frames.count),
     )
 
 
@@ -109,6 +118,13 @@ def priority(value: int) -> Priority:
         case pb.PRIORITY_BULK:
             return Priority.BULK
     raise InvalidArgument("priority", f"is {value}, which is no Priority")
+
+
+def first_index(value: int, count: int) -> int:
+    """Return the index of the first image to send, of `count` images. Raises InvalidArgument."""
+    if value >= count:
+        raise InvalidArgument("first_index", f"is {value}; must be below {count}, the number of images")
+    return value
 
 
 def _matrix(message: pb.FloatMatrix) -> NDArray[np.float32]:

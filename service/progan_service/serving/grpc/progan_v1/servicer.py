@@ -38,7 +38,7 @@ class ImageGeneratorServicer:
         self, request: pb.StreamGenerateRequest, call: Call
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         with self._use(request.model, call) as version:
-            job = parse.generate_job(request, version, call.deadline)
+            job = parse.stream_job(request, version, call.deadline)
             async with aclosing(self._maker.stream(job)) as pieces:
                 async for piece in pieces:
                     note_sent(call, job, piece)
