@@ -32,7 +32,6 @@ from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.watching.metrics import Metrics
 
-_NEWEST_BATCH = 0.3  # its weight in the pace
 _UNKNOWN_BATCH_S = 0.1  # the estimate before the first batch
 
 _CLOSED = "the server is shutting down; ask another one"
@@ -120,7 +119,7 @@ class DynamicBatcher:
         self._room = asyncio.Event()  # cleared by a request that waits for room
         self._room.set()
         self._closed = False
-        self._pace = Pace(_NEWEST_BATCH)
+        self._pace = Pace()
 
     async def submit(
         self,
@@ -168,7 +167,10 @@ class DynamicBatcher:
     def until_empty_s(self) -> float:
         """Estimate the seconds until the queue is empty, if nothing else comes."""
         batches = ceil_div(self._queue.rows, self._config.max_batch_size) / len(self._devices)
-        return batches * (self._pace.seconds or _UNKNOWN_BATCH_S)
+        return batches * (self._batch_s() or _UNKNOWN_BATCH_S)
+
+    def _batch_s(self) -> float:
+        return self._pace.seconds(self._config.max_batch_size)
 
     def busy_s(self) -> float:
         """Return how long the oldest batch that still runs has been running, in seconds; 0 when none runs."""
@@ -216,7 +218,7 @@ class DynamicBatcher:
         if any(device.since is None for device in self._devices):
             return
         batches = self._queue.batches_until_done(work.rows, work.priority)
-        if problem := too_late(work, batches * self._pace.seconds / len(self._devices)):
+        if problem := too_late(work, batches * self._batch_s() / len(self._devices)):
             raise self._refusal(work, problem)
 
     def _refusal(self, work: Work, message: str) -> QueueFull:
@@ -275,7 +277,7 @@ class DynamicBatcher:
             if retry:
                 self._halve_locked(slices)
             elif isinstance(outcome, Batch):
-                self._pace.record(seconds)
+                self._pace.record(len(outcome.pixels), seconds)
             else:
                 for request in requests:
                     self._discard_locked(request.work)

@@ -1,24 +1,48 @@
 """Estimates: how long a batch or a file takes, and which deadlines cannot be met."""
 
+import bisect
+from collections import deque
+
 from progan_service.serving.batching.queue import Work
 from progan_service.serving.watching.calls import ran_out_of_time
 
 MIN_RETRY_S = 0.01
 
+_KEPT = 5  # measurements of each size
+
 
 class Pace:
-    """How long one batch, or one file, takes: `seconds`, smoothed over the last few; 0 before the first.
+    """How long a batch takes, by its padded size. The last five measurements of a size count.
 
-    Only a thread that holds the owner's lock records. Any thread may read `seconds`.
+    Two of five may be far off, as when the machine was busy with something else for a moment. A lasting change is
+    believed after three batches.
+
+    Only a thread that holds the owner's lock records. Any thread may read.
     """
 
-    def __init__(self, newest: float) -> None:
-        """`newest` is the weight of the newest measurement, between 0 and 1."""
-        self.seconds = 0.0
-        self._newest = newest
+    def __init__(self) -> None:
+        self._measured: dict[int, deque[float]] = {}
 
-    def record(self, seconds: float) -> None:
-        self.seconds += (seconds - self.seconds) * (self._newest if self.seconds else 1.0)
+    def record(self, size: int, seconds: float) -> None:
+        """Note that a batch of `size` rows, padding included, took so long."""
+        self._measured.setdefault(size, deque(maxlen=_KEPT)).append(seconds)
+
+    def seconds(self, size: int) -> float:
+        """Return the median time of a batch of this size; 0 before the first batch of any size."""
+        return self._estimate(size, 0.5)
+
+    def seconds_at_worst(self, size: int) -> float:
+        """Return the time that four of the last five batches of this size kept; 0 before the first of any size."""
+        return self._estimate(size, 0.75)
+
+    def _estimate(self, size: int, quantile: float) -> float:
+        """A size not measured yet takes as long as the next larger one, or longer by its rows than the next smaller."""
+        known = sorted(self._measured)
+        if not known:
+            return 0.0
+        nearest = known[min(bisect.bisect_left(known, size), len(known) - 1)]
+        measured = sorted(self._measured[nearest])
+        return measured[int(quantile * (len(measured) - 1) + 0.5)] * max(1.0, size / nearest)
 
 
 def too_late(work: Work, wait_s: float) -> str:

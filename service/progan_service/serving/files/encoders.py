@@ -23,8 +23,6 @@ from progan_service.serving.errors import DeadlineExceeded, QueueFull
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 
-_NEWEST_FILE = 0.1  # its weight in the pace
-
 
 @dataclass(eq=False)
 class _Order:
@@ -73,7 +71,7 @@ class Encoders:
         self._queue = BatchQueue(ONE_BY_ONE)
         self._orders: dict[Work, _Order] = {}
         self._running = 0  # threads that are in _run
-        self._pace = Pace(_NEWEST_FILE)
+        self._pace = Pace()
         self._room = asyncio.Event()  # cleared by a call that waits for room
 
     @asynccontextmanager
@@ -149,7 +147,7 @@ class Encoders:
         return QueueFull(message, max(slowest_s, MIN_RETRY_S))
 
     def _expected_s(self, rows: int) -> float:
-        return math.ceil(rows / self._threads) * self._pace.seconds
+        return math.ceil(rows / self._threads) * self._pace.seconds(1)
 
     def _run(self) -> None:
         """Encode image after image until the queue is empty. In a thread of the pool."""
@@ -180,7 +178,7 @@ class Encoders:
 
     def _count(self, order: _Order, seconds: float) -> None:
         with self._lock:
-            self._pace.record(seconds)
+            self._pace.record(1, seconds)
             order.missing -= 1
             if not order.missing:
                 order.end()

@@ -79,6 +79,11 @@ class Scene:
         deadline = time.monotonic() + deadline_s
         return asyncio.create_task(self.batcher.submit((inputs,), deadline, patient=patient))
 
+    def set_pace(self, seconds: float) -> None:
+        """As if batches of all sizes had taken `seconds`."""
+        for size in [1, 2, 4] * 5:
+            self.batcher._pace.record(size, seconds)
+
     async def queued(self, rows: int) -> None:
         await until(lambda: sum(map(self.batcher.queued_rows, Priority)) == rows)
 
@@ -190,7 +195,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None
 async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     async with scene(max_batch_size=1) as played:
         await played.submit(1)
-        played.batcher._pace.seconds = 2.0  # the pace it has measured
+        played.set_pace(2.0)
         played.device.hold()
         waiting = [played.submit(2), played.submit(3)]
         await played.device.is_at(2)
@@ -206,7 +211,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
 async def test_an_idle_device_is_given_every_chance() -> None:
     async with scene() as played:
         await played.submit(1)
-        played.batcher._pace.seconds = 100.0
+        played.set_pace(100.0)
         assert numbers(await played.submit(2, deadline_s=3)) == [4]
 
 

@@ -257,10 +257,16 @@ async def test_a_model_without_room_leaves_the_others_theirs() -> None:
                 assert empty.encode_queue.rows == 1
 
 
+def set_pace(played: Scene, seconds: float) -> None:
+    """As if so many files had taken `seconds` each."""
+    for _ in range(5):
+        played.encoders._pace.record(1, seconds)
+
+
 async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> None:
     async with scene(threads=2) as played:
         version, soon = loaded_version(played.metrics), work_for_the_next(3)
-        played.encoders._pace.seconds = 2.0  # the pace it has measured
+        set_pace(played, 2.0)
         many, one = (played.encoders.room(version, Work(rows), patient=False) for rows in (9, 1))
         async with many:
             async with played.encoders.room(version, soon, patient=False):  # its turn is the next
@@ -274,16 +280,17 @@ async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> 
 
 async def test_who_is_alone_may_always_show_the_pace() -> None:
     async with scene() as played:
-        played.encoders._pace.seconds = 100.0
-        async with played.encoders.room(loaded_version(played.metrics), work_for_the_next(3), patient=False):
-            assert await played.order("fast") == [b"fast0"]
-        assert played.encoders._pace.seconds < 91  # it has learned
+        set_pace(played, 100.0)
+        for _ in range(3):
+            async with played.encoders.room(loaded_version(played.metrics), work_for_the_next(3), patient=False):
+                assert await played.order("fast") == [b"fast0"]
+        assert played.encoders._pace.seconds(1) < 50  # it has learned
 
 
 async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_slower() -> None:
     async with scene() as played:
         version = loaded_version(played.metrics, held_device)
-        played.encoders._pace.seconds = 0.001
+        set_pace(played, 0.001)
         calls = [asyncio.create_task(version.batcher.submit((np.zeros((4, 4), np.float32),))) for _ in range(5)]
         await until(lambda: version.batcher.queued_rows(Priority.INTERACTIVE) == 16)
         async with played.encoders.room(version, Work(ROOM), patient=False):
