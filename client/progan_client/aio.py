@@ -1,6 +1,7 @@
 """The client for asyncio, with the methods of `client.Client`."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -19,11 +20,12 @@ from progan_client.channel import (
     Tls,
     checked_timeout_s,
 )
-from progan_client.errors import NotFoundError, not_ready_in_time, translated
+from progan_client.errors import NotFoundError, ProganError, not_ready_in_time, translated
 from progan_client.images import Frame, GeneratedImages
 from progan_client.models import Model
 from progan_client.replies import Part
 from progan_client.requests import GenerateArguments, InterpolateArguments
+from progan_client.stream import Stream, cancelled_at_the_end
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
@@ -70,8 +72,9 @@ class AsyncClient:
         """Yield any number of images in order, one or a few at a time; see `Client.stream`."""
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = requests.stream_generate_request(requests.generate_request(**arguments))
+        stream = Stream(request, requests.row_count(request.latents))
         return self._stream(
-            self._images.StreamGenerate, request, deadline_s, lambda part: [replies.images_of_part(part, request)]
+            self._images.StreamGenerate, stream, deadline_s, lambda part: [replies.images_of_part(part, request)]
         )
 
     def interpolate(
@@ -80,7 +83,8 @@ class AsyncClient:
         """Yield the frames of a walk through latent space, in order; see `Client.interpolate`."""
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = requests.interpolate_request(**arguments)
-        return self._stream(self._images.Interpolate, request, deadline_s, replies.frames_of_part)
+        stream = Stream(request, requests.frame_count(request))
+        return self._stream(self._images.Interpolate, stream, deadline_s, replies.frames_of_part)
 
     async def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """Return all models of the service, sorted by name."""
@@ -130,16 +134,22 @@ class AsyncClient:
             return await method(request, timeout=deadline_s, metadata=self._settings.metadata)
 
     async def _stream(
-        self, method: Callable[..., Any], request: Message, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
+        self, method: Callable[..., Any], stream: Stream, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
     ) -> AsyncGenerator[Part]:
-        with translated(self._settings.target, deadline_s):
-            call = method(request, timeout=deadline_s, metadata=self._settings.metadata)
+        end_s = time.monotonic() + deadline_s
+        while not stream.is_complete:
             try:
-                async for reply in call:
-                    for part in decode(reply):
-                        yield part
-            finally:  # also when the reader closes or drops the iterator
-                call.cancel()
+                with translated(self._settings.target, deadline_s):
+                    call = method(stream.request, timeout=end_s - time.monotonic(), metadata=self._settings.metadata)
+                    with cancelled_at_the_end(call):
+                        async for reply in call:
+                            stream.arrived(reply)
+                            for part in decode(reply):
+                                yield part
+                return
+            except ProganError as error:
+                pause_s = stream.pause_s(error, end_s - time.monotonic())
+            await asyncio.sleep(pause_s)
 
 
 def _channel(settings: Settings, options: Options) -> grpc.aio.Channel:

@@ -24,9 +24,14 @@ _RETRY_POLICY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
 }
+# Retries must not feed an overload. Each failed try costs a token, each success earns a tenth; below half of them gRPC
+# does not retry. So a hundred calls that fail at once, when a server dies, are all retried, and a service that goes on
+# refusing gets at most a tenth more calls than it answers. All clients of one target in a process share the tokens.
+_RETRY_THROTTLING = {"maxTokens": 200, "tokenRatio": 0.1}
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [{"name": [{"service": SERVICE}], "retryPolicy": _RETRY_POLICY}],
+    "retryThrottling": _RETRY_THROTTLING,
 }
 _COMMON: Options = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

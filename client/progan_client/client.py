@@ -1,5 +1,6 @@
 """The client for blocking code; `aio` has the same methods for asyncio."""
 
+import time
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -18,11 +19,12 @@ from progan_client.channel import (
     Tls,
     checked_timeout_s,
 )
-from progan_client.errors import NotFoundError, not_ready_in_time, translated
+from progan_client.errors import NotFoundError, ProganError, not_ready_in_time, translated
 from progan_client.images import Frame, GeneratedImages
 from progan_client.models import Model
 from progan_client.replies import Part
 from progan_client.requests import GenerateArguments, InterpolateArguments
+from progan_client.stream import Stream, cancelled_at_the_end
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
@@ -87,11 +89,15 @@ class Client:
 
         `stream` checks the arguments at once; the call starts with the first `next`. A slow reader slows the service
         down. Closing or dropping the iterator ends the call.
+
+        A stream that breaks after its first image goes on at the next server that has the same version of the model,
+        or at the same one when it is back. Each image arrives once. The deadline stays.
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = requests.stream_generate_request(requests.generate_request(**arguments))
+        stream = Stream(request, requests.row_count(request.latents))
         return self._stream(
-            self._images.StreamGenerate, request, deadline_s, lambda part: [replies.images_of_part(part, request)]
+            self._images.StreamGenerate, stream, deadline_s, lambda part: [replies.images_of_part(part, request)]
         )
 
     def interpolate(
@@ -113,7 +119,8 @@ class Client:
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = requests.interpolate_request(**arguments)
-        return self._stream(self._images.Interpolate, request, deadline_s, replies.frames_of_part)
+        stream = Stream(request, requests.frame_count(request))
+        return self._stream(self._images.Interpolate, stream, deadline_s, replies.frames_of_part)
 
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """Return all models of the service, sorted by name."""
@@ -167,15 +174,21 @@ class Client:
             return method(request, timeout=deadline_s, metadata=self._settings.metadata)
 
     def _stream(
-        self, method: Callable[..., Any], request: Message, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
+        self, method: Callable[..., Any], stream: Stream, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
     ) -> Generator[Part]:
-        with translated(self._settings.target, deadline_s):
-            call = method(request, timeout=deadline_s, metadata=self._settings.metadata)
+        end_s = time.monotonic() + deadline_s
+        while not stream.is_complete:
             try:
-                for reply in call:
-                    yield from decode(reply)
-            finally:  # also when the reader closes or drops the iterator
-                call.cancel()
+                with translated(self._settings.target, deadline_s):
+                    call = method(stream.request, timeout=end_s - time.monotonic(), metadata=self._settings.metadata)
+                    with cancelled_at_the_end(call):
+                        for reply in call:
+                            stream.arrived(reply)
+                            yield from decode(reply)
+                return
+            except ProganError as error:
+                pause_s = stream.pause_s(error, end_s - time.monotonic())
+            time.sleep(pause_s)
 
 
 def _channel(settings: Settings, options: Options) -> grpc.Channel:

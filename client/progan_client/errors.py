@@ -16,6 +16,7 @@ ProganError
     └── InternalError                    INTERNAL              a fault of the service; the message has the id in its log
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+
+# How gRPC's sentence begins when a connection that was there breaks.
+_LOST = re.compile(r"Stream removed|Socket closed|recvmsg|sendmsg|Connection reset|Broken pipe|GOAWAY")
 
 
 class ProganError(Exception):
@@ -175,6 +179,8 @@ def not_ready_in_time(target: str, timeout_s: float) -> DeadlineExceededError:
 
 def _sentence(error: grpc.RpcError, target: str, timeout_s: float) -> str:
     """Return a readable sentence for an error of gRPC itself."""
+    if error.code() is grpc.StatusCode.UNAVAILABLE and _LOST.match(error.details() or ""):
+        return f"lost the connection to {target} ({error.details()})"
     if error.code() is grpc.StatusCode.UNAVAILABLE:
         return f"no ready ProGAN service at {target}: is it running, and is the address right? ({error.details()})"
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

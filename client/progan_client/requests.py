@@ -177,6 +177,12 @@ def row_count(source: pb.Latents) -> int:
     return source.vectors.rows or len(source.seeds.seeds) or source.seed_range.count
 
 
+def frame_count(walk: pb.InterpolateRequest) -> int:
+    """Return the number of frames of a walk."""
+    segments = row_count(walk.key_frames) - (not walk.loop)
+    return segments * (walk.frames_between + 1) + (not walk.loop)
+
+
 def _check_names(arguments: Mapping[str, object], known: frozenset[str]) -> None:
     for name in arguments:
         if name not in known:

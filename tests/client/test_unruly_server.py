@@ -1,5 +1,6 @@
 """What the clients do when a server is busy, slow, endless or not ready."""
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -47,8 +48,8 @@ class UnrulyServicer(pb_grpc.ImageGeneratorServiceServicer):
         self, request: pb.StreamGenerateRequest, context: Any
     ) -> Iterator[pb.StreamGenerateResponse]:
         context.add_callback(self.stream_ended.set)
-        while context.is_active():
-            yield pb.StreamGenerateResponse(images=IMAGES, latents=LATENTS)
+        for index in itertools.takewhile(lambda _: context.is_active(), itertools.count()):
+            yield pb.StreamGenerateResponse(first_index=index, images=IMAGES, latents=LATENTS)
             time.sleep(0.005)
 
     def be(self, status: int) -> None:
@@ -102,6 +103,15 @@ def test_after_four_tries_the_error_says_when_to_come_back(servicer: UnrulyServi
     assert len(servicer.calls) == 4
 
 
+def test_a_service_that_goes_on_refusing_gets_few_retries(servicer: UnrulyServicer, target: str) -> None:
+    servicer.busy = 1_000_000
+    with Client(target) as client:
+        for _ in range(200):
+            with pytest.raises(ResourceExhaustedError):
+                client.generate(seed=1)
+    assert len(servicer.calls) == 275  # four tries of each call would be 800; after 100 failed tries none is repeated
+
+
 def test_a_slow_server_is_left_at_the_deadline(servicer: UnrulyServicer, target: str) -> None:
     servicer.pause_s = 0.5
     with Client(target) as client, pytest.raises(DeadlineExceededError, match=r"sent no complete reply within 0\.1 s"):
@@ -110,7 +120,7 @@ def test_a_slow_server_is_left_at_the_deadline(servicer: UnrulyServicer, target:
 
 def test_a_stream_has_a_deadline_too(target: str) -> None:
     with Client(target, stream_timeout_s=0.2) as client, pytest.raises(DeadlineExceededError, match=r"within 0\.2 s"):
-        for _ in client.stream(count=1):
+        for _ in client.stream(count=1_000_000):
             pass
 
 

@@ -1,4 +1,4 @@
-"""Two servers behind one address are restarted one after the other, under a steady load: nobody notices."""
+"""Two servers behind one address are restarted one after the other, or killed: no call fails and no stream ends."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from progan_client import AsyncClient, ServiceError
+from progan_client import AsyncClient, Client, ServiceError
 
 CALLS, RATE = 10_000, 100
 LAME_DUCK_S = 1
@@ -60,3 +60,53 @@ async def test_a_rolling_restart_fails_none_of_ten_thousand_calls(
         print(f"\n{len(took_s)} calls, {sum(faults.values())} failed, the slowest took {max(took_s) * 1000:.0f} ms")
     assert faults == {}
     assert len(took_s) == CALLS
+
+
+IMAGES = 6_000
+BATCH_S = 0.005
+
+
+async def test_streams_go_on_through_restarts_and_kills(
+    publish_sleeper: Callable[..., Path],
+    serve: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The servers end by turns, by SIGTERM and by SIGKILL, for as long as the four streams run."""
+    caplog.set_level("INFO", "progan_client")
+    store = publish_sleeper(batch_s=BATCH_S)
+    options = ["--lame-duck-s", "0.5", "--drain-s", "0.5"]
+    servers = [await asyncio.to_thread(serve, store, *options) for _ in range(2)]
+    ports = [int(server.target.rpartition(":")[2]) for server in servers]
+    target = f"ipv4:{servers[0].target},{servers[1].target}"
+
+    async def asynchronous(method: str, **arguments: Any) -> list[int]:
+        async with AsyncClient(target) as client:
+            return [number async for part in getattr(client, method)(**arguments) for number in numbers(part)]
+
+    def blocking(method: str, **arguments: Any) -> list[int]:
+        with Client(target) as client:
+            return [number for part in getattr(client, method)(**arguments) for number in numbers(part)]
+
+    images, walk = {"count": IMAGES, "seed": 0}, {"seeds": [1, 2], "frames_between": IMAGES - 2}
+    streams = [
+        asyncio.create_task(asynchronous("stream", **images)),
+        asyncio.create_task(asynchronous("interpolate", **walk)),
+        asyncio.create_task(asyncio.to_thread(blocking, "stream", **images)),
+        asyncio.create_task(asyncio.to_thread(blocking, "interpolate", **walk)),
+    ]
+    endings = 0
+    while not all(stream.done() for stream in streams):
+        place, server = endings % 2, servers[endings % 2]
+        await asyncio.to_thread(server.stop if endings % 4 < 2 else server.end)
+        servers[place] = await asyncio.to_thread(serve, store, *options, port=ports[place])
+        endings += 1
+    with capsys.disabled():
+        print(f"\n{len(streams)} streams of {IMAGES} images went on {len(caplog.records)} times at {endings} endings")
+    assert [await stream for stream in streams] == [list(range(IMAGES))] * len(streams)
+    assert len(caplog.records) >= len(streams)
+
+
+def numbers(part: Any) -> tuple[int, ...]:
+    """The seeds of images, or the index of a frame."""
+    return (part.index,) if hasattr(part, "index") else part.seeds

@@ -1,6 +1,7 @@
 """Run `progan-client`. Only this module and `parser` read the command line and the environment."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
     try:
         args = command_parser().parse_args(argv)
+        _report_streams()
         args.tls, args.token = _tls(args), _token(args)
         with _client(args) as client:
             code = _run(client, args)
@@ -34,6 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILURE)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
+
+
+def _report_streams() -> None:
+    """Report a stream that went on at another server, if somebody watches."""
+    log = logging.getLogger("progan_client")
+    report = logging.StreamHandler()
+    report.setFormatter(logging.Formatter("progan-client: %(message)s"))
+    log.handlers = [report]
+    log.setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
 
 
 def _run(client: Client, args: argparse.Namespace) -> int:
