@@ -15,7 +15,6 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from progan_protos.v1 import image_generator_pb2
 from progan_service import exit_codes
 from progan_service.commands.parser import parser
 from progan_service.serving.config import ServerConfig
@@ -266,12 +265,10 @@ def test_the_server_listens_where_everybody_looks() -> None:
     assert [rule["port"] for rule in ingress["ports"]] == [config.port, config.http_port]
 
 
-def test_probes_ask_what_the_server_answers() -> None:
-    port = serve_config().port
-    contract = image_generator_pb2.DESCRIPTOR.services_by_name["ImageGeneratorService"].full_name
-    assert server()["startupProbe"]["grpc"] == {"port": port}  # no service name: the process alone
-    assert server()["livenessProbe"]["grpc"] == {"port": port}
-    assert server()["readinessProbe"]["grpc"] == {"port": port, "service": contract}
+def test_probes_ask_the_port_that_answers_whatever_happens_to_the_other() -> None:
+    probes = {probe: server()[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
+    assert probes["startup"] == probes["liveness"] == {"path": "/livez", "port": "http"}
+    assert probes["readiness"] == {"path": "/readyz", "port": "http"}
 
 
 def test_a_slow_start_has_five_minutes_and_a_slow_answer_three_seconds() -> None:
@@ -413,16 +410,6 @@ def test_servers_with_tls_and_tokens_fit_the_schema_and_read_what_is_mounted(gua
             assert volumes[mount["name"]]["secret"] == {"secretName": secret, "defaultMode": 0o440}
     assert [path.name for path in (args.tls_cert, args.tls_key, args.tokens)] == ["tls.crt", "tls.key", "tokens"]
     assert args.host == "0.0.0.0"
-
-
-@pytest.mark.check
-def test_with_tls_the_probes_ask_the_plain_port_as_patiently_as_without(guarded: list[Resource]) -> None:
-    [container] = containers(of_kind(guarded, "Deployment"))
-    [port] = [port["containerPort"] for port in server()["ports"] if port["name"] == "http"]
-    paths = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
-    for probe, path in paths.items():
-        patience = {key: value for key, value in server()[probe].items() if key != "grpc"}
-        assert container[probe] == {"httpGet": {"path": path, "port": port}, **patience}
 
 
 @pytest.mark.check

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from progan_service.checks import Rule, above, at_least, between, require
+from progan_service.checks import Rule, above, at_least, between, finite, require
 from progan_service.settings.field import Settings, setting
 from progan_service.store.bundled import BUNDLED_STORE
 
@@ -99,6 +99,13 @@ class ServerConfig(Settings):
         64 * 2**20,
         "maximum size of a request or reply, in bytes",
         Rule("must be at least 4 MiB", lambda size: bool(size >= 4 * 2**20)),
+    )
+
+    max_connections: int = setting(
+        800, "maximum number of gRPC connections; less where the process may open too few files", at_least(1)
+    )
+    max_connection_idle_s: float = setting(
+        60.0, "seconds without a call after which a connection is closed; clients open a new one", at_least(1), finite
     )
 
     replicas: int = setting(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from dataclasses import replace
 from functools import partial
 
 from progan_service.host.cpus import available_cpus
@@ -20,6 +21,7 @@ from progan_service.serving.http.probes import probes
 from progan_service.serving.http.server import HttpServer
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker
+from progan_service.serving.listen import file_limit, share
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
@@ -42,6 +44,10 @@ class Server:
 
         Raise ConfigError for certificates and tokens that cannot be used.
         """
+        most = share(file_limit(config.max_connections), config.max_connections)
+        if most.grpc < config.max_connections:
+            log.warning("at most %d connections over gRPC: this process may open too few files (ulimit -n)", most.grpc)
+        config = replace(config, max_connections=most.grpc)
         self._config = config
         self._store_problem: str | None = None
         self._hanging: set[str] = set()
@@ -65,8 +71,9 @@ class Server:
         border = Border(self._metrics, self._gate)
         self._grpc = GrpcServer(config, border, services, self._health, self._tokens, self._certificates)
         self._http = HttpServer(
-            config.host, config.http_port, probes(self._metrics.registry, lambda: self._health.ready)
+            config.host, config.http_port, probes(self._metrics.registry, lambda: self._health.ready), most.http
         )
+        self._metrics.connections.labels("http").set_function(self._http.open_connections)
         self.port = self._grpc.port
         self.http_port = self._http.port
 

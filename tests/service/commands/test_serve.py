@@ -86,6 +86,8 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "tokens": ("tokens", '"tokens"', Path("tokens")),
     "max_images": ("7", "7", 7),
     "max_message_bytes": ("8388608", "8_388_608", 8388608),
+    "max_connections": ("100", "100", 100),
+    "max_connection_idle_s": ("5", "5", 5.0),
     "replicas": ("2", "2", 2),
     "precision": ("auto", '"auto"', "auto"),
     "hang_s": ("90", "90", 90.0),

@@ -6,7 +6,6 @@ from progan_service.serving.access.certificates import Certificates
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.config import ServerConfig
 
-_MAX_CONNECTIONS = 800  # a process commonly has 1024 file descriptors, and needs some for models
 _MAX_CALLS = 4096  # at a time on a connection; high, because gRPC fails calls above it instead of queueing them
 _MAX_PENDING = 100_000  # calls that gRPC holds for the server; more end as CANCELLED, neither logged nor counted
 _MAX_METADATA_BYTES = 8192  # gRPC's own limit is a soft one: up to twice as much it would refuse at random
@@ -23,13 +22,14 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # else a second server on the same port starts silently
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_send_message_length", config.max_message_bytes),
-        ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.max_concurrent_streams", _MAX_CALLS),
         ("grpc.server.max_pending_requests", _MAX_PENDING),
         ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_PENDING),
         ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_S * 1000),
+        ("grpc.max_connection_idle_ms", int(config.max_connection_idle_s * 1000)),
         ("grpc.max_connection_age_ms", _MAX_CONNECTION_AGE_S * 1000),
         ("grpc.max_connection_age_grace_ms", _MAX_CONNECTION_AGE_GRACE_S * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_S * 1000),

@@ -18,7 +18,7 @@ Pages = dict[str, Callable[[], Reply]]  # by path
 
 
 def probes(registry: CollectorRegistry, ready: Callable[[], bool]) -> Pages:
-    """Return the pages. They are called in threads of the HTTP port, so `ready` must not need the event loop."""
+    """Return the pages. They are called in the HTTP port's thread, so `ready` must not need the event loop."""
     return {
         "/metrics": lambda: Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST),
         "/livez": lambda: Reply(200, b"alive\n"),

@@ -14,13 +14,14 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Metrics:
     """One set of metrics in a registry of its own, so that two servers in a process do not mix.
 
-    Any thread may change a metric: each has a lock of its own. The HTTP port's threads read them all. They also call
+    Any thread may change a metric: each has a lock of its own. The HTTP port's thread reads them all. It also calls
     what `set_function` was given, without a lock: such a function may only read, and must bear changes meanwhile.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.connections = self._gauge("progan_connections", "Open connections, by port: grpc or http.", "port")
         self._of_calls()
         self._of_batches()
         self._of_models()

@@ -1,0 +1,119 @@
+"""Callers who hold connections, against a real server in a process that may open few files."""
+
+import re
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from progan_service.serving.listen import ListenError, Share, share
+
+PROGAN = Path(sys.executable).with_name("progan")
+PATIENCE_S = 120
+
+
+class Served:
+    """A `progan serve` without models, which may open `files` files."""
+
+    def __init__(self, store: Path, files: int, *options: str) -> None:
+        limited = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"', PROGAN, "serve", "--store", store]
+        ports = ["--port", "0", "--http-port", "0", "--log-format", "text", "--lame-duck-s", "0"]
+        self.process = subprocess.Popen([*limited, *ports, *options], stdout=subprocess.PIPE, text=True)
+        self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
+        self._give_up.start()
+        found = re.search(r"gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+);", self.line("listening: "))
+        assert found
+        self.port, self.http_port = int(found[1]), int(found[2])
+
+    def line(self, contains: str) -> str:
+        """The next line of its log with these words."""
+        assert self.process.stdout
+        return next(line for line in self.process.stdout if contains in line).rstrip("\n")
+
+    def page(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=PATIENCE_S) as page:
+            return str(page.read().decode())
+
+    def metric(self, sample: str) -> float:
+        [line] = [line for line in self.page("/metrics").splitlines() if line.startswith(f"{sample} ")]
+        return float(line.split()[1])
+
+    def health(self) -> int:
+        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S, wait_for_ready=True).status)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._give_up.cancel()
+
+
+@contextmanager
+def served(store: Path, files: int, *options: str) -> Iterator[Served]:
+    server = Served(store, files, *options)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+def test_both_ports_share_the_files_that_a_process_may_open_and_leave_some_for_the_server() -> None:
+    assert share(1024, 800) == Share(grpc=800, http=64)
+    assert share(256, 800) == Share(grpc=156, http=52)
+    assert share(64, 800) == Share(grpc=12, http=4)
+    assert share(20_000, 800) == Share(grpc=800, http=64)
+    with pytest.raises(ListenError, match="this process may open 63 files, and the server needs 64; raise it: ulimit"):
+        share(63, 800)
+
+
+@contextmanager
+def byte_by_byte(port: int, count: int) -> Iterator[None]:
+    """Many callers whose requests never end: each sends a byte a second, and goes on when it has been cut off."""
+    ended = threading.Event()
+    with ExitStack() as stack:
+        address = ("127.0.0.1", port)
+        callers = [stack.enter_context(socket.create_connection(address, PATIENCE_S)) for _ in range(count)]
+
+        def drip() -> None:
+            while not ended.wait(1):
+                for caller in callers:
+                    with suppress(OSError):
+                        caller.send(b"a")
+
+        for caller in callers:
+            with suppress(OSError):
+                caller.send(b"GET /livez HTTP/1.1\r\nslow: ")
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            dripping.join()
+
+
+def test_requests_that_never_end_take_no_more_than_their_share_of_files(tmp_path: Path) -> None:
+    with served(tmp_path, 160) as server, byte_by_byte(server.http_port, 300):
+        for _ in range(3):
+            assert server.page("/livez") == "alive\n"
+            assert server.health() == health_pb2.HealthCheckResponse.SERVING
+        assert server.metric("process_open_fds") < 100
+        assert server.metric('progan_connections{port="http"}') <= 28
+
+
+def test_with_too_few_files_a_server_says_how_many_it_needs(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'ulimit -n 60 && exec "$0" "$@"', PROGAN, "serve", "--store", tmp_path]
+    ended = subprocess.run(
+        [*command, "--log-format", "text"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "progan: this process may open 60 files, and the server needs 64; raise it: ulimit -n 64\n"
