@@ -18,7 +18,7 @@ IMAGES = 8  # of a call
 def main() -> None:
     with untrained(FULL_SIZE) as store, progan(store) as server:
         servable = loaded(store)
-        batch = servable.batch_sizes[-1]
+        batch = servable.largest_batch().rows
         call, request = bare_call(servable, batch), request_for(servable, IMAGES)
         bare, served = medians(
             (bare_loop(call, SECONDS), client_loop(server, request, CLIENTS, SECONDS)) for _ in range(ROUNDS)

@@ -2,6 +2,7 @@
 
 import copy
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
+from progan_service.serving.batching.sizes import LargestBatch
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import BFLOAT16_SIGNATURE, ON_CPU, UINT8_SIGNATURE, ModelMetadata
 
@@ -20,6 +22,7 @@ class Servable:
 
     precision     "float32" or "bfloat16"
     batch_sizes   the sizes that are warm, rising; empty before the warm-up
+    rounds        timings of the warm-up: in each round the seconds of batches that ran one after the other, by size
 
     Threads: the loader's thread loads it and warms it up. After that, the threads of devices call `generate`, several
     at a time where replicas share a device. Nothing changes any more then, so there is no lock.
@@ -33,6 +36,7 @@ class Servable:
         self.metadata = metadata
         self.precision = "float32"
         self.batch_sizes: tuple[int, ...] = ()
+        self.rounds: Sequence[Mapping[int, float]] = ()
         self._device = device
         try:
             with tf.device(device or None):
@@ -81,6 +85,10 @@ class Servable:
         started = time.monotonic()
         self.generate(inputs)
         return time.monotonic() - started
+
+    def largest_batch(self) -> LargestBatch:
+        """Return the choice of the largest batch size, as the timings of the warm-up have it."""
+        return LargestBatch(self.batch_sizes, self.rounds)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.evaluation.psnr import psnr_db
+from progan_service.serving.batching.sizes import LONG_BATCH_S
 from progan_service.serving.models.servable import Servable
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import UINT8_SIGNATURE
@@ -24,9 +25,9 @@ _PSNR_LOSS_DB = 3.0  # another kind of processor rounds differently, but not twi
 _WORTHWHILE = 1.1  # times as fast as float32, needed by "auto"
 _TRIALS = 3
 
-_NEAR_BEST = 0.95  # of the best throughput in images/s: batches that reach it are large enough
-_SHORT_BATCH_S = 0.05  # a batch that is so short makes nobody wait
-_LONG_BATCH_S = 1.0  # larger batches than one that takes so long are not tried
+_TOO_LONG_S = 4.0  # longer batches are not warmed; the machine may be busy now, and four times as fast later
+_ROUNDS = 5  # of timings
+_TIMING_S = 5.0  # after so many seconds no other round begins
 
 
 def load_servable(
@@ -68,7 +69,7 @@ def _better(whole: Servable, path: Path, batch_sizes: Sequence[int]) -> Servable
     except ModelStoreError as error:
         log.warning("%s; so it serves in float32", error)
         return whole
-    size = min(half.batch_sizes[-1], whole.batch_sizes[-1])
+    size = min(half.largest_batch().rows, whole.largest_batch().rows)
     return half if _times_as_fast(half, whole, size) >= _WORTHWHILE else whole
 
 
@@ -80,19 +81,38 @@ def _times_as_fast(one: Servable, other: Servable, batch_size: int) -> float:
 
 
 def warm_up(servable: Servable, batch_sizes: Sequence[int]) -> None:
-    """Run batches of these sizes, so that no request is the first, and set `batch_sizes` to those worth having.
+    """Run batches of these sizes, so that no request is the first, and set `batch_sizes` and `rounds`.
 
-    Raises ModelStoreError when the images are not what the metadata says.
+    Sizes whose batches would take more than 4 s are left out. Raises ModelStoreError when the images are not what the
+    metadata says.
     """
-    images_per_s: dict[int, float] = {}
-    seconds = 0.0
+    best_s: dict[int, float] = {}
     for size in batch_sizes:
-        _check_images(servable, servable.from_seeds(np.arange(size, dtype=np.uint64)), size)
-        seconds = min(servable.seconds(size) for _ in range(_TRIALS if seconds < _SHORT_BATCH_S else 1))
-        images_per_s[size] = size / seconds
-        if seconds > _LONG_BATCH_S:
+        if best_s and size * min(seconds / each for each, seconds in best_s.items()) > _TOO_LONG_S:
             break
-    servable.batch_sizes = _worthwhile(images_per_s)
+        _check_images(servable, servable.from_seeds(np.arange(size, dtype=np.uint64)), size)
+        best_s[size] = servable.seconds(size)
+    servable.batch_sizes = tuple(best_s)
+    servable.rounds = _rounds(servable, best_s)
+
+
+def _rounds(servable: Servable, best_s: dict[int, float]) -> list[Mapping[int, float]]:
+    """Return rounds of timings of the sizes that may be chosen at the start. Improve the best times on the way.
+
+    One batch that takes too long by chance leaves no size out: the best time of a size counts.
+    """
+    rounds: list[dict[int, float]] = []
+    spent_s = 0.0
+    while len(rounds) < _ROUNDS and spent_s < _TIMING_S:
+        rounds.append({})
+        for size in servable.batch_sizes:
+            seconds = rounds[-1][size] = servable.seconds(size)
+            spent_s += seconds
+            best_s[size] = min(best_s[size], seconds)
+            if best_s[size] > LONG_BATCH_S:
+                break
+    most_sizes = max(map(len, rounds))
+    return [each for each in rounds if len(each) == most_sizes]
 
 
 def _check_images(servable: Servable, images: NDArray[np.uint8], count: int) -> None:
@@ -101,13 +121,6 @@ def _check_images(servable: Servable, images: NDArray[np.uint8], count: int) -> 
         raise ModelStoreError(
             f"{UINT8_SIGNATURE} gives {images.dtype} {images.shape} for {count} latents; must be uint8 {expected}"
         )
-
-
-def _worthwhile(images_per_s: Mapping[int, float]) -> tuple[int, ...]:
-    """Return the batch sizes up to the smallest that is near the best, and all others whose batches are short."""
-    near_best = _NEAR_BEST * max(images_per_s.values())
-    needed = next(size for size, speed in images_per_s.items() if speed >= near_best)
-    return tuple(size for size, speed in images_per_s.items() if size <= needed or size / speed <= _SHORT_BATCH_S)
 
 
 def check_golden(servable: Servable, path: Path) -> None:

@@ -4,13 +4,16 @@ The versions here are of one shade: every pixel is 100, or another shade, if one
 algorithms for CPUs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from progan_service.export.exportable import Exportable, Images
 from progan_service.export.version import export_version
@@ -173,3 +176,56 @@ def test_auto_stays_with_float32_where_bfloat16_does_not_come_as_near(
     assert "42.2 dB are needed, 3 less than where it was exported; so it serves in float32" in caplog.text
     with pytest.raises(ModelStoreError, match="42.2 dB are needed"):
         served(store, "bfloat16")
+
+
+class Played:
+    """A servable whose batches take a known time: seconds by size. Each size that runs is noted."""
+
+    def __init__(self, seconds: dict[int, float], delays: Sequence[float] = ()) -> None:
+        self.image_shape = (4, 4, 3)
+        self.batch_sizes: tuple[int, ...] = ()
+        self.rounds: list[dict[int, float]] = []
+        self.timed: list[int] = []
+        self._seconds = seconds
+        self._delays = iter(delays)
+
+    def from_seeds(self, seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        return np.zeros((len(seeds), 4, 4, 3), np.uint8)
+
+    def seconds(self, size: int) -> float:
+        self.timed.append(size)
+        return self._seconds[size] + next(self._delays, 0.0)
+
+
+def warmed(seconds: dict[int, float], delays: Sequence[float] = ()) -> Played:
+    played = Played(seconds, delays)
+    warm_up.warm_up(cast(Servable, played), list(seconds))
+    return played
+
+
+def test_every_size_is_timed_in_five_rounds_one_after_the_other() -> None:
+    played = warmed({1: 0.1, 2: 0.2, 4: 0.4})
+    assert played.batch_sizes == (1, 2, 4)
+    assert played.timed == [1, 2, 4] * 6  # and once when they first run
+    assert played.rounds == [{1: 0.1, 2: 0.2, 4: 0.4}] * 5
+
+
+def test_timing_ends_after_five_seconds() -> None:
+    assert warmed({1: 0.25, 2: 0.5, 4: 0.75, 8: 1.0}).timed == [1, 2, 4, 8] * 3
+
+
+def test_sizes_that_are_too_long_now_are_warm_all_the_same_and_tried_when_the_machine_is_faster() -> None:
+    played = warmed({1: 0.4, 2: 0.8, 4: 1.6, 8: 3.2, 16: 6.4})
+    assert played.batch_sizes == (1, 2, 4, 8)
+    assert played.timed == [1, 2, 4, 8, 1, 2, 4, 1, 2, 4]
+    assert played.rounds == [{1: 0.4, 2: 0.8, 4: 1.6}] * 2
+
+
+def test_a_stall_leaves_no_size_out() -> None:
+    """The first run of a batch of 2 takes 9 s longer, the second one 3 s."""
+    played = warmed({1: 0.1, 2: 0.2, 4: 0.4}, delays=[0, 9, 0, 0, 3])
+    assert played.rounds == [{1: 0.1, 2: 0.2, 4: 0.4}] * 3
+
+
+def test_a_large_network_does_not_start_for_minutes() -> None:
+    assert warmed({1: 5.0, 2: 10.0, 4: 20.0}).timed == [1, 1]
