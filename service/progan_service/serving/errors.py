@@ -8,6 +8,7 @@ ServingError
 ├── Unavailable            UNAVAILABLE           starting, draining, or the model is not ready
 ├── DeadlineExceeded       DEADLINE_EXCEEDED     the deadline passed before the work began
 ├── Unauthenticated        UNAUTHENTICATED       no token, or one that this server does not know
+├── UnknownMethod          UNIMPLEMENTED         no such method
 └── InternalError          INTERNAL              a fault of the server
 """
 
@@ -77,6 +78,14 @@ class Unauthenticated(ServingError):
 
     code = "UNAUTHENTICATED"
     reason = "UNAUTHENTICATED"
+
+
+class UnknownMethod(ServingError):
+    code = "UNIMPLEMENTED"
+    reason = "UNKNOWN_METHOD"
+
+    def __init__(self) -> None:
+        super().__init__("this server has no such method")
 
 
 class InternalError(ServingError):

@@ -1,4 +1,4 @@
-"""What listening takes: a port that can be opened, and file descriptors for its connections."""
+"""What listening takes: a port that stays open, and file descriptors for its connections."""
 
 import resource
 import socket
@@ -14,6 +14,13 @@ _MAX_HTTP = 64  # probes and Prometheus need a few
 
 class ListenError(MendableError):
     """A port cannot be opened; the message names the address."""
+
+
+class NotAcceptingError(MendableError):
+    """The server no longer accepts calls, through a fault of its own."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"the gRPC port has stopped accepting calls: {cause}; start the server again")
 
 
 def cannot_listen(what: str, host: str, port: int, option: str, reason: OSError | None) -> ListenError:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from progan_service.serving.access.exposure import warnings
 from progan_service.serving.config import ServerConfig
+from progan_service.serving.listen import NotAcceptingError
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.server import Server
 from progan_service.serving.watching.logs import announce
@@ -21,7 +22,10 @@ _FORCED_EXIT_CODE = 1
 
 
 async def serve(config: ServerConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once."""
+    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+
+    Raise NotAcceptingError, after the drain, if the server has stopped accepting calls.
+    """
     server = Server(config)
     for line in warnings(config):
         log.warning(line)
@@ -37,11 +41,23 @@ async def serve(config: ServerConfig) -> None:
         asyncio.create_task(_every(_DEVICES_S, server.watch_devices)),
         asyncio.create_task(_every(_RELOAD_S, server.reload)),
     ]
-    await stopping.wait()
-    announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
+    error = await _end(server, stopping)
+    if error:
+        log.critical("%s; the calls that run have up to %g s to finish", error, config.drain_s)
+    else:
+        announce(f"shutting down: {config.lame_duck_s:g} s of lame duck, then up to {config.drain_s:g} s of draining")
     for task in tasks:
         task.cancel()
-    await server.stop()
+    await server.stop(lame_duck=not error)
+    if error:
+        raise error
+
+
+async def _end(server: Server, stopping: asyncio.Event) -> NotAcceptingError | None:
+    """Return at a signal, or with the error that keeps the server from accepting calls."""
+    end, signalled = asyncio.create_task(server.end()), asyncio.create_task(stopping.wait())
+    await asyncio.wait({end, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    return end.result() if end.done() else None
 
 
 def _on_signals() -> asyncio.Event:

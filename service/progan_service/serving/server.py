@@ -21,7 +21,7 @@ from progan_service.serving.http.probes import probes
 from progan_service.serving.http.server import HttpServer
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker
-from progan_service.serving.listen import file_limit, share
+from progan_service.serving.listen import NotAcceptingError, file_limit, share
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
@@ -123,10 +123,14 @@ class Server:
             if files:
                 await asyncio.to_thread(files.reload)
 
-    async def stop(self) -> None:
+    async def end(self) -> NotAcceptingError | None:
+        """Return when calls are no longer accepted: the error that is the cause, or None after `stop`."""
+        return await self._grpc.end()
+
+    async def stop(self, *, lame_duck: bool = True) -> None:
         """Report not ready, serve on for the lame-duck time, then refuse new calls and finish those in flight."""
         await self._health.draining()
-        await asyncio.sleep(self._config.lame_duck_s)
+        await asyncio.sleep(self._config.lame_duck_s if lame_duck else 0)
         try:
             async with asyncio.timeout(self._config.drain_s):
                 await self._gate.close()

@@ -17,6 +17,7 @@ ONE_OF_EACH = [
     errors.Unavailable("still loading"),
     errors.DeadlineExceeded("too late"),
     errors.Unauthenticated("no token"),
+    errors.UnknownMethod(),
     errors.InternalError("0123abcd"),
 ]
 
@@ -43,6 +44,7 @@ def test_every_status_code_of_the_contract_has_one_class() -> None:
         "UNAVAILABLE",
         "DEADLINE_EXCEEDED",
         "UNAUTHENTICATED",
+        "UNIMPLEMENTED",
         "INTERNAL",
     ]
 

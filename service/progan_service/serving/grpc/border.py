@@ -47,14 +47,14 @@ class Border:
         self._gate = gate
         self._names: dict[str, tuple[str, str]] = {}  # by path: service and method
 
-    def handlers(self, service: Service) -> grpc.GenericRpcHandler:
-        """Return handlers for all rpcs of a service."""
+    def handlers(self, service: Service) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
+        """Return the handler of each rpc of a service, by its name."""
         name = service.descriptor.full_name
         handlers = {}
         for method in service.descriptor.methods:
             self._names[f"/{name}/{method.name}"] = (name, method.name)
             handlers[method.name] = self._handler(method, getattr(service.servicer, method.name))
-        return grpc.method_handlers_generic_handler(name, handlers)
+        return handlers
 
     def refusal(self, path: str, error: ServingError) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return a handler that refuses a call of any kind before anything of its request is read."""

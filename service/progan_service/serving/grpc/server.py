@@ -2,19 +2,20 @@
 
 from collections.abc import Sequence
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from progan_service.serving.access.certificates import Certificates
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens
 from progan_service.serving.config import ServerConfig
+from progan_service.serving.errors import UnknownMethod
+from progan_service.serving.grpc.accepting import AcceptingServer
 from progan_service.serving.grpc.auth import Authentication
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.transport import credentials, options
-from progan_service.serving.listen import bind_error, cannot_listen
+from progan_service.serving.listen import NotAcceptingError, bind_error, cannot_listen
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -33,11 +34,14 @@ class GrpcServer:
     ) -> None:
         """Raise ListenError if the port cannot be opened."""
         guards = [Authentication(tokens, border)] if tokens else []
-        self._server = grpc.aio.server(interceptors=guards, options=options(config))
-        self._server.add_generic_rpc_handlers(tuple(border.handlers(service) for service in services))
+        self._server = AcceptingServer(guards, lambda: border.refusal("", UnknownMethod()), options(config))
+        for service in services:
+            self._server.add_registered_method_handlers(service.descriptor.full_name, border.handlers(service))
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
         names = (*(service.descriptor.full_name for service in services), _HEALTH, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(names), self._server
+        )
         self.port = self._listen(config.host, config.port, certificates)
 
     async def start(self) -> None:
@@ -45,14 +49,19 @@ class GrpcServer:
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls; those that still run after `grace_s` are cancelled."""
-        await self._server.stop(grace=grace_s)
+        await self._server.shutdown(grace_s)
+
+    async def end(self) -> NotAcceptingError | None:
+        """Return when calls are no longer accepted: the error that is the cause, or None after `stop`."""
+        return await self._server.end
 
     def _listen(self, host: str, port: int, certificates: Reloadable[Certificates] | None) -> int:
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            if certificates:
-                return self._server.add_secure_port(address, credentials(certificates))
-            return self._server.add_insecure_port(address)
-        except RuntimeError:  # it does not say why; the system does
+        address = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+        if certificates:
+            opened = self._server.add_secure_port(address, credentials(certificates))
+        else:
+            opened = self._server.add_insecure_port(address)
+        if not opened:  # gRPC does not say why; the system does
             reason = bind_error(host, port)
             raise cannot_listen("gRPC", host, port, "--port", reason) from reason
+        return int(opened)

@@ -34,6 +34,7 @@ from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import read_tokens
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.grpc import transport
+from progan_service.serving.grpc.accepting import AcceptingServer
 from progan_service.serving.grpc.auth import Authentication
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.models.gate import Gate
@@ -276,19 +277,13 @@ def test_a_refusal_has_the_details_of_every_error_and_is_counted(guarded: Server
 def registered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The path of every method that any server gets from here on."""
     paths: set[str] = set()
-    kind = grpc.aio._server.Server
-    add_generic, add_registered = kind.add_generic_rpc_handlers, kind.add_registered_method_handlers
+    add = AcceptingServer.add_registered_method_handlers
 
-    def generic(server: grpc.aio.Server, handlers: Any) -> None:
-        paths.update(path for handler in handlers for path in handler._method_handlers)
-        add_generic(server, handlers)
-
-    def by_name(server: grpc.aio.Server, service: str, handlers: Any) -> None:
+    def noted(server: AcceptingServer, service: str, handlers: Any) -> None:
         paths.update(f"/{service}/{name}" for name in handlers)
-        add_registered(server, service, handlers)
+        add(server, service, handlers)
 
-    monkeypatch.setattr(kind, "add_generic_rpc_handlers", generic)
-    monkeypatch.setattr(kind, "add_registered_method_handlers", by_name)
+    monkeypatch.setattr(AcceptingServer, "add_registered_method_handlers", noted)
     return paths
 
 
@@ -350,7 +345,7 @@ async def test_an_rpc_knows_the_name_of_its_caller(tokens: Path) -> None:
     border = Border(Metrics(), Gate())
     guard = Authentication(Reloadable("tokens", lambda: read_tokens(tokens)), border)
     server = grpc.aio.server(interceptors=[guard])
-    server.add_generic_rpc_handlers((border.handlers(Service(SERVICE, servicer)),))
+    server.add_registered_method_handlers(SERVICE.full_name, border.handlers(Service(SERVICE, servicer)))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import shutil
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -291,61 +289,6 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-# --- what no gRPC library lets a caller send ---
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HEADERS, SETTINGS, DATA = 1, 4, 0
-END_STREAM, END_HEADERS = 1, 4
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def header(name: bytes, value: bytes) -> bytes:
-    """One that is new and not to be remembered, in plain letters (RFC 7541, 6.2.2)."""
-    return b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
-def list_models_by_hand(port: int, *headers: tuple[bytes, bytes]) -> bytes:
-    """All that the server sends back until the call ends."""
-    path = f"/{SERVICE.full_name}/ListModels".encode()
-    said = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"here")]
-    said += [(b"te", b"trailers"), (b"content-type", b"application/grpc"), *headers]
-    fields = b"".join(header(*pair) for pair in said)
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S) as peer:
-        peer.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, fields))
-        peer.sendall(frame(DATA, END_STREAM, 1, bytes(5)))
-        came = b""
-        while b"grpc-status" not in came:
-            more = peer.recv(65536)
-            assert more, "the server hung up"
-            came += more
-    return came
-
-
-OK_TRAILER = b"grpc-status\x010"
-
-
-NO_ASCII = [b"\xc3\xa9", b"caf\xe9", b"\xff\xfe"]
-
-
-@pytest.mark.parametrize("value", [*NO_ASCII, b"\x01\x02", b" a ", b"", b"x" * 126])
-@pytest.mark.parametrize("key", [b"authorization", b"traceparent", b"user-agent", b"x-anything"])
-def test_metadata_that_is_no_text_changes_no_answer(stranger: Stranger, key: bytes, value: bytes) -> None:
-    assert OK_TRAILER in list_models_by_hand(stranger.port, (key, value))
-
-
-@pytest.mark.parametrize("value", [b"\x01\x02", b" a ", b"", b"x" * 126])
-def test_a_strange_request_id_changes_no_answer(stranger: Stranger, value: bytes) -> None:
-    assert OK_TRAILER in list_models_by_hand(stranger.port, (b"x-request-id", value))
-
-
-@pytest.mark.parametrize("value", NO_ASCII)
-def test_a_request_id_that_is_no_ascii_changes_no_answer(stranger: Stranger, value: bytes) -> None:
-    assert OK_TRAILER in list_models_by_hand(stranger.port, (b"x-request-id", value))
-
-
 # --- whatever goes wrong inside ---
 
 
@@ -361,6 +304,7 @@ TOLD: list[tuple[BaseException, str, str]] = [
     (errors.Unavailable("still loading"), "UNAVAILABLE", "UNAVAILABLE"),
     (errors.DeadlineExceeded("too late"), "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
     (errors.Unauthenticated("no token"), "UNAUTHENTICATED", "UNAUTHENTICATED"),
+    (errors.UnknownMethod(), "UNIMPLEMENTED", "UNKNOWN_METHOD"),
     (errors.InternalError("0123abcd"), "INTERNAL", "INTERNAL"),
 ]
 FOREIGN: list[BaseException] = [
@@ -408,7 +352,8 @@ class Clumsy:
 @asynccontextmanager
 async def served(servicer: object, metrics: Metrics) -> AsyncIterator[pb_grpc.ImageGeneratorServiceStub]:
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Border(metrics, Gate()).handlers(Service(SERVICE, servicer)),))
+    handlers = Border(metrics, Gate()).handlers(Service(SERVICE, servicer))
+    server.add_registered_method_handlers(SERVICE.full_name, handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
