@@ -81,18 +81,24 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _serve_store(server: Server, config: ServerConfig) -> None:
-    """Serve what the store contains, again and again, and announce each model when it is first ready."""
+    """Serve what the store contains, again and again, and announce each model when it is first ready.
+
+    Its largest batch is announced again when it has changed.
+    """
     started = time.monotonic()
     ready = await server.refresh()
     after = f", after {time.monotonic() - started:.1f} s"
-    announced: set[str] = set()
+    announced: dict[str, int] = {}  # the largest batch of each model
     if not ready:
         announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")
     while True:
         for version in ready:
+            batch = version.batcher.max_batch_size
             if version.name not in announced:
-                announced.add(version.name)
                 _announce_ready(version, after)
+            elif batch != announced[version.name]:
+                log.info("model %s: up to %d images a batch from now on", version.name, batch)
+            announced[version.name] = batch
         after = ""
         await asyncio.sleep(config.poll_s)
         ready = await server.refresh()

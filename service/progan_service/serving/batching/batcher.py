@@ -28,6 +28,7 @@ from progan_service.serving.batching.queue import (
     in_parts,
     padded_size,
 )
+from progan_service.serving.batching.sizes import LargestBatch
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.watching.metrics import Metrics
@@ -101,19 +102,22 @@ class DynamicBatcher:
     - One event loop makes it and calls `submit` and `close`. Futures and `_room` are set in that loop only: other
       threads reach them through `_in_loop`.
     - A device's thread reports the end of a batch to `_end`, and takes the next batch there.
-    - One lock guards the queue, the requests, the retries, the devices' state and the pace. Methods named `_locked`
-      need it held. It is reentrant, for a Run may report its outcome before it returns.
+    - One lock guards the queue, the requests, the retries, the devices' state, the pace and the largest batch. Methods
+      named `_locked` need it held. It is reentrant, for a Run may report its outcome before it returns.
     - `queued_rows`, `until_empty_s` and `busy_s` may be called from any thread; the first two take no lock and may lag.
     """
 
-    def __init__(self, runs: Sequence[Run], config: BatchingConfig, metrics: Metrics) -> None:
+    def __init__(
+        self, runs: Sequence[Run], config: BatchingConfig, metrics: Metrics, largest: LargestBatch | None = None
+    ) -> None:
+        """`largest` chooses among the allowed sizes; by default it begins with the largest of them."""
+        self._largest = largest or LargestBatch(config.allowed_batch_sizes)
         self._devices = [_Device(run) for run in runs]
         self._config = config
         self._metrics = metrics
         self._queue = BatchQueue(config)
         self._requests: dict[Work, _Request] = {}
         self._retries: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
-        self._most_rows = config.max_batch_size
         self._loop = asyncio.get_running_loop()
         self._lock = threading.RLock()
         self._room = asyncio.Event()  # cleared by a request that waits for room
@@ -154,7 +158,8 @@ class DynamicBatcher:
 
     @property
     def max_batch_size(self) -> int:
-        return self._config.max_batch_size
+        """The largest batch size in use. It follows what batches take. May be called from any thread."""
+        return self._largest.rows
 
     @property
     def rows_at_once(self) -> int:
@@ -166,11 +171,11 @@ class DynamicBatcher:
 
     def until_empty_s(self) -> float:
         """Estimate the seconds until the queue is empty, if nothing else comes."""
-        batches = ceil_div(self._queue.rows, self._config.max_batch_size) / len(self._devices)
+        batches = ceil_div(self._queue.rows, self.max_batch_size) / len(self._devices)
         return batches * (self._batch_s() or _UNKNOWN_BATCH_S)
 
     def _batch_s(self) -> float:
-        return self._pace.seconds(self._config.max_batch_size)
+        return self._pace.seconds(self.max_batch_size)
 
     def busy_s(self) -> float:
         """Return how long the oldest batch that still runs has been running, in seconds; 0 when none runs."""
@@ -217,7 +222,7 @@ class DynamicBatcher:
         """Raise QueueFull if the work would end after its deadline. An idle device always gets work, to be measured."""
         if any(device.since is None for device in self._devices):
             return
-        batches = self._queue.batches_until_done(work.rows, work.priority)
+        batches = self._queue.batches_until_done(work.rows, work.priority, self.max_batch_size)
         if problem := too_late(work, batches * self._batch_s() / len(self._devices)):
             raise self._refusal(work, problem)
 
@@ -240,7 +245,7 @@ class DynamicBatcher:
             parts = [piece for piece in self._retries.popleft() if self._is_wanted_locked(piece.work)]
             if parts:
                 return parts
-        slices = self._queue.take(self._most_rows)
+        slices = self._queue.take(self._largest.next(self._queue.rows))
         if slices:
             self._signal_room_locked()
         return slices
@@ -278,6 +283,7 @@ class DynamicBatcher:
                 self._halve_locked(slices)
             elif isinstance(outcome, Batch):
                 self._pace.record(len(outcome.pixels), seconds)
+                self._largest.record(len(outcome.pixels), outcome.seconds)
             else:
                 for request in requests:
                     self._discard_locked(request.work)
@@ -288,9 +294,7 @@ class DynamicBatcher:
     def _halve_locked(self, slices: list[Slice]) -> None:
         """Run a batch that did not fit in two parts, and never again so many rows at once."""
         rows = sum(piece.rows for piece in slices)
-        size = padded_size(rows, self._config)
-        smaller = [allowed for allowed in self._config.allowed_batch_sizes if allowed < size]
-        self._most_rows = min(self._most_rows, smaller[-1] if smaller else 1)
+        self._largest.exclude(padded_size(rows, self._config))
         self._metrics.out_of_memory.inc()
         self._retries.extend(in_parts(slices, ceil_div(rows, 2)))
 

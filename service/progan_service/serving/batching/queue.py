@@ -172,9 +172,9 @@ class BatchQueue:
         self._bulk_left_out = self._bulk_left_out + 1 if waited and bulk.rows == waited else 0
         return slices
 
-    def batches_until_done(self, rows: int, priority: Priority) -> int:
-        """Estimate the number of batches until new work of so many rows is done, if nothing else comes."""
-        room, lane = self._config.max_batch_size, self._lanes[priority]
+    def batches_until_done(self, rows: int, priority: Priority, most_rows: int | None = None) -> int:
+        """Estimate the number of batches of at most `most_rows` until new work is done, if nothing else comes."""
+        room, lane = most_rows or self._config.max_batch_size, self._lanes[priority]
         ahead = self._lanes[Priority.INTERACTIVE].rows if priority is Priority.BULK else 0
         in_turn = ceil_div(rows * (lane.flows + 1), room)
         one_after_the_other = ceil_div(lane.rows + rows, room)

@@ -59,7 +59,7 @@ class LargestBatch:
             return self.rows
         self._batches = 0
         candidates = [size for size in self._ratios if size <= waiting and self._is_bearable(size)]
-        return min(candidates, key=lambda size: self._trials[size], default=self.rows)
+        return min(candidates, key=lambda size: (self._trials[size], -size), default=self.rows)
 
     def record(self, size: int, seconds: float) -> None:
         """Take how long a batch of `size`, padding included, took."""

@@ -89,10 +89,9 @@ class Loader:
         started = time.monotonic()
         servable = await self._in_thread(lambda: self._load(name, version))
         self._metrics.model_load_duration.observe(time.monotonic() - started)
-        largest = servable.largest_batch().rows
-        sizes = tuple(size for size in servable.batch_sizes if size <= largest)
-        batching = replace(self._config.batching, max_batch_size=largest, allowed_batch_sizes=sizes)
-        batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics)
+        sizes = servable.batch_sizes
+        batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
+        batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, servable.largest_batch())
         loaded = LoadedVersion(name, version, servable.metadata, servable.precision, batcher, Gate())
         self._metrics.model_info.labels(*loaded.info).set(1)
         return loaded

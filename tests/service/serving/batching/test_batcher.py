@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from progan_service.serving.batching.batcher import DynamicBatcher, Generated
 from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError
 from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.sizes import LargestBatch
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.watching.metrics import Metrics
@@ -457,3 +458,21 @@ async def test_how_long_a_batch_has_been_running_is_known() -> None:
         played.device.go_on()
         await task
         assert played.batcher.busy_s() == 0
+
+
+async def test_batches_grow_when_larger_ones_show_themselves_better_while_calls_wait() -> None:
+    """Every batch takes 0.25 s, so 4 images a batch are best. The start took 1 for the best."""
+    device = Device()
+    config = BatchingConfig(max_batch_size=4, max_queued_rows=2000)
+    mistaken = LargestBatch([1, 2, 4], [{1: 0.1, 2: 0.25, 4: 0.5}] * 5)
+    batcher = DynamicBatcher([device.run], config, Metrics(), mistaken)
+    assert batcher.max_batch_size == 1
+    inputs = np.arange(1000, dtype=np.float32)[:, None] % 100
+    assert numbers(await batcher.submit((inputs,))) == [2 * int(value) for value in inputs[:, 0]]
+    assert batcher.max_batch_size == 4
+    sizes = [len(batch) for batch in device.batches]
+    assert sizes[:7] == [1] * 7
+    assert sizes[-20:].count(4) >= 17
+    assert numbers(await batcher.submit((inputs[:1],))) == [0]
+    assert len(device.batches[-1]) == 1
+    batcher.close()
