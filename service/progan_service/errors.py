@@ -64,3 +64,17 @@ class MendableError(ProganError):
 
 class FileError(MendableError, OSError):
     """A file or directory cannot be read or written. The message names the path, the reason and what to do."""
+
+
+_MAX_SENTENCE = 500  # characters: a path and a few words; enough to find the fault, short enough for a log line
+
+
+def sentence(error: BaseException) -> str:
+    """Return the message of an error as one line that every protocol and log can carry.
+
+    Names of files may be no text at all: what cannot be shown is written as an escape. Long messages are cut.
+    """
+    text = str(error) or type(error).__name__
+    if len(text) > _MAX_SENTENCE:
+        text = f"{text[: _MAX_SENTENCE - 4]} ..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

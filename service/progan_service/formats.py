@@ -9,8 +9,10 @@ Readers ignore keys that they do not know, keep them when they write the file ag
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields
+from itertools import chain
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -19,7 +21,11 @@ from progan_service.errors import BadInputError
 VERSION_KEY = "format_version"
 UNKNOWN = "unknown"  # the field of a dataclass that keeps the keys of newer releases
 
+MAX_DEPTH = 20  # of objects and lists within each other; readers that call themselves would end at hundreds
+
 _OBJECT = "an object of names and values"
+_LONGEST_NAME = 100  # characters
+_TOO_DEEP = f"is nested too deep: must have at most {MAX_DEPTH} objects and lists within each other"
 _RULES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 
 
@@ -38,18 +44,52 @@ def parse(content: str | bytes, newest: int) -> dict[str, Any]:
     Raises FormatError for content that is no JSON object, NewerFormatError for a higher version.
     """
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        document = json.loads(content, object_pairs_hook=_unique)
+    except FormatError:
+        raise
+    except RecursionError as error:
+        raise FormatError(_TOO_DEEP) from error
+    except ValueError as error:
         raise FormatError(f"is no JSON: {error}") from error
+    _check_depth(document)
     if not isinstance(document, dict):
         raise FormatError(f"holds {reprlib.repr(document)}: must be {_OBJECT}")
     check_version(document.get(VERSION_KEY, 1), newest)
     return document
 
 
+def values_in(document: object) -> Iterator[list[Any]]:
+    """Yield the values of a JSON document level by level: the document itself, what it contains, and so on."""
+    level = [document]
+    while level:
+        yield level
+        level = list(chain.from_iterable(_parts(value) for value in level))
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _check_depth(document: object) -> None:
+    for depth, level in enumerate(values_in(document)):
+        if depth >= MAX_DEPTH and any(isinstance(value, dict | list) for value in level):
+            raise FormatError(_TOO_DEEP)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raise FormatError for a name that it has twice: readers would disagree about its value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise FormatError(f"has the name {reprlib.repr(twice)} twice in one object")
+    return found
+
+
 def check_version(found: object, newest: int) -> None:
     """Raise NewerFormatError for a version above `newest`, FormatError for a value that is no version."""
-    _require(type(found) is int and found > 0, VERSION_KEY, found, "a whole number from 1 on")
+    require(type(found) is int and found > 0, VERSION_KEY, found, "a whole number from 1 on")
     if isinstance(found, int) and found > newest:
         raise NewerFormatError(
             f"was written by a newer release ({VERSION_KEY} {found}; this release reads {newest}): "
@@ -90,24 +130,48 @@ def _converted(hint: Any, value: Any, name: str) -> Any:
     """Return a value of JSON as the type that a field is annotated with."""
     origin, parts = get_origin(hint), get_args(hint)
     if origin is tuple:
-        _require(isinstance(value, list), name, value, "a list")
+        require(isinstance(value, list), name, value, "a list")
         return tuple(_converted(parts[0], item, f"{name}[{index}]") for index, item in enumerate(value))
     if origin is Mapping:
-        _require(isinstance(value, dict), name, value, _OBJECT)
-        return {_key(parts[0], key, name): _converted(parts[1], item, f"{name}.{key}") for key, item in value.items()}
+        require(isinstance(value, dict), name, value, _OBJECT)
+        return {
+            _key(parts[0], key, name): _converted(parts[1], item, f"{name}.{_shown(key)}")
+            for key, item in value.items()
+        }
     allowed = parts if origin is UnionType else (str,) if origin is Literal else (hint,)
     fits = Any in allowed or type(value) in allowed or (float in allowed and type(value) is int)
-    _require(fits, name, value, " or ".join(_RULES[kind] for kind in allowed if kind in _RULES))
+    require(fits, name, value, " or ".join(_RULES[kind] for kind in allowed if kind in _RULES))
     return value
 
 
 def _key(kind: type, key: str, name: str) -> Any:
     """Return the key of a JSON object, which is always text, as a key of the Python mapping."""
     if kind is int:
-        _require(key.isdecimal(), f"a name in {name}", key, "a whole number")
+        require(key.isdecimal() and len(key) < 20, f"a name in {name}", key, "a whole number")
     return kind(key)
 
 
-def _require(holds: bool, name: str, value: object, rule: str) -> None:
+def _shown(key: str) -> str:
+    """Return the name of a value for a message: as it is if it is short and can be printed."""
+    return key if len(key) <= _LONGEST_NAME and key.isprintable() else reprlib.repr(key)
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether text can be sent as UTF-8. JSON, and names of files, can hold halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_size(content: str, max_bytes: int) -> None:
+    """Raise FormatError for content that is about to be written and would be refused by its reader."""
+    size = len(content.encode())
+    require(size <= max_bytes, "the size in bytes", size, f"at most {max_bytes}")
+
+
+def require(holds: bool, name: str, value: object, rule: str) -> None:
+    """Raise FormatError, naming the value and its rule, unless the rule holds."""
     if not holds:
         raise FormatError(f"{name} is {reprlib.repr(value)}: must be {rule}")

@@ -27,6 +27,7 @@ _SENTENCES = {
     errno.EEXIST: "a file of this name, or of a part of it, is in the way; give another path",
     errno.ENOTEMPTY: "already exists; give another path",
     errno.ENAMETOOLONG: "the name is too long; give a shorter one",
+    errno.ELOOP: "is a loop of symbolic links; mend the links, or give another path",
     errno.EBUSY: "is in use by another program; wait for it to end, or give another path",
     errno.EMFILE: "too many files are open; raise the limit (`ulimit -n`)",
     errno.ENFILE: "too many files are open; close other programs",

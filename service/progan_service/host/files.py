@@ -20,8 +20,10 @@ from pathlib import Path
 from types import FrameType
 
 from progan_service.errors import ConfigError, FileError
+from progan_service.formats import FormatError
 from progan_service.host.faults import named
 
+_KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
@@ -41,6 +43,27 @@ def content(path: Path) -> bytes:
             return path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def small_content(path: Path, max_bytes: int) -> bytes | None:
+    """Return the content of a regular file of at most `max_bytes`, None if there is no such file.
+
+    It never waits, as reading a pipe would. Raises FormatError for a larger file and for what is no file, OSError when
+    it cannot be read.
+    """
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise FormatError(f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')}: must be a file")
+    content = b""
+    if found.st_size <= max_bytes:
+        with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            content = file.read(max_bytes + 1) or b""
+    if (size := max(found.st_size, len(content))) > max_bytes:
+        raise FormatError(f"has {size} bytes: must have at most {max_bytes}")
+    return content
 
 
 @contextmanager

@@ -1,6 +1,11 @@
 """What can be wrong with a model store."""
 
+import logging
+from pathlib import Path
+
 from progan_service.errors import BadInputError, FileError
+
+log = logging.getLogger(__name__)
 
 
 class ModelStoreError(BadInputError):
@@ -13,3 +18,16 @@ class DamagedVersionError(ModelStoreError):
 
 class UnreadableError(FileError, DamagedVersionError):
     """A file of the store cannot be read, for lack of permission for instance. A server goes on with other versions."""
+
+
+def as_store_error(path: Path | str, error: Exception) -> ModelStoreError:
+    """Return what went wrong at a path of the store as an error of the store.
+
+    An error that nobody thought of is logged with its trace: one path must not keep a server from all the others.
+    """
+    if isinstance(error, ModelStoreError):
+        return error
+    if isinstance(error, OSError):
+        return UnreadableError(f"{path}: cannot be read: {error.strerror}" if error.strerror else str(error))
+    log.error("%s: cannot be read", path, exc_info=error)
+    return DamagedVersionError(f"{path}: cannot be read; the log has the reason ({type(error).__name__})")

@@ -19,6 +19,13 @@ BFLOAT16_SIGNATURE = "generate_uint8_bfloat16"  # nearly the same images, by hal
 ON_CPU = "_cpu"  # at the end of a signature: the same images, by the algorithms that are fastest on CPUs
 DIFFERENTIABLE_SIGNATURE = "differentiable"
 
+MAX_METADATA_BYTES = 4 * 2**20  # of the file; the names of 20,000 labels take one
+MAX_VALUES = 100_000  # in a provenance: it is converted whenever somebody asks for the model
+MAX_GOLDEN = 256  # golden pictures: each is made anew before the version serves
+
+_RANGES = {"latent_size": (1, 2**16), "resolution": (1, 2**14), "label_count": (0, 2**16)}
+_LONGEST_SOURCE = 1000  # characters
+
 
 @dataclass(frozen=True)
 class ModelMetadata:
@@ -49,14 +56,23 @@ class ModelMetadata:
     algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, least in (("latent_size", 1), ("resolution", 1), ("channels", 1), ("label_count", 0)):
+        """Raise FormatError for a value that cannot be served, or that the wire cannot carry."""
+        require, golden, psnr_db = formats.require, self.golden, self.bfloat16_psnr_db
+        for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name} is {value!r}: must be a whole number from {least} on")
-        for file in (*self.files, *self.golden.values()):
-            path = PurePosixPath(file)
-            if path.is_absolute() or ".." in path.parts or not path.parts:
-                raise ValueError(f"{file!r} is not the name of a file within the version")
+            require(least <= value <= most, name, value, f"a whole number from {least} to {most}")
+        require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
+        for number, label in enumerate(self.label_names):
+            require(formats.is_unicode(label), f"label_names[{number}]", label, "Unicode text")
+        for kind, files in (("files", self.files), ("golden", golden.values())):
+            for file in files:
+                require(_is_file_name(file), f"a file in {kind}", file, "the name of a file within the version")
+        require(len(golden) <= MAX_GOLDEN, "the number of golden pictures", len(golden), f"at most {MAX_GOLDEN}")
+        for seed in golden:
+            require(_is_seed(seed), "a seed in golden", seed, "a whole number from 0 to 2^64 - 1")
+        require(psnr_db is None or psnr_db >= 0, "bfloat16_psnr_db", psnr_db, "a number from 0 on, or null")
+        values = sum(map(len, formats.values_in(self.provenance)))
+        require(values <= MAX_VALUES, "the number of values in provenance", values, f"at most {MAX_VALUES}")
 
     @cached_property
     def digest(self) -> str:
@@ -65,9 +81,9 @@ class ModelMetadata:
 
     @property
     def source(self) -> str:
-        """Where the version comes from, in one line; empty when the provenance does not say."""
+        """Where the version comes from, in one line; empty when the provenance does not say. Long texts are cut."""
         known = [self.provenance.get(name) for name in ("source", "origin")]
-        line = " ".join(text for text in known if isinstance(text, str))
+        line = " ".join(text[:_LONGEST_SOURCE] for text in known if isinstance(text, str))
         shown = self.provenance.get("images_shown")
         if not isinstance(shown, int | float) or not 0 <= shown < 2**53:
             return line
@@ -85,12 +101,30 @@ class ModelMetadata:
         return tidy(found) if isinstance(found, str) else ""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        """Return the content of the file. It can be read back: what a server would refuse is not written.
+
+        Raises FormatError.
+        """
+        content = json.dumps(asdict(self), indent=2) + "\n"
+        formats.check_size(content, MAX_METADATA_BYTES)
+        self.from_json(content)
+        return content
 
     @classmethod
     def from_json(cls, content: str | bytes) -> Self:
         """Return what a `progan.json` holds; keys of newer releases are ignored.
 
-        Raises FormatError, or ValueError for a value against its rule.
+        Raises FormatError, which names the value and its rule.
         """
         return cls(**formats.field_values(cls, formats.parse(content, FORMAT_VERSION)))
+
+
+def _is_file_name(name: str) -> bool:
+    """Tell whether a path is relative, stays in its directory, and can be the name of a file on every system."""
+    path = PurePosixPath(name)
+    inside = path.parts and not path.is_absolute() and ".." not in path.parts
+    return bool(inside) and formats.is_unicode(name) and not any(ord(character) < 32 for character in name)
+
+
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 2**64

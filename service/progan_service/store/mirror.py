@@ -12,20 +12,24 @@ import re
 import shutil
 import time
 import weakref
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from progan_service.host.faults import named
 from progan_service.host.files import remove_partials, replaced
 from progan_service.host.tensorflow import import_tensorflow
-from progan_service.store.errors import DamagedVersionError, ModelStoreError
-from progan_service.store.metadata import METADATA_FILE
+from progan_service.store.errors import DamagedVersionError, ModelStoreError, as_store_error
+from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE
 from progan_service.store.rollout import ROLLOUT_FILE
 from progan_service.store.store import MODEL_NAME, VERSION, ModelStore
 
+T = TypeVar("T")
+
 Stamp = tuple[int, int]  # size in bytes, modification time in ns (0 where the file system gives none)
+Outline = dict[str, Stamp | None]  # the stamps of small files, by path
 
 _MARK = ".copy-of"
 _AT_ONCE_BYTES = 16 * 2**20
@@ -34,6 +38,8 @@ _COARSEST_NS = 2 * 10**9  # of the modification times that file systems give
 
 class Mirror:
     """The copy of one remote store, for one server: `store` is what has been copied.
+
+    problems   by model: why it could not be brought in line with the remote store at the last `sync`
 
     Threads: not synchronized. One thread at a time calls `sync` and `fetch`. Any thread may call `close`.
     """
@@ -44,6 +50,7 @@ class Mirror:
         Raises ModelStoreError when it holds other models, which would be removed; FileError when it cannot be written.
         """
         self._url = url.rstrip("/")
+        self.problems: dict[str, ModelStoreError] = {}
         with named(cache):
             cache.mkdir(parents=True, exist_ok=True)
             self.store = ModelStore(cache)
@@ -57,13 +64,16 @@ class Mirror:
     def sync(self) -> None:
         """Bring models, rollouts, and versions with no more than their progan.json in line with the remote store.
 
-        What is gone there goes here. Raises OSError; after a listing that failed nothing has changed.
+        What is gone there goes here. A model that cannot be listed there, and a file that cannot be copied, stay as
+        they are here; `problems` says why. Raises OSError when the store cannot be listed: then nothing has changed.
         """
-        outline = self._outline()
-        for path, stamp in outline.items():
-            self._copy_small(path, stamp)
-        for name in self.store.models():
-            self._remove_gone(name, outline)
+        self.problems = {}
+        names = self._directories("", self._entries(""), MODEL_NAME)
+        outlines = {name: self._attempt(name, partial(self._outline, name)) for name in names}
+        for name in {*names, *self.store.models()}:
+            outline = outlines.get(name, {})
+            if outline is not None:
+                self._follow(name, outline)
 
     def fetch(self, name: str, version: int) -> None:
         """Bring the files of a version here that its progan.json lists; those that are not listed are removed.
@@ -99,16 +109,26 @@ class Mirror:
             raise ModelStoreError(f"{mark.parent}: has models that are no copy of {self._url}; give another directory")
         mark.write_text(f"{self._url}\n")  # in place: the lock is on this very file
 
-    def _outline(self) -> dict[str, Stamp | None]:
-        """The small files of the remote store: progan.json of each version, None where it is missing, and rollouts."""
-        outline: dict[str, Stamp | None] = {}
-        for name in self._directories("", self._entries(""), MODEL_NAME):
-            entries = self._entries(name)
-            paths = [f"{name}/{version}/{METADATA_FILE}" for version in self._directories(name, entries, VERSION)]
-            if ROLLOUT_FILE in entries:
-                paths.append(f"{name}/{ROLLOUT_FILE}")
-            outline |= {path: self._stamp(path) for path in paths}
-        return outline
+    def _outline(self, name: str) -> Outline:
+        """Return the small files of a model: progan.json of each version, None where it is missing, and the rollout."""
+        entries = self._entries(name)
+        paths = [f"{name}/{version}/{METADATA_FILE}" for version in self._directories(name, entries, VERSION)]
+        if ROLLOUT_FILE in entries:
+            paths.append(f"{name}/{ROLLOUT_FILE}")
+        return {path: self._stamp(path) for path in paths}
+
+    def _follow(self, name: str, outline: Outline) -> None:
+        for path, stamp in outline.items():
+            self._attempt(path, partial(self._copy_small, path, stamp))
+        self._attempt(name, partial(self._remove_gone, name, outline))
+
+    def _attempt(self, path: str, work: Callable[[], T]) -> T | None:
+        """Return what `work` returns; None if it fails, with the reason among `problems`."""
+        try:
+            return work()
+        except Exception as error:
+            self.problems.setdefault(path.partition("/")[0], as_store_error(f"{self._url}/{path}", error))
+            return None
 
     def _remove_gone(self, name: str, outline: Container[str]) -> None:
         if f"{name}/{ROLLOUT_FILE}" not in outline:
@@ -129,8 +149,16 @@ class Mirror:
         size, mtime_ns = stamp
         if time.time_ns() - mtime_ns < _COARSEST_NS:
             mtime_ns = 0  # it may change once more and show the same time
-        if not mtime_ns or (size, mtime_ns) != _stamp_of(local):
+        if size > MAX_METADATA_BYTES:
+            self._note_size(local, size)
+        elif not mtime_ns or (size, mtime_ns) != _stamp_of(local):
             self._copy(path, (size, mtime_ns))
+
+    def _note_size(self, local: Path, size: int) -> None:
+        """Let a file have this size without any content: what is too large is refused by its size."""
+        with replaced(local) as partial_file:
+            partial_file.touch()
+            os.truncate(partial_file, size)
 
     def _copy(self, path: str, stamp: Stamp) -> None:
         with replaced(self.store.root / path) as partial:

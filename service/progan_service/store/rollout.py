@@ -2,6 +2,7 @@
 
 import json
 import re
+import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -11,6 +12,8 @@ from progan_service.store.errors import ModelStoreError
 
 ROLLOUT_FILE = "rollout.json"
 FORMAT_VERSION = 1
+MAX_ROLLOUT_BYTES = 64 * 2**10  # of the file
+MAX_VERSION = 10**18 - 1
 RESERVED_LABELS = ("latest", "pinned", "serves")  # words for what a version is used for
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -33,14 +36,14 @@ class Rollout:
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ModelStoreError(
-                    f"label is {label!r}: must be 1 to 63 small letters, digits, dashes or underscores, "
+                    f"label is {reprlib.repr(label)}: must be 1 to 63 small letters, digits, dashes or underscores, "
                     "beginning with a letter"
                 )
             if label in RESERVED_LABELS:
                 raise ModelStoreError(f"label is {label!r}: must be none of {', '.join(RESERVED_LABELS)}")
         for what, version in (("pinned", self.pinned), *self.labels.items()):
-            if version < (0 if what == "pinned" else 1):
-                raise ModelStoreError(f"{what} is {version!r}: must be a version")
+            if not (0 if what == "pinned" else 1) <= version <= MAX_VERSION:
+                raise ModelStoreError(f"{what} is {reprlib.repr(version)}: must be a version")
 
     @property
     def versions(self) -> set[int]:
@@ -55,8 +58,11 @@ class Rollout:
         return f"{' and '.join(gone)}, and not in the store" if gone else ""
 
     def to_json(self) -> str:
+        """Return the content of the file. Raises FormatError when it is too large to be read again."""
         document = {**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, "pinned": self.pinned, "labels": self.labels}
-        return json.dumps(document, indent=2) + "\n"
+        content = json.dumps(document, indent=2) + "\n"
+        formats.check_size(content, MAX_ROLLOUT_BYTES)
+        return content
 
     @classmethod
     def from_json(cls, content: str | bytes) -> Self:

@@ -22,12 +22,13 @@ from progan_service.host.files import (
     partial_of,
     remove_partials,
     replaced,
+    small_content,
     synced,
 )
 from progan_service.store.digests import sha256_of
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, UnreadableError
-from progan_service.store.metadata import METADATA_FILE, ModelMetadata
-from progan_service.store.rollout import ROLLOUT_FILE, Rollout
+from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE, ModelMetadata
+from progan_service.store.rollout import MAX_ROLLOUT_BYTES, ROLLOUT_FILE, Rollout
 
 T = TypeVar("T")
 
@@ -50,13 +51,17 @@ class ModelStore:
 
     def models(self) -> list[str]:
         """Return the names of the models that have a version, sorted."""
-        return sorted(d.name for d in self.root.iterdir() if MODEL_NAME.fullmatch(d.name) and self.versions(d.name))
+        return [name for name in self.names() if self.versions(name)]
+
+    def names(self) -> list[str]:
+        """Return the names in the store that a model may have, sorted; not all need be models."""
+        return sorted(name for name in os.listdir(self.root) if MODEL_NAME.fullmatch(name))
 
     def versions(self, name: str) -> list[int]:
         """Return the versions of a model, newest first. Other entries, such as partial copies, are ignored."""
         directory = self.root / name
         entries = directory.iterdir() if directory.is_dir() else ()
-        found = (int(d.name) for d in entries if d.is_dir() and VERSION.fullmatch(d.name))
+        found = (int(d.name) for d in entries if VERSION.fullmatch(d.name) and d.is_dir())
         return sorted(found, reverse=True)
 
     def path(self, name: str, version: int) -> Path:
@@ -68,9 +73,10 @@ class ModelStore:
         Raises UnreadableError when it cannot be read.
         """
         path = self.path(name, version) / METADATA_FILE
-        if not path.exists():
+        parsed = _parsed(path, ModelMetadata.from_json, "model metadata", MAX_METADATA_BYTES, DamagedVersionError)
+        if parsed is None:
             raise DamagedVersionError(f"{path}: missing; every version needs one")
-        return _parsed(path, ModelMetadata.from_json, "model metadata", DamagedVersionError)
+        return parsed
 
     def verify(self, name: str, version: int) -> ModelMetadata:
         """Return the metadata if every file is the one that was published.
@@ -99,9 +105,7 @@ class ModelStore:
     def rollout(self, name: str) -> Rollout:
         """Raises ModelStoreError when rollout.json is damaged or of a newer release, UnreadableError if unreadable."""
         path = self.root / name / ROLLOUT_FILE
-        if not path.exists():
-            return Rollout()
-        return _parsed(path, Rollout.from_json, "a rollout", ModelStoreError)
+        return _parsed(path, Rollout.from_json, "a rollout", MAX_ROLLOUT_BYTES, ModelStoreError) or Rollout()
 
     def set_rollout(self, name: str, rollout: Rollout) -> None:
         """Write the rollout; servers that watch the store follow it. Raises ModelStoreError for an unknown version."""
@@ -199,12 +203,19 @@ def _hashes(version: Path) -> dict[str, str]:
     return {f.relative_to(version).as_posix(): sha256_of(f) for f in files}
 
 
-def _parsed(path: Path, parse: Callable[[bytes], T], what: str, kind: type[ModelStoreError]) -> T:
-    """Return what a file of the store contains. Raises `kind` for content that does not parse, UnreadableError."""
-    with named(path, UnreadableError):
-        content = path.read_bytes()
+def _parsed(
+    path: Path, parse: Callable[[bytes], T], what: str, max_bytes: int, kind: type[ModelStoreError]
+) -> T | None:
+    """Return what a file of the store contains, None if there is no such file.
+
+    Raises UnreadableError, and `kind` for what is no small file or does not parse.
+    """
     try:
-        return parse(content)
+        with named(path, UnreadableError):
+            content = small_content(path, max_bytes)
+        return None if content is None else parse(content)
+    except UnreadableError:
+        raise
     except ValueError as error:
         reason = str(error) if isinstance(error, NewerFormatError) else f"not readable as {what} ({error})"
         raise kind(f"{path}: {reason}") from error

@@ -230,13 +230,42 @@ def test_an_unreachable_store_leaves_everything(remote: ModelStore, mirror: Mirr
     mirror.store.verify("faces", 1)
 
 
-def test_when_one_listing_fails_nothing_changes(remote: ModelStore, mirror: Mirror, cache: Path) -> None:
-    before = copies(cache)
+def test_a_model_that_cannot_be_listed_stays_as_it_is_and_the_others_follow(
+    remote: ModelStore, mirror: Mirror, cache: Path
+) -> None:
+    before = copies(cache / "fruits")
     shutil.rmtree(remote.root / "faces")
+    publish(remote, "cats")
     Path(os.fsdecode(os.fsencode(remote.root / "fruits") + b"/\xff")).touch()
-    with pytest.raises(OSError, match=f"^file://{remote.root}/fruits: a name in it is not UTF-8 "):
-        mirror.sync()
-    assert copies(cache) == before
+    mirror.sync()
+    assert str(mirror.problems["fruits"]).startswith(f"file://{remote.root}/fruits: a name in it is not UTF-8 ")
+    assert list(mirror.problems) == ["fruits"]
+    assert (mirror.store.models(), copies(cache / "fruits")) == (["cats", "fruits"], before)
+
+
+def test_a_small_file_that_cannot_be_copied_does_not_hold_up_the_others(remote: ModelStore, mirror: Mirror) -> None:
+    (remote.root / "faces" / "2" / "progan.json").mkdir(parents=True)
+    publish(remote, "fruits")
+    mirror.sync()
+    assert mirror.store.versions("fruits") == [3, 2, 1]
+    assert str(mirror.problems["faces"]).startswith(f"file://{remote.root}/faces/2/progan.json: ")
+    (remote.root / "faces" / "2" / "progan.json").rmdir()
+    mirror.sync()
+    assert mirror.problems == {}
+
+
+def test_a_progan_json_that_is_too_large_is_not_copied_and_refused_by_its_size(
+    remote: ModelStore, mirror: Mirror, cache: Path
+) -> None:
+    large = remote.root / "faces" / "2" / "progan.json"
+    large.parent.mkdir()
+    large.touch()
+    os.truncate(large, 300 * 2**20)
+    mirror.sync()
+    copy = cache / "faces" / "2" / "progan.json"
+    assert (copy.stat().st_size, copy.stat().st_blocks) == (300 * 2**20, 0)
+    with pytest.raises(DamagedVersionError, match="has 314572800 bytes: must have at most 4194304"):
+        mirror.store.metadata("faces", 2)
 
 
 def test_a_copy_that_fails_leaves_nothing_half_written(remote: ModelStore, mirror: Mirror, cache: Path) -> None:

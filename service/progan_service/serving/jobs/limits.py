@@ -9,13 +9,14 @@ _REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
 class Limits:
     """The limits of the configuration, as they apply to jobs.
 
-    max_key_frames   of one walk
+    max_key_frames    of one walk
+    max_reply_bytes   of one message
     """
 
     def __init__(self, config: ServerConfig) -> None:
         self.max_key_frames = config.max_images
         self._max_images = min(config.max_images, config.batching.max_queued_rows)  # more never fit the queue
-        self._max_reply_bytes = config.max_message_bytes
+        self.max_reply_bytes = config.max_message_bytes
 
     def reply_problem(self, job: Job) -> str:
         """Return why the images of a job do not fit into one reply, or '' if they do."""
@@ -23,7 +24,7 @@ class Limits:
         if count > self._max_images:
             return f"asks for {count} images; one call gives at most {self._max_images}"
         reply_bytes = count * job.image_bytes + _REPLY_OVERHEAD_BYTES
-        if reply_bytes > self._max_reply_bytes:
-            most = self._max_reply_bytes
+        if reply_bytes > self.max_reply_bytes:
+            most = self.max_reply_bytes
             return f"asks for {count} images, up to {reply_bytes} bytes; a reply holds at most {most}"
         return ""

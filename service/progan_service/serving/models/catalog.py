@@ -10,14 +10,16 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from progan_service.errors import sentence
 from progan_service.serving.batching.queue import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
-from progan_service.serving.models.loader import Found, Loader
+from progan_service.serving.models.loader import Loader
 from progan_service.serving.models.model import Model, State, VersionStatus
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import DamagedVersionError, ModelStoreError
+from progan_service.store.watcher import Found
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +44,26 @@ class ModelCatalog:
         self.default = config.model
         self._configured = bool(config.model)
         self._warned = False  # about the default
+        self._reported: dict[str, str] = {}  # what was wrong with models as a whole, at the last poll
 
     async def read_store(self) -> None:
         """Bring the list of models in line with the store; load nothing. Raises OSError when it cannot be read."""
         found = await self._loader.read_store()
         for name in sorted(found.keys() | self.models.keys()):
             model = self.models.setdefault(name, Model(name))
-            reported = model.error
             model.update(found.get(name, Found({}, model.rollout)))
-            if model.error not in ("", reported):
-                self._metrics.model_load_failures.labels(name, "rollout").inc()
-                log.error("model %s: %s; the loaded versions stay in use", name, model.error)
+            self._report_model(model, "unreadable" if isinstance(found.get(name), ModelStoreError) else "rollout")
             if not model.versions:
                 del self.models[name]
         self._choose_default()
         self._store_was_read = self._store_was_read or bool(self.models) or self._loader.reachable
+
+    def _report_model(self, model: Model, reason: str) -> None:
+        """Log and count what is wrong with a model as a whole: once, until it changes."""
+        if model.error and model.error != self._reported.get(model.name):
+            self._metrics.model_load_failures.labels(model.name, reason).inc()
+            log.error("model %s: %s; the loaded versions stay in use", model.name, model.error)
+        self._reported[model.name] = model.error
 
     def _choose_default(self) -> None:
         """Take the configured model, or the first that is alone in the store. It never changes: clients rely on it."""
@@ -84,7 +91,7 @@ class ModelCatalog:
             unreachable = error
         await self.read_store()
         for model in list(self.models.values()):
-            await self._bring_up(model)
+            await self._bring_up_or_report(model)
         self._first_round = False
         if unreachable:
             raise unreachable
@@ -186,6 +193,13 @@ class ModelCatalog:
     def _in_memory(self) -> list[LoadedVersion]:
         return [loaded for model in list(self.models.values()) for loaded in model.in_memory]
 
+    async def _bring_up_or_report(self, model: Model) -> None:
+        """Bring up a model. A fault that nobody thought of must not keep the other models from their updates."""
+        try:
+            await self._bring_up(model)
+        except Exception as error:
+            log.error("model %s: its versions could not be brought up", model.name, exc_info=error)
+
     async def _bring_up(self, model: Model) -> None:
         """Load the versions that the rollout asks for, and retire the others."""
         best = await self._first_good(model, model.candidates())
@@ -239,7 +253,7 @@ class ModelCatalog:
         """
         try:
             files = await self._loader.fingerprint(model.name, status.number)
-        except OSError as error:
+        except Exception as error:
             self._note_unreadable(model, status, error)
             return None
         if status.state is State.FAILED and status.tried == files:
@@ -255,23 +269,25 @@ class ModelCatalog:
         model.begin(loaded)
         return loaded
 
-    def _note_unreadable(self, model: Model, status: VersionStatus, error: OSError) -> None:
+    def _note_unreadable(self, model: Model, status: VersionStatus, error: Exception) -> None:
         reported, status.tried = status.error, None
-        status.fail(str(error))
+        status.fail(error)
         if status.error != reported:
-            self._report_failure(model, status, error, "unreadable")
+            known = isinstance(error, OSError | ModelStoreError)
+            self._report_failure(model, status, error, "unreadable" if known else "error")
 
     def _note_bad(self, model: Model, status: VersionStatus, error: Exception, at_rest: bool) -> None:
         if isinstance(error, DamagedVersionError) and not at_rest:
             status.move_to(State.AVAILABLE)
-            status.error = str(error)
+            status.error = sentence(error)
             return
         known = isinstance(error, ModelStoreError)
-        status.fail(str(error) if known else "it does not run; see the server's log")
+        status.fail(error if known else ModelStoreError("it does not run; see the server's log"))
         self._report_failure(model, status, error, "invalid" if known else "error")
 
     def _report_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
         meanwhile = f"; version {model.serving.number} stays in use" if model.serving else ""
         text = "model %s version %d cannot be served: %s%s; it is tried again when its files change"
-        log.error(text, model.name, status.number, error, meanwhile, exc_info=error if reason == "error" else None)
+        trace = error if reason == "error" else None
+        log.error(text, model.name, status.number, sentence(error), meanwhile, exc_info=trace)

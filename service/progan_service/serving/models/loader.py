@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,24 +23,15 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
-from progan_service.store.errors import DamagedVersionError, ModelStoreError
-from progan_service.store.metadata import ModelMetadata
+from progan_service.store.errors import ModelStoreError
 from progan_service.store.mirror import Mirror
-from progan_service.store.rollout import Rollout
 from progan_service.store.store import Fingerprint, ModelStore
+from progan_service.store.watcher import Found, StoreWatcher
 
 if TYPE_CHECKING:
     from progan_service.serving.models.servable import Servable
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Found:
-    """A model as it is in the store: its versions, newest first, with their metadata or what is wrong."""
-
-    versions: dict[int, ModelMetadata | ModelStoreError]
-    rollout: Rollout | ModelStoreError
 
 
 class Loader:
@@ -60,6 +51,7 @@ class Loader:
         self._metrics = metrics
         self._mirror = Mirror(config.store, config.cache or self._private()) if isinstance(config.store, str) else None
         self._store = self._mirror.store if self._mirror else ModelStore(Path(config.store))
+        self._watcher = StoreWatcher(self._store)
         self.reachable = self._mirror is None
         self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow
         self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
@@ -72,9 +64,9 @@ class Loader:
             await self._in_thread(self._mirror.sync)
             self.reachable = True
 
-    async def read_store(self) -> dict[str, Found]:
+    async def read_store(self) -> dict[str, Found | ModelStoreError]:
         """Return the models that are in the store now. Raises OSError when it cannot be read."""
-        return await self._in_thread(lambda: {name: self._found(name) for name in self._store.models()})
+        return await self._in_thread(self._look)
 
     async def fingerprint(self, name: str, version: int) -> Fingerprint:
         """Return the fingerprint of a version's files, and copy them first if need be. Raises OSError if that fails."""
@@ -126,18 +118,15 @@ class Loader:
             self._mirror.fetch(name, version)
         return self._store.fingerprint(name, version)
 
-    def _found(self, name: str) -> Found:
-        versions = {version: self._metadata(name, version) for version in self._store.versions(name)}
-        try:
-            return Found(versions, self._store.rollout(name))
-        except ModelStoreError as error:
-            return Found(versions, error)
-
-    def _metadata(self, name: str, version: int) -> ModelMetadata | ModelStoreError:
-        try:
-            return self._store.metadata(name, version)
-        except DamagedVersionError as error:
-            return error
+    def _look(self) -> dict[str, Found | ModelStoreError]:
+        models = {}
+        for name in self._watcher.names():
+            found = self._watcher.look(name)
+            if isinstance(found, Found) and self._mirror:
+                found = replace(found, stale=self._mirror.problems.get(name))
+            if isinstance(found, ModelStoreError) or found.versions:
+                models[name] = found
+        return models
 
     def _load(self, name: str, version: int) -> "Servable":
         """Load the version on all devices. Return the servable of the first one."""

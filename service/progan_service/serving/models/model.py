@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from progan_service.errors import sentence
 from progan_service.serving.life import follow
-from progan_service.serving.models.loader import Found
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import ModelMetadata
 from progan_service.store.rollout import Rollout
 from progan_service.store.store import Fingerprint
+from progan_service.store.watcher import Found
 
 
 class State(Enum):
@@ -69,16 +70,16 @@ class VersionStatus:
         """Raise ImpossibleTransitionError for a step that VERSION_LIFE does not have."""
         self._state = follow(VERSION_LIFE, self._state, state)
 
-    def fail(self, error: str) -> None:
+    def fail(self, error: BaseException) -> None:
         self.move_to(State.FAILED)
-        self.error = error
+        self.error = sentence(error)
 
 
 @dataclass
 class Model:
     """A model: its versions, newest first, and which of them answer.
 
-    error       why the rollout in the store cannot be read (`rollout` is the last good one) or followed
+    error       why the model or its rollout cannot be read from the store (the last good one holds), or followed
     serving     the version for requests that name none
     labelled    label -> version
     loaded      the versions that take requests, by number
@@ -132,8 +133,14 @@ class Model:
         assert status, f"version {version} is not known"
         return status
 
-    def update(self, found: Found) -> None:
-        """Bring the versions and the rollout in line with the store. Versions in memory stay known if they are gone."""
+    def update(self, found: Found | ModelStoreError) -> None:
+        """Bring the versions and the rollout in line with the store. Versions in memory stay known if they are gone.
+
+        Where the store could not be read, all stays as it is.
+        """
+        if isinstance(found, ModelStoreError):
+            self.error = sentence(found)
+            return
         known = {status.number: status for status in self.versions}
         held = self.loaded.keys() | self.draining.keys()
         for version in sorted(found.versions.keys() | (known.keys() & held), reverse=True):
@@ -143,13 +150,15 @@ class Model:
             if status.state in (State.AVAILABLE, State.FAILED) and read is not None:
                 status.metadata = read if isinstance(read, ModelMetadata) else None
             if status.state is State.AVAILABLE:
-                status.error = str(read) if isinstance(read, ModelStoreError) else ""
+                status.error = sentence(read) if isinstance(read, ModelStoreError) else ""
         self.versions = [known[v] for v in sorted(found.versions.keys() | held, reverse=True)]
         if isinstance(found.rollout, Rollout):
             self.rollout = found.rollout
             self.error = self.rollout.problem([status.number for status in self.versions])
         else:
-            self.error = str(found.rollout)
+            self.error = sentence(found.rollout)
+        if found.stale:
+            self.error = sentence(found.stale)
 
     def candidates(self) -> list[int]:
         """Return the versions that may answer requests without a version, best first: newest first, gone ones last."""

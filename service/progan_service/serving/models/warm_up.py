@@ -131,7 +131,7 @@ def check_golden(servable: Servable, path: Path) -> None:
     golden = servable.metadata.golden
     if not golden:
         return
-    pictures = np.stack([np.asarray(Image.open(path / file)).reshape(servable.image_shape) for file in golden.values()])
+    pictures = np.stack([_picture(path / file, servable.image_shape) for file in golden.values()])
     images = np.concatenate([servable.from_seeds(np.array([int(seed)], np.uint64)) for seed in golden])
     if servable.precision == "bfloat16":
         _check_nearness(servable, path, psnr_db(images, pictures))
@@ -142,6 +142,21 @@ def check_golden(servable: Servable, path: Path) -> None:
             raise ModelStoreError(
                 f"{path}: seed {seed} differs from {file} by {difference} levels; {GOLDEN_TOLERANCE} are allowed"
             )
+
+
+def _picture(file: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Return a golden picture, uint8 [H, W, C]. Its size is checked before its pixels take any memory."""
+    height, width, channels = shape
+    try:
+        with Image.open(file, formats=["PNG"]) as picture:
+            size = (*picture.size, len(picture.getbands()))
+            if size != (width, height, channels):
+                raise ModelStoreError(f"{file}: has {size} pixels and channels: must have {(width, height, channels)}")
+            return np.asarray(picture, np.uint8).reshape(shape)
+    except ModelStoreError:
+        raise
+    except Exception as error:  # of many kinds, for a file that is no PNG
+        raise ModelStoreError(f"{file}: is no picture that can be read ({error})") from error
 
 
 def _check_nearness(servable: Servable, path: Path, nearness_db: float) -> None:

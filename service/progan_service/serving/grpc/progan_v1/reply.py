@@ -1,6 +1,7 @@
 """Images and models become messages of progan.v1."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,8 @@ from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.models.model import Model, VersionStatus
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.metadata import ModelMetadata
+
+_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside the models
 
 Part = TypeVar("Part", pb.StreamGenerateResponse, pb.InterpolateResponse)
 
@@ -33,18 +36,6 @@ def part(kind: type[Part], piece: Piece, job: Job) -> Part:
         latents=_matrix(piece.latents),
         model=_served_model(job.version),
         times=_stage_times(piece),
-    )
-
-
-def model_message(model: Model, *, is_default: bool) -> pb.Model:
-    return pb.Model(
-        name=model.name,
-        versions=[_version(status) for status in model.versions],
-        is_default=is_default,
-        serving_version=model.serving.number if model.serving else 0,
-        pinned_version=model.rollout.pinned,
-        version_labels={label: version.number for label, version in model.labelled.items()},
-        error=model.error,
     )
 
 
@@ -84,17 +75,63 @@ def _duration(seconds: float) -> duration_pb2.Duration:
     return duration
 
 
-def _version(status: VersionStatus) -> pb.ModelVersion:
-    message = pb.ModelVersion(version=status.number, state=f"MODEL_STATE_{status.state.name}", error=status.error)
-    if metadata := status.metadata:
-        message.digest = metadata.digest
-        message.latent_size = metadata.latent_size
-        message.resolution = metadata.resolution
-        message.channels = metadata.channels
-        message.label_count = metadata.label_count
-        message.label_names.extend(metadata.label_names)
-        message.provenance.CopyFrom(_struct(_provenance(metadata)))
-    return message
+class Models:
+    """Messages of models. The description of a version is made once: a long provenance takes long to convert.
+
+    Used in the event loop only.
+    """
+
+    def __init__(self) -> None:
+        self._described: dict[str, dict[int, tuple[ModelMetadata, pb.ModelVersion]]] = {}  # by model and version
+
+    def message(self, model: Model, *, is_default: bool) -> pb.Model:
+        before = self._described.get(model.name, {})
+        self._described[model.name] = {
+            status.number: _described(status.metadata, before.get(status.number))
+            for status in model.versions
+            if status.metadata
+        }
+        return pb.Model(
+            name=model.name,
+            versions=[self._version(model.name, status) for status in model.versions],
+            is_default=is_default,
+            serving_version=model.serving.number if model.serving else 0,
+            pinned_version=model.rollout.pinned,
+            version_labels={label: version.number for label, version in model.labelled.items()},
+            error=model.error,
+        )
+
+    def _version(self, name: str, status: VersionStatus) -> pb.ModelVersion:
+        message = pb.ModelVersion(version=status.number, state=f"MODEL_STATE_{status.state.name}", error=status.error)
+        if status.metadata:
+            message.MergeFrom(self._described[name][status.number][1])
+        return message
+
+
+def fitting(models: Sequence[pb.Model], max_bytes: int) -> Sequence[pb.Model]:
+    """Return the models, without their longest parts if they would not fit into a message of `max_bytes`."""
+    for field in ("provenance", "label_names"):
+        if sum(model.ByteSize() for model in models) > max_bytes - _OVERHEAD_BYTES:
+            for version in chain.from_iterable(model.versions for model in models):
+                version.ClearField(field)
+    return models
+
+
+def _described(
+    metadata: ModelMetadata, before: tuple[ModelMetadata, pb.ModelVersion] | None
+) -> tuple[ModelMetadata, pb.ModelVersion]:
+    if before and before[0] is metadata:
+        return before
+    message = pb.ModelVersion(
+        digest=metadata.digest,
+        latent_size=metadata.latent_size,
+        resolution=metadata.resolution,
+        channels=metadata.channels,
+        label_count=metadata.label_count,
+        label_names=metadata.label_names,
+        provenance=_struct(_provenance(metadata)),
+    )
+    return metadata, message
 
 
 def _provenance(metadata: ModelMetadata) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from progan_service.serving.grpc.progan_v1 import parse, reply
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker, note_sent
 from progan_service.serving.models.catalog import ModelCatalog
+from progan_service.serving.models.model import Model
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.calls import Call
 
@@ -24,6 +25,7 @@ class ImageGeneratorServicer:
         self._catalog = catalog
         self._maker = maker
         self._limits = limits
+        self._models = reply.Models()
 
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
         with self._use(request.model, call) as version:
@@ -53,12 +55,15 @@ class ImageGeneratorServicer:
                     yield reply.part(pb.InterpolateResponse, piece, job)
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(models=[self._model(name) for name in self._catalog.models])
+        models = [self._message(model) for model in self._catalog.models.values()]
+        return pb.ListModelsResponse(models=reply.fitting(models, self._limits.max_reply_bytes))
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
-        model = self._model(request.name)
+        with parse.fields(model="name"):
+            model = self._catalog.model(request.name)
         call.model = model.name
-        return pb.GetModelResponse(model=model)
+        (message,) = reply.fitting([self._message(model)], self._limits.max_reply_bytes)
+        return pb.GetModelResponse(model=message)
 
     @contextmanager
     def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[LoadedVersion]:
@@ -70,7 +75,5 @@ class ImageGeneratorServicer:
             call.model, call.version = version.name, version.number
             yield version
 
-    def _model(self, name: str) -> pb.Model:
-        with parse.fields(model="name"):
-            model = self._catalog.model(name)
-        return reply.model_message(model, is_default=model.name == self._catalog.default)
+    def _message(self, model: Model) -> pb.Model:
+        return self._models.message(model, is_default=model.name == self._catalog.default)
