@@ -313,9 +313,7 @@ def test_a_file_may_name_precisions_in_the_words_of_earlier_releases(tmp_path: P
 
 
 def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match="is nested too deep: must have at most 20 objects and lists within each other"
-    ):
+    with pytest.raises(ConfigError, match="is no JSON: maximum recursion depth exceeded"):
         load_preset(written(tmp_path, "[" * 100_000))
 
 
