@@ -95,9 +95,14 @@ class ServerConfig(Settings):
     )
 
     max_images: int = setting(256, "maximum number of images in one unary call", at_least(1), group="limits")
-    max_message_bytes: int = setting(
+    max_request_bytes: int = setting(
+        4 * 2**20,
+        "maximum size of a request, in bytes",
+        Rule("must be at least 64 KiB", lambda size: bool(size >= 64 * 2**10)),
+    )
+    max_reply_bytes: int = setting(
         64 * 2**20,
-        "maximum size of a request or reply, in bytes",
+        "maximum size of a reply or of a message of a stream, in bytes",
         Rule("must be at least 4 MiB", lambda size: bool(size >= 4 * 2**20)),
     )
 

@@ -16,6 +16,7 @@ from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.progan_v1 import servicer as progan_v1
+from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.server import GrpcServer
 from progan_service.serving.http.probes import probes
 from progan_service.serving.http.server import HttpServer
@@ -63,13 +64,15 @@ class Server:
         maker = ImageMaker(config.batching.max_batch_size, self._encoders, self._metrics)
         limits = Limits(config)
 
+        servicer = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
         services = [
-            Service(progan_v1.DESCRIPTOR, progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)),
+            Service(progan_v1.DESCRIPTOR, servicer, servicer.request_bytes),
         ]
         self._gate = Gate()
         self._health = Health([service.descriptor.full_name for service in services], self._metrics)
-        border = Border(self._metrics, self._gate)
-        self._grpc = GrpcServer(config, border, services, self._health, self._tokens, self._certificates)
+        receiver = Receiver(config.max_request_bytes)
+        border = Border(self._metrics, self._gate, receiver)
+        self._grpc = GrpcServer(config, border, receiver, services, self._health, self._tokens, self._certificates)
         self._http = HttpServer(
             config.host, config.http_port, probes(self._metrics.registry, lambda: self._health.ready), most.http
         )

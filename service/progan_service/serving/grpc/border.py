@@ -1,18 +1,19 @@
 """The border of gRPC: every call of every service enters here, and every error leaves here as a status."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 from google.protobuf import message, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from progan_service.serving.errors import InvalidArgument, ServingError
+from progan_service.serving.errors import ServingError
+from progan_service.serving.grpc.receiving import Context, Receiver
 from progan_service.serving.grpc.status import trailers
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.watching.accounted import accounted
@@ -21,9 +22,8 @@ from progan_service.serving.watching.metrics import Metrics
 
 token_name: ContextVar[str] = ContextVar("token_name", default="")  # each call has a task, and so a context
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Headers = Iterable[tuple[str, str | bytes]]
-Begin = Callable[[Context, Headers], Call]
+Run = Callable[[Call, Context], Awaitable[None]]
 
 _UNKNOWN = ("", "other")  # service and method of a path that no service has
 
@@ -33,18 +33,26 @@ class Service:
     """A gRPC service.
 
     servicer   has a method for each rpc, which takes the request and its Call, and returns the reply, or yields replies
+    limit      returns the most bytes that a request of this rpc needs; None: as many as the server takes
     """
 
     descriptor: ServiceDescriptor
     servicer: object
+    limit: Callable[[str], int | None] = lambda rpc: None
 
 
 class Border:
-    """Lets calls in and ends them. Used in the event loop only."""
+    """Lets calls in and ends them. Used in the event loop only.
 
-    def __init__(self, metrics: Metrics, gate: Gate) -> None:
+    To gRPC every call is one of two streams: the border itself receives the request, and knows when a reply has left.
+    A refused call ends with a status that is set. With gRPC's `abort` the call and its exception would keep each other,
+    and all that its frames refer to, until the next garbage collection.
+    """
+
+    def __init__(self, metrics: Metrics, gate: Gate, receiver: Receiver) -> None:
         self._metrics = metrics
         self._gate = gate
+        self._receiver = receiver
         self._names: dict[str, tuple[str, str]] = {}  # by path: service and method
 
     def handlers(self, service: Service) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
@@ -53,60 +61,54 @@ class Border:
         handlers = {}
         for method in service.descriptor.methods:
             self._names[f"/{name}/{method.name}"] = (name, method.name)
-            handlers[method.name] = self._handler(method, getattr(service.servicer, method.name))
+            handlers[method.name] = self._handler(service, method)
         return handlers
 
     def refusal(self, path: str, error: ServingError) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return a handler that refuses a call of any kind before anything of its request is read."""
 
-        async def refuse(_: object, context: Context) -> AsyncIterator[bytes]:
+        async def refuse(call: Call, context: Context) -> None:
+            raise error
+
+        return self._bordered(*self._names.get(path, _UNKNOWN), refuse)
+
+    def _handler(self, service: Service, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
+        parse = message_factory.GetMessageClass(method.input_type).FromString
+        behaviour = getattr(service.servicer, method.name)
+        limit = partial(service.limit, method.name)
+        reply = _stream if method.server_streaming else _answer
+
+        async def answer(call: Call, context: Context) -> None:
+            request = await self._receiver.receive(context, parse, limit())
+            with self._gate.enter():
+                call.run()
+                await reply(behaviour(request, call), context)
+
+        return self._bordered(method.containing_service.full_name, method.name, answer)
+
+    def _bordered(self, service: str, method: str, run: Run) -> "grpc.RpcMethodHandler[Any, Any]":
+        """Return a handler that accounts for a call while it runs, and ends it with the status of its error."""
+
+        async def handle(_: object, context: Context) -> None:
             headers = context.invocation_metadata() or ()
-            call = _begin(*self._names.get(path, _UNKNOWN), context, headers)
+            call = _begin(service, method, context, headers)
             try:
                 with accounted(call, self._metrics, headers):
-                    raise error
-            except ServingError as refused:
-                await _end(context, call, refused)
-            yield b""  # never reached
-
-        return grpc.stream_stream_rpc_method_handler(refuse)  # a handler of two streams waits for no message
-
-    def _handler(self, method: MethodDescriptor, behaviour: Callable[..., Any]) -> "grpc.RpcMethodHandler[Any, Any]":
-        begin = partial(_begin, method.containing_service.full_name, method.name)
-        parse = _parser(message_factory.GetMessageClass(method.input_type))
-        if method.server_streaming:
-            stream = self._streaming(begin, behaviour)
-            return grpc.unary_stream_rpc_method_handler(stream, parse, _serialize)
-        return grpc.unary_unary_rpc_method_handler(self._unary(begin, behaviour), parse, _serialize)
-
-    def _unary(self, begin: Begin, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        async def answer(request: message.Message | None, context: Context) -> message.Message:
-            headers = context.invocation_metadata() or ()
-            call = begin(context, headers)
-            try:
-                with accounted(call, self._metrics, headers), self._gate.enter():
-                    _let_in(call, request)
-                    reply: message.Message = await behaviour(request, call)
-                    return reply
+                    await run(call, context)
             except ServingError as error:
-                await _end(context, call, error)
+                _refuse(context, call, error)
 
-        return answer
+        return grpc.stream_stream_rpc_method_handler(handle)
 
-    def _streaming(self, begin: Begin, behaviour: Callable[..., Any]) -> Callable[..., Any]:
-        async def answer(request: message.Message | None, context: Context) -> AsyncIterator[message.Message]:
-            headers = context.invocation_metadata() or ()
-            call = begin(context, headers)
-            try:
-                with accounted(call, self._metrics, headers), self._gate.enter():
-                    _let_in(call, request)
-                    async with aclosing(behaviour(request, call)) as replies:
-                        async for reply in replies:
-                            yield reply
-            except ServingError as error:
-                await _end(context, call, error)
 
-        return answer
+async def _answer(reply: Awaitable[message.Message], context: Context) -> None:
+    await context.write((await reply).SerializeToString())
+
+
+async def _stream(replies: AsyncGenerator[message.Message, None], context: Context) -> None:
+    async with aclosing(replies):
+        async for reply in replies:
+            await context.write(reply.SerializeToString())
 
 
 def _begin(service: str, method: str, context: Context, headers: Headers) -> Call:
@@ -124,31 +126,7 @@ def _begin(service: str, method: str, context: Context, headers: Headers) -> Cal
     return call
 
 
-def _let_in(call: Call, request: message.Message | None) -> None:
-    if request is None:
-        raise InvalidArgument("request", "does not parse as the message of this rpc")
-    call.run()
-
-
-async def _end(context: Context, call: Call, error: ServingError) -> NoReturn:
-    metadata = ((REQUEST_ID, call.request_id), *trailers(error))
-    await context.abort(getattr(grpc.StatusCode, error.code), str(error), trailing_metadata=metadata)
-
-
-def _parser(request_class: type[message.Message]) -> Callable[[bytes], message.Message | None]:
-    """Return a parser that gives None for bytes that do not parse.
-
-    grpc.aio would answer an exception with UNKNOWN and the exception's text.
-    """
-
-    def parse(data: bytes) -> message.Message | None:
-        try:
-            return request_class.FromString(data)
-        except message.DecodeError:
-            return None
-
-    return parse
-
-
-def _serialize(reply: message.Message) -> bytes:
-    return reply.SerializeToString()
+def _refuse(context: Context, call: Call, error: ServingError) -> None:
+    context.set_code(getattr(grpc.StatusCode, error.code))
+    context.set_details(str(error))
+    context.set_trailing_metadata(((REQUEST_ID, call.request_id), *trailers(error)))

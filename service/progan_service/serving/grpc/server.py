@@ -14,6 +14,7 @@ from progan_service.serving.grpc.accepting import AcceptingServer
 from progan_service.serving.grpc.auth import Authentication
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.health import Health
+from progan_service.serving.grpc.receiving import LibraryRequests, Receiver
 from progan_service.serving.grpc.transport import credentials, options
 from progan_service.serving.listen import NotAcceptingError, bind_error, cannot_listen
 
@@ -27,6 +28,7 @@ class GrpcServer:
         self,
         config: ServerConfig,
         border: Border,
+        receiver: Receiver,
         services: Sequence[Service],
         health: Health,
         tokens: Reloadable[Tokens] | None,
@@ -34,7 +36,8 @@ class GrpcServer:
     ) -> None:
         """Raise ListenError if the port cannot be opened."""
         guards = [Authentication(tokens, border)] if tokens else []
-        self._server = AcceptingServer(guards, lambda: border.refusal("", UnknownMethod()), options(config))
+        interceptors = [*guards, LibraryRequests(receiver)]
+        self._server = AcceptingServer(interceptors, lambda: border.refusal("", UnknownMethod()), options(config))
         for service in services:
             self._server.add_registered_method_handlers(service.descriptor.full_name, border.handlers(service))
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)

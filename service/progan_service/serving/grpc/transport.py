@@ -20,8 +20,9 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
     """Return the options of the gRPC server."""
     return [
         ("grpc.so_reuseport", 0),  # else a second server on the same port starts silently
-        ("grpc.max_receive_message_length", config.max_message_bytes),
-        ("grpc.max_send_message_length", config.max_message_bytes),
+        ("grpc.http2.bdp_probe", 0),  # else the windows of unread requests grow to megabytes each
+        ("grpc.max_receive_message_length", config.max_request_bytes),
+        ("grpc.max_send_message_length", config.max_reply_bytes),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.max_concurrent_streams", _MAX_CALLS),
         ("grpc.server.max_pending_requests", _MAX_PENDING),

@@ -4,6 +4,7 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.jobs.job import Job
 
 _REPLY_OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside images and latents
+_REQUEST_OVERHEAD_BYTES = 64 * 2**10  # of a request, beside latents and labels
 
 
 class Limits:
@@ -16,7 +17,16 @@ class Limits:
     def __init__(self, config: ServerConfig) -> None:
         self.max_key_frames = config.max_images
         self._max_images = min(config.max_images, config.batching.max_queued_rows)  # more never fit the queue
-        self.max_reply_bytes = config.max_message_bytes
+        self.max_reply_bytes = config.max_reply_bytes
+
+    def request_bytes(self, row_bytes: int) -> int:
+        """Return the size of the largest useful request for one reply, or for a walk.
+
+        row_bytes   of the latent and the labels of an image
+
+        It is twice what they may take, so that a request for a few images too many is refused in words about images.
+        """
+        return 2 * max(self._max_images, self.max_key_frames) * row_bytes + _REQUEST_OVERHEAD_BYTES
 
     def reply_problem(self, job: Job) -> str:
         """Return why the images of a job do not fit into one reply, or '' if they do."""

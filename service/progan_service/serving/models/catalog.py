@@ -100,6 +100,10 @@ class ModelCatalog:
         """Return the version of each model that answers requests without a version."""
         return [model.serving for model in self.models.values() if model.serving]
 
+    def widest_row_bytes(self) -> int:
+        """Return the size of the largest row of latent and labels of a version in memory; 0 when there is none."""
+        return max((loaded.row_bytes for loaded in self._in_memory()), default=0)
+
     def hanging(self) -> set[str]:
         """Return the names of the models with a batch that has been running for longer than hang_s."""
         models = self.models.values()

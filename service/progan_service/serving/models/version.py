@@ -8,6 +8,8 @@ from progan_service.serving.batching.queue import ONE_BY_ONE, BatchQueue
 from progan_service.serving.models.gate import Gate
 from progan_service.store.metadata import ModelMetadata
 
+_SEED_BYTES = 11  # the longest on the wire
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedVersion:
@@ -32,6 +34,11 @@ class LoadedVersion:
         """Return the label values of the metric progan_model_info."""
         metadata = self.metadata
         return self.name, str(self.number), metadata.digest, str(metadata.resolution), self.precision
+
+    @property
+    def row_bytes(self) -> int:
+        """Return the size of a latent and its labels in a request. A seed may take the place of a latent."""
+        return 4 * self.metadata.latent_size + _SEED_BYTES + 4 * self.metadata.label_count
 
     @cached_property
     def texts(self) -> tuple[tuple[str, str], ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import traceback
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from progan_service.serving.watching.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+_MAX_CAUSES = 16  # of one error
+
 
 @contextmanager
 def accounted(call: Call, metrics: Metrics, headers: Iterable[tuple[str, str | bytes]]) -> Iterator[None]:
@@ -21,6 +24,8 @@ def accounted(call: Call, metrics: Metrics, headers: Iterable[tuple[str, str | b
 
     Every error leaves the block as a ServingError, for the protocol to send; nothing else about it may reach the
     caller. Only what ends the call from outside (asyncio.CancelledError, GeneratorExit) leaves as it is.
+
+    No error keeps what the call carried: a request of many megabytes would stay until the next full garbage collection.
     """
     started = time.monotonic()
     traces.begin(call, headers)
@@ -28,12 +33,16 @@ def accounted(call: Call, metrics: Metrics, headers: Iterable[tuple[str, str | b
         yield
         call.end("OK")
     except BaseException as error:
+        _clear_frames(error)
         if _ends_the_call(error):
             call.end("DEADLINE_EXCEEDED" if ran_out_of_time(call.deadline) else "CANCELLED")
             raise
         ours = error if isinstance(error, ServingError) else _internal_error(error, call)
         call.end(ours.code, ours.reason, str(ours))
-        raise ours from None
+        try:
+            raise ours from None
+        finally:
+            del ours  # or this frame and the error would keep each other
     finally:
         duration_s = time.monotonic() - started
         metrics.requests.labels(call.method, call.model, call.code).inc()
@@ -51,6 +60,18 @@ def _ends_the_call(error: BaseException) -> bool:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
     return isinstance(error, GeneratorExit | KeyboardInterrupt | SystemExit)
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables of all functions that an error and its causes came through.
+
+    Local variables that lead back to the error (a future that holds it, say) would keep it, and all others with it.
+    """
+    for _ in range(_MAX_CAUSES):
+        if error is None:
+            return
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _internal_error(fault: BaseException, call: Call) -> InternalError:

@@ -15,6 +15,7 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.health import Health
+from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.server import GrpcServer
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.watching.calls import Call
@@ -74,9 +75,11 @@ def tokens(tmp_path: Path) -> Reloadable[Tokens]:
 
 @pytest.fixture
 async def channel(metrics: Metrics, tokens: Reloadable[Tokens]) -> AsyncIterator[grpc.aio.Channel]:
+    receiver = Receiver(2**20)
     server = GrpcServer(
         ServerConfig(port=0),
-        Border(metrics, Gate()),
+        Border(metrics, Gate(), receiver),
+        receiver,
         [Service(ECHO, EchoServicer())],
         Health([ECHO.full_name], metrics),
         tokens,

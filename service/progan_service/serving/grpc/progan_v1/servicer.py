@@ -17,6 +17,8 @@ from progan_service.serving.watching.calls import Call
 
 DESCRIPTOR: ServiceDescriptor = pb.DESCRIPTOR.services_by_name["ImageGeneratorService"]
 
+_NAME_BYTES = 4 * 2**10  # of the longest request that is only a name
+
 
 class ImageGeneratorServicer:
     """Its methods are the rpcs of the .proto. They raise ServingErrors. Used in the event loop only."""
@@ -26,6 +28,16 @@ class ImageGeneratorServicer:
         self._maker = maker
         self._limits = limits
         self._models = reply.Models()
+
+    def request_bytes(self, rpc: str) -> int | None:
+        """Return the size of the largest useful request of an rpc; None if it may be as large as any."""
+        match rpc:
+            case "ListModels" | "GetModel":
+                return _NAME_BYTES
+            case "Generate" | "Interpolate":
+                row_bytes = self._catalog.widest_row_bytes()
+                return self._limits.request_bytes(row_bytes) if row_bytes else None
+        return None
 
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
         with self._use(request.model, call) as version:
