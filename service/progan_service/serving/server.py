@@ -10,6 +10,7 @@ from progan_service.host.cpus import available_cpus
 from progan_service.serving.access.certificates import Certificates, read_certificates
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens, read_tokens
+from progan_service.serving.batching.hang import HangWatch
 from progan_service.serving.batching.queue import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.files.encoders import Encoders
@@ -51,6 +52,7 @@ class Server:
         config = replace(config, max_connections=most.grpc)
         self._config = config
         self._store_problem: str | None = None
+        self._hang_watch = HangWatch(config.hang_s)
         self._hanging: set[str] = set()
 
         self._certificates = _certificates(config)
@@ -111,7 +113,7 @@ class Server:
 
     async def watch_devices(self) -> None:
         """Take readiness from models whose device hangs, and give it back when the device goes on."""
-        hanging = self._catalog.hanging()
+        hanging = self._hang_watch.look(self._catalog.busy_s())
         for name in hanging - self._hanging:
             log.error("model %s: a batch runs for more than %g s; not ready until it ends", name, self._config.hang_s)
         for name in self._hanging - hanging:

@@ -36,7 +36,6 @@ class ModelCatalog:
         """Raises ModelStoreError when the store does not exist."""
         self._metrics = metrics
         self._loader = Loader(config, metrics)
-        self._hang_s = config.hang_s
         self._store_was_read = False
         self._first_round = True  # until the first refresh has ended
         self._drains: dict[LoadedVersion, asyncio.Task[None]] = {}
@@ -104,10 +103,12 @@ class ModelCatalog:
         """Return the size of the largest row of latent and labels of a version in memory; 0 when there is none."""
         return max((loaded.row_bytes for loaded in self._in_memory()), default=0)
 
-    def hanging(self) -> set[str]:
-        """Return the names of the models with a batch that has been running for longer than hang_s."""
-        models = self.models.values()
-        return {model.name for model in models if any(v.batcher.busy_s() > self._hang_s for v in model.loaded.values())}
+    def busy_s(self) -> dict[str, float]:
+        """Return, by model, how long its oldest batch that still runs has been running, in seconds; 0 without one."""
+        return {
+            model.name: max((version.batcher.busy_s() for version in model.loaded.values()), default=0.0)
+            for model in self.models.values()
+        }
 
     @contextmanager
     def use(self, name: str, version: int = 0, label: str = "") -> Iterator[LoadedVersion]:
