@@ -12,6 +12,7 @@ from progan_service.checks import is_power_of_two, resolutions_up_to
 from progan_service.errors import ConfigError
 from progan_service.model.config import NetworkConfig
 from progan_service.serving.config import BatchingConfig, ServerConfig
+from progan_service.settings.field import Settings, settings_of
 from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, TrainingConfig
 
 RUN = RunConfig(
@@ -335,6 +336,11 @@ def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message:
         ({"max_reply_bytes": 1000}, "max_reply_bytes is 1000: must be at least 4 MiB"),
         ({"lame_duck_s": -1}, "lame_duck_s is -1: must be 0 or more"),
         ({"drain_s": -0.5}, "drain_s is -0.5: must be 0 or more"),
+        ({"lame_duck_s": float("inf")}, r"lame_duck_s is inf: must be 86400 \(a day\) or less"),
+        ({"lame_duck_s": float("nan")}, "lame_duck_s is nan: must be 0 or more"),
+        ({"drain_s": 1e300}, r"drain_s is 1e\+300: must be 86400 \(a day\) or less"),
+        ({"poll_s": float("inf")}, r"poll_s is inf: must be 86400 \(a day\) or less"),
+        ({"hang_s": float("inf")}, r"hang_s is inf: must be 86400 \(a day\) or less"),
         ({"precision": "bf16"}, "precision is 'bf16': must be float32, bfloat16 or auto"),
         ({"tls_cert": Path("tls.crt")}, "tls_cert is 'tls.crt': needs tls_key, too"),
         ({"tls_key": Path("tls.key")}, "tls_key is 'tls.key': needs tls_cert, too"),
@@ -344,6 +350,15 @@ def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message:
 def test_a_server_that_cannot_listen_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
         ServerConfig(Path("store"), **values)
+
+
+@pytest.mark.parametrize("config", [ServerConfig, RunConfig, NetworkConfig])
+def test_no_number_is_infinite(config: type[Settings]) -> None:
+    for one in settings_of(config):
+        for value in (float("inf"), float("-inf"), float("nan")):
+            if one.hint is float:
+                with pytest.raises(ConfigError, match=f"^{one.name} is {value}: must "):
+                    one.check(value)
 
 
 def test_both_ports_may_be_free_ones() -> None:

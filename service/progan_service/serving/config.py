@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from progan_service.checks import Rule, above, at_least, between, finite, require
+from progan_service.checks import Rule, above, at_least, between, require
 from progan_service.settings.field import Settings, setting
 from progan_service.store.bundled import BUNDLED_STORE
 
 _PORT = between(0, 65535)
+_A_DAY = Rule("must be 86400 (a day) or less", lambda seconds: bool(seconds <= 86_400))  # timers have limits
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class ServerConfig(Settings):
     model: str = setting(
         "", "model for requests without a model name", metavar="NAME", default_help="the only model of the store"
     )
-    poll_s: float = setting(5.0, "seconds between two polls of the store", above(0))
+    poll_s: float = setting(5.0, "seconds between two polls of the store", above(0), _A_DAY)
 
     host: str = setting(
         "127.0.0.1",
@@ -107,10 +108,10 @@ class ServerConfig(Settings):
     )
 
     max_connections: int = setting(
-        800, "maximum number of gRPC connections; less where the process may open too few files", at_least(1)
+        800, "maximum number of gRPC connections; less where the process may open too few files", between(1, 100_000)
     )
     max_connection_idle_s: float = setting(
-        60.0, "seconds without a call after which a connection is closed; clients open a new one", at_least(1), finite
+        60.0, "seconds without a call after which a connection is closed; clients open a new one", at_least(1), _A_DAY
     )
 
     replicas: int = setting(
@@ -122,15 +123,15 @@ class ServerConfig(Settings):
         "are at least 1.1 times as fast",
     )
     hang_s: float = setting(
-        60.0, "seconds after which a batch counts as hanging; its model is not ready until it ends", above(0)
+        60.0, "seconds after which a batch counts as hanging; its model is not ready until it ends", above(0), _A_DAY
     )
 
     batching: BatchingConfig = field(default_factory=BatchingConfig)
 
     lame_duck_s: float = setting(
-        5.0, "seconds to go on serving after SIGTERM, while not ready", at_least(0), group="shutdown"
+        5.0, "seconds to go on serving after SIGTERM, while not ready", at_least(0), _A_DAY, group="shutdown"
     )
-    drain_s: float = setting(20.0, "maximum seconds for the calls in flight after that", at_least(0))
+    drain_s: float = setting(20.0, "maximum seconds for the calls in flight after that", at_least(0), _A_DAY)
 
     logs: LogConfig = field(default_factory=LogConfig)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from progan_service.checks import Rule, is_power_of_two, require
+from progan_service.checks import Rule, finite, is_power_of_two, require
 from progan_service.errors import ConfigError
 from progan_service.settings.kind import Kind, kind_of, spell
 
@@ -65,7 +65,7 @@ class Setting:
             self._check_one(f"{self.name} at {resolution}", one)
 
     def _check_one(self, name: str, value: Any) -> None:
-        for rule in (*self.rules, *_choices(self.hint)):
+        for rule in (*self.rules, *_rules_of_type(self.hint)):
             if not rule.holds(value):
                 raise ConfigError(f"{name} is {self.shown(value)}: {rule.text}", self.name, rule.text)
 
@@ -150,8 +150,10 @@ def _completed(declared: "Field[Any]", hint: Any, group: str) -> Setting:
     )
 
 
-def _choices(hint: Any) -> tuple[Rule, ...]:
-    """Return the rule of a Literal, as a tuple that is empty for other types."""
+def _rules_of_type(hint: Any) -> tuple[Rule, ...]:
+    """Return the rules that a type brings along: no number is infinite, and a Literal has choices."""
+    if hint is float or (get_origin(hint) is Mapping and get_args(hint)[1] is float):
+        return (finite,)
     if get_origin(hint) is not Literal:
         return ()
     choices = get_args(hint)

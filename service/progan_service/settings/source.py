@@ -1,7 +1,6 @@
 """Where the values of settings come from: a flag, before the environment, before a TOML file, before the default."""
 
 import difflib
-import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -149,6 +148,4 @@ def _plain(one: Setting, value: Any) -> Any:
     """Return a value as JSON can hold it, secrets masked."""
     if one.secret and value:
         return MASK
-    if isinstance(value, float) and math.isinf(value):
-        return str(value)
     return str(value) if isinstance(value, Path) else value

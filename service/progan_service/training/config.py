@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from progan_service import formats
-from progan_service.checks import Rule, above, at_least, finite, require
+from progan_service.checks import Rule, above, at_least, require
 from progan_service.errors import BadInputError, ConfigError
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.field import Settings, setting
@@ -33,30 +33,28 @@ class TrainingConfig(Settings):
         4, "images per group of the minibatch standard deviation", at_least(1), group="network"
     )
 
-    total_kimg: float = setting(
-        12000, "length of the run; may change when a run goes on", _ONE_IMAGE, finite, group="schedule"
-    )
-    stable_kimg: float = setting(600, "length of each resolution before the next one fades in", _ONE_IMAGE, finite)
-    fade_kimg: float = setting(600, "length of the fade-in of each resolution", at_least(0), finite)
+    total_kimg: float = setting(12000, "length of the run; may change when a run goes on", _ONE_IMAGE, group="schedule")
+    stable_kimg: float = setting(600, "length of each resolution before the next one fades in", _ONE_IMAGE)
+    fade_kimg: float = setting(600, "length of the fade-in of each resolution", at_least(0))
     batch_sizes: Mapping[int, int] = setting({4: 16}, "images per step, by resolution", above(0))
 
     learning_rates: Mapping[int, float] = setting(
-        {4: 0.001}, "learning rates of Adam, by resolution", above(0), finite, group="optimisation"
+        {4: 0.001}, "learning rates of Adam, by resolution", above(0), group="optimisation"
     )
     learning_rate_ramp_kimg: float = setting(
-        0, "length of the rise of the learning rate from 0 at the start", at_least(0), finite
+        0, "length of the rise of the learning rate from 0 at the start", at_least(0)
     )
     adam_beta2: float = setting(
         0.99, "beta2 of Adam; beta1 is 0", Rule("must lie between 0 and 1", lambda beta: 0 < beta < 1)
     )
-    ema_halflife_kimg: float = setting(10, "half-life of weights in the averaged generator", above(0), finite)
+    ema_halflife_kimg: float = setting(10, "half-life of weights in the averaged generator", above(0))
 
-    gp_weight: float = setting(10, "weight of the gradient penalty", at_least(0), finite, group="penalty")
-    gp_target: float = setting(1, "gradient norm without penalty", above(0), finite)
+    gp_weight: float = setting(10, "weight of the gradient penalty", at_least(0), group="penalty")
+    gp_target: float = setting(1, "gradient norm without penalty", above(0))
     gp_reference: Literal["canvas", "native"] = setting(
         "canvas", "norm at the final resolution (canvas) or at that of the stage (native)"
     )
-    drift_weight: float = setting(0.001, "weight of the squared scores of real images", at_least(0), finite)
+    drift_weight: float = setting(0.001, "weight of the squared scores of real images", at_least(0))
 
     mirror: bool = setting(False, "show each real image mirrored half of the time", group="data")
     seed: int = setting(
@@ -77,7 +75,6 @@ class TrainingConfig(Settings):
         {4: 160, 8: 140, 16: 120, 32: 100, 64: 80, 128: 60, 256: 40, 512: 20, 1024: 10},
         "interval of status lines, image grids and checkpoints, by resolution",
         _ONE_IMAGE,
-        finite,
         group="output",
     )
     snapshot_ticks: int = setting(

@@ -245,12 +245,12 @@ def test_a_server_logs_the_warning_when_it_starts(tmp_path: Path) -> None:
 
 def test_every_setting_is_logged_with_its_value_and_its_source(file: File) -> None:
     path = file('log_level = "error"')
-    settings = read("--config", path, "--store", "m", "--lame-duck-s", "inf", environment={"PROGAN_PORT": "0"}).settings
+    settings = read("--config", path, "--store", "m", "--lame-duck-s", "7", environment={"PROGAN_PORT": "0"}).settings
     assert settings.keys() == VALUES.keys()
     assert settings["store"] == {"value": "m", "from": "flag"}
     assert settings["port"] == {"value": 0, "from": "environment"}
     assert settings["log_level"] == {"value": "error", "from": "file"}
-    assert settings["lame_duck_s"] == {"value": "inf", "from": "flag"}  # JSON has no such number
+    assert settings["lame_duck_s"] == {"value": 7, "from": "flag"}
     assert settings["allowed_batch_sizes"] == {"value": (1, 2, 4, 8, 16), "from": "default"}
 
 
