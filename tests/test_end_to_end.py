@@ -30,7 +30,7 @@ def progan(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def in_this_process(*arguments: object) -> int:
     """Its exit code; saves an import of TensorFlow."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     parsed = cli.parser().parse_args(list(map(str, arguments)))
     try:
         code: int = parsed.run(parsed)

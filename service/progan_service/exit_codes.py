@@ -5,6 +5,8 @@ FAILED = 1
 USAGE = 2
 PREEMPTED = 75
 BAD_CONFIG = 78
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143
 
 MEANINGS = {
     DONE: "done",
@@ -12,4 +14,6 @@ MEANINGS = {
     USAGE: "wrong usage",
     PREEMPTED: "stopped by a signal or the loss of a worker, run again to go on",
     BAD_CONFIG: "bad configuration or data, running again will not help",
+    INTERRUPTED: "ended by Ctrl-C",  # what `serve` and `train` do with signals, their own help says
+    TERMINATED: "ended by SIGTERM",
 }

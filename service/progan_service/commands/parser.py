@@ -17,6 +17,7 @@ from progan_service.commands.serve import add_serve
 from progan_service.commands.terminal import ended, print_any_text
 from progan_service.commands.train import add_presets, add_train
 from progan_service.host.cpus import available_cpus
+from progan_service.host.signals import as_usual
 
 COMPLETION_EXAMPLES = """\
 examples:
@@ -46,6 +47,7 @@ def _run() -> int:
     for library in ("absl", "tensorflow"):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)  # a client that left mid-stream is no error
+    as_usual()
     return int(arguments.run(arguments))
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from progan_service import exit_codes
 from progan_service.host.faults import translated
+from progan_service.host.signals import as_usual, leave_at_once
 from progan_service.serving.config import ServerConfig
 from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
-from progan_service.settings.source import read_settings, unknown_variables
+from progan_service.settings.source import Sourced, read_settings, unknown_variables
 
 DESCRIPTION = """\
 Serve the newest good version of each model of a store, or the version that
@@ -27,9 +28,10 @@ settings:
   An empty variable counts as not given.
 
 shutdown:
-  On SIGTERM or Ctrl-C the server reports "not ready" and goes on serving (lame
-  duck). Then it refuses new calls, finishes those in flight (drain) and exits
-  with 0. A second signal ends it at once."""
+  On SIGTERM, SIGHUP or Ctrl-C the server reports "not ready" and goes on
+  serving (lame duck). Then it refuses new calls, finishes those in flight
+  (drain) and exits with 0. A second signal, more than a second later, ends it
+  at once with exit code 1."""
 
 EXAMPLES = """\
 examples:
@@ -71,12 +73,21 @@ def add_serve(subparsers: Any) -> None:
 
 def serve(*, flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None) -> int:
     """Serve until a signal arrives. The settings come from flags, environment and a TOML file."""
+    if sys.__stdout__ is None:
+        print("progan: standard output is closed, so the log is lost", file=sys.stderr)
+    leave_at_once()  # until the server takes over
+    try:
+        return _serve(read_settings(ServerConfig, flags=flags, environment=environment, file=file), environment)
+    finally:
+        as_usual()
+
+
+def _serve(sourced: Sourced[ServerConfig], environment: Mapping[str, str]) -> int:
     import uvloop
 
     from progan_service.serving import process
     from progan_service.serving.watching import logs, traces
 
-    sourced = read_settings(ServerConfig, flags=flags, environment=environment, file=file)
     config = sourced.config
     with logs.logging_to(logs.STDOUT, config.logs), traces.exporting(environment):
         logs.announce(f"configuration: {sourced}", settings=sourced.settings)

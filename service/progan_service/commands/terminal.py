@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from progan_service import exit_codes
 from progan_service.errors import FileError
 from progan_service.host.faults import OUTPUT, named, translated
 
@@ -32,7 +33,7 @@ def ended(run: Callable[[], int]) -> int:
         code = _code(run)
         _flush_output()
     except KeyboardInterrupt:
-        return 130
+        return exit_codes.INTERRUPTED
     except Exception as error:
         reported = translated(error)
         if reported is None:
@@ -54,8 +55,6 @@ def _code(run: Callable[[], int]) -> int:
 
 def _flush_output() -> None:
     """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
-    if sys.stdout is None:  # it was closed before the command began
-        return
     with named(OUTPUT):
         try:
             sys.stdout.flush()

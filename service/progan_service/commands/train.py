@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import signal
 import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars, say
 from progan_service.errors import ConfigError
+from progan_service.host.signals import take_over
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.field import own_settings
@@ -54,10 +54,11 @@ run directory:
   tensorboard/   losses, schedule and speed: tensorboard --logdir DIR
 
 stopping and going on:
-  SIGTERM or Ctrl-C ends the current step, saves a checkpoint and exits with
-  75. The same command goes on from the newest checkpoint. Only --total-kimg,
-  --tick-kimg, --snapshot-ticks and --metric-images may then differ. Another
-  difference would make another run; the command names it and refuses.
+  SIGTERM, SIGHUP or Ctrl-C ends the current step, saves a checkpoint and exits
+  with 75. The same command goes on from the newest checkpoint. Only
+  --total-kimg, --tick-kimg, --snapshot-ticks and --metric-images may then
+  differ. Another difference would make another run; the command names it and
+  refuses.
 
 devices:
   All GPUs of the machine share each batch. To use several machines, run this
@@ -89,7 +90,9 @@ examples:
 
 
 def add_train(subparsers: Any) -> None:
-    codes = "\n".join(f"  {code:<3} {meaning}" for code, meaning in exit_codes.MEANINGS.items())
+    codes = "\n".join(
+        f"  {code:<3} {meaning}" for code, meaning in exit_codes.MEANINGS.items() if code <= exit_codes.BAD_CONFIG
+    )
     command = subparsers.add_parser(
         "train",
         help="train a model, or go on with a run",
@@ -209,9 +212,8 @@ def _ended(run: Path, finished: bool) -> int:
 
 
 def _note_signals(noted: list[int]) -> None:
-    """Only note SIGTERM and SIGINT from now on."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: noted.append(number))
+    """Only note signals that would end the command from now on."""
+    take_over(lambda number, _: noted.append(number))
 
 
 def run_config(dataset: "Dataset", *, preset: str, settings: Mapping[str, Any], labels: bool) -> RunConfig:

@@ -8,20 +8,18 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import stat
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from types import FrameType
 
 from progan_service.errors import ConfigError, FileError
 from progan_service.formats import FormatError
 from progan_service.host.faults import named
+from progan_service.host.signals import signals_raise
 
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
@@ -111,7 +109,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     """Yield an empty partial directory to fill; at the end it becomes `path`, which must not exist.
 
     Makes missing parents. On any failure nothing is left behind, and SIGTERM is one: it is raised as SystemExit within
-    the block. Raises ConfigError when `path` exists, and FileError.
+    the block, as SIGHUP is. Raises ConfigError when `path` exists, and FileError.
     """
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: already exists: give the name of a new directory")
@@ -124,10 +122,10 @@ def new_directory(path: Path) -> Iterator[Path]:
 def partial_directory(path: Path) -> Iterator[Path]:
     """Yield an empty directory beside `path`, and remove it at the end unless it was moved.
 
-    Makes missing parents. SIGTERM is raised as SystemExit within the block. Raises FileError.
+    Makes missing parents. SIGTERM and SIGHUP are raised as SystemExit within the block. Raises FileError.
     """
     partial = partial_of(path)
-    with _sigterm_raises(), named(path):
+    with signals_raise(), named(path):
         try:
             partial.mkdir(parents=True)
             yield partial
@@ -180,20 +178,3 @@ def _sync_name(path: Path, *, back_to: Path | None) -> None:
         if back_to:
             path.rename(back_to)
         raise
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set a handler, and only it is interrupted by a signal
-        return
-    previous = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _exit(number: int, _frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not cut the cleaning up short
-    raise SystemExit(128 + number)

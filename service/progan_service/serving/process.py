@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 
+from progan_service.host.signals import take_over
 from progan_service.serving.access.exposure import warnings
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.listen import NotAcceptingError
@@ -18,18 +19,19 @@ log = logging.getLogger(__name__)
 
 _RELOAD_S = 5  # between two reads of certificates and tokens; Kubernetes takes a minute to replace them
 _DEVICES_S = 1  # between two checks whether a device hangs
+_ONE_SIGNAL_S = 1  # signals within this time are one
 _FORCED_EXIT_CODE = 1
 
 
 async def serve(config: ServerConfig) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. A second signal ends the process at once.
+    """Serve until a signal comes, then drain.
 
     Raise NotAcceptingError, after the drain, if the server has stopped accepting calls.
     """
+    stopping = _on_signals()
     server = Server(config)
     for line in warnings(config):
         log.warning(line)
-    stopping = _on_signals()
     await server.start()
     announce(
         f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...",
@@ -49,6 +51,7 @@ async def serve(config: ServerConfig) -> None:
     for task in tasks:
         task.cancel()
     await server.stop(lame_duck=not error)
+    take_over(signal.SIG_IGN)  # Python gives up its handlers when it ends, and the process would die of a signal
     if error:
         raise error
 
@@ -61,16 +64,24 @@ async def _end(server: Server, stopping: asyncio.Event) -> NotAcceptingError | N
 
 
 def _on_signals() -> asyncio.Event:
-    """Return the event that the first signal sets. The second one ends the process."""
+    """Return the event that the first signal sets. A second one, more than a second later, ends the process at once.
+
+    make and timeout(1) pass a signal on that has already reached the process: it comes twice.
+    """
     stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    first: float | None = None
 
-    def on_signal() -> None:
-        if stopping.is_set():
+    def on_signal(*_: object) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            loop.call_soon_threadsafe(stopping.set)
+        elif time.monotonic() - first > _ONE_SIGNAL_S:
             os._exit(_FORCED_EXIT_CODE)
-        stopping.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    # Not the loop's own handlers: those are gone when the loop has ended, and the second signal would end the process.
+    take_over(on_signal)
     return stopping
 
 

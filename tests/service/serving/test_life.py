@@ -1,6 +1,7 @@
 """The life of a real `progan serve` process, from its first line to its exit code."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -9,12 +10,13 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from progan_protos.v1 import image_generator_pb2 as pb
@@ -138,14 +140,66 @@ def test_where_no_person_reads_every_line_is_an_object_of_json(puppet_store: Pat
     assert (call["model"], call["version"], call["images"], call["format"]) == ("puppet", 2, 1, "RAW")
 
 
-def test_an_empty_store_is_alive_and_not_ready_and_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+def test_an_empty_store_is_alive_and_not_ready_and_a_later_second_signal_ends_at_once(tmp_path: Path) -> None:
     with served(tmp_path, "--lame-duck-s", "600") as server:
         assert server.line() == f"not ready: {tmp_path} holds no model that can be served; looking every 5 s"
         assert (server.health(""), server.health(SERVICE)) == ("SERVING", "NOT_SERVING")
         server.process.send_signal(signal.SIGTERM)
         assert server.line().startswith("shutting down: 600 s of lame duck")
+        time.sleep(1.1)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(PATIENCE_S) == 1
+
+
+def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
+    """make and timeout(1) pass on a signal that the server has had already."""
+    with served(tmp_path, "--lame-duck-s", "0.5") as server:
+        server.process.send_signal(signal.SIGINT)
+        server.process.send_signal(signal.SIGTERM)
+        output, errors = server.process.communicate(timeout=PATIENCE_S)
+    assert (server.process.returncode, errors) == (0, "")
+    assert output.count("shutting down: 0.5 s of lame duck") == 1
+
+
+def test_a_signal_that_comes_again_when_all_is_done_changes_nothing(tmp_path: Path) -> None:
+    with served(tmp_path, "--lame-duck-s", "0") as server:
+        server.process.send_signal(signal.SIGTERM)
+        while server.process.poll() is None:
+            server.process.send_signal(signal.SIGHUP)
+            if not Path(f"/proc/{server.process.pid}").exists():
+                break
+        assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_a_hangup_drains_like_a_sigterm(tmp_path: Path) -> None:
+    with served(tmp_path, "--lame-duck-s", "0") as server:
+        server.process.send_signal(signal.SIGHUP)
+        output, errors = server.process.communicate(timeout=PATIENCE_S)
+    assert (server.process.returncode, errors) == (0, "")
+    assert "shutting down: 0 s of lame duck" in output
+
+
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [("<&- >&-", "progan: standard output is closed, so the log is lost\n"), ("<&- >&- 2>&-", "")],
+)
+def test_closed_standard_streams_keep_no_server_from_serving_and_ending_well(
+    tmp_path: Path, closed: str, said: str
+) -> None:
+    host = "127.{}.{}.{}".format(*(os.getpid() + 2**16 << 8).to_bytes(5)[1:4])  # nobody else's, for known ports
+    command = f'exec "$0" serve --store "$1" --host {host} --lame-duck-s 0 {closed}'
+    with subprocess.Popen(["sh", "-c", command, PROGAN, tmp_path], stderr=subprocess.PIPE, text=True) as process:
+        giving_up = threading.Timer(PATIENCE_S, process.kill)
+        giving_up.start()
+        while process.poll() is None:
+            with suppress(OSError), urllib.request.urlopen(f"http://{host}:8501/livez") as page:
+                assert page.read() == b"alive\n"
+                process.terminate()
+                break
+            time.sleep(0.05)
+        _, errors = process.communicate()
+        giving_up.cancel()
+    assert (process.returncode, errors) == (0, said)
 
 
 def test_a_missing_store_is_bad_configuration_told_in_one_sentence(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def scalars_of() -> Scalars:
 @pytest.fixture
 def signals() -> Iterator[None]:
     """Handled as before, once `progan train` was run in this process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
