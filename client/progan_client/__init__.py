@@ -2,6 +2,7 @@
 
 from importlib import metadata
 
+from progan_client import quiet  # noqa: F401  # before grpc
 from progan_client.aio import AsyncClient
 from progan_client.animation import save_animation
 from progan_client.channel import Tls
@@ -14,6 +15,7 @@ from progan_client.errors import (
     FieldViolation,
     InternalError,
     InvalidArgumentError,
+    MessageTooLargeError,
     NotFoundError,
     PermissionDeniedError,
     ProganError,
@@ -40,6 +42,7 @@ __all__ = [
     "GeneratedImages",
     "InternalError",
     "InvalidArgumentError",
+    "MessageTooLargeError",
     "Model",
     "ModelVersion",
     "NotFoundError",

@@ -20,12 +20,14 @@ from progan_client.channel import (
     Tls,
     checked_timeout_s,
 )
-from progan_client.errors import NotFoundError, ProganError, not_ready_in_time, translated
+from progan_client.errors import NotFoundError, ProganError
 from progan_client.images import Frame, GeneratedImages
 from progan_client.models import Model
+from progan_client.obstacle import explained_aside, obstacle
 from progan_client.replies import Part
 from progan_client.requests import GenerateArguments, InterpolateArguments
 from progan_client.stream import Stream, cancelled_at_the_end
+from progan_client.translation import not_ready_in_time, translated
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
@@ -49,9 +51,10 @@ class AsyncClient:
         stream_timeout_s: float = 3600.0,
         tls: Tls | None = None,
         token: str = "",
+        allow_plain_token: bool = False,
     ) -> None:
         """Set the address, deadlines and credentials; see `Settings` and `Tls` in `progan_client.channel`."""
-        self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token)
+        self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token, allow_plain_token)
         self._image_channel = _channel(self._settings, IMAGE_OPTIONS)
         self._state_channel = _channel(self._settings, STATE_OPTIONS)
         self._images = pb_grpc.ImageGeneratorServiceStub(self._image_channel)
@@ -109,11 +112,13 @@ class AsyncClient:
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Return as soon as the service can make images. Raise DeadlineExceededError after `timeout_s` seconds."""
         try:
-            with translated(self._settings.target, timeout_s):
+            with translated(self._settings, timeout_s):
                 async with asyncio.timeout(checked_timeout_s("timeout_s", timeout_s)):
                     await self._image_channel.channel_ready()  # READY only while the service's health is SERVING
         except TimeoutError as error:
-            raise not_ready_in_time(self._settings.target, timeout_s) from error
+            target = self._settings.target
+            found = await asyncio.to_thread(obstacle, target, self._settings.tls)
+            raise not_ready_in_time(target, timeout_s, found) from error
 
     async def close(self) -> None:
         """Close the connections. Calls in flight end with an error."""
@@ -130,8 +135,9 @@ class AsyncClient:
 
     async def _call(self, method: Callable[..., Any], request: Message, timeout_s: float | None) -> Any:
         deadline_s = self._settings.deadline_s(timeout_s)
-        with translated(self._settings.target, deadline_s):
-            return await method(request, timeout=deadline_s, metadata=self._settings.metadata)
+        async with explained_aside(self._settings):
+            with translated(self._settings, deadline_s):
+                return await method(request, timeout=deadline_s, metadata=self._settings.metadata)
 
     async def _stream(
         self, method: Callable[..., Any], stream: Stream, deadline_s: float, decode: Callable[[Any], Iterable[Part]]
@@ -139,7 +145,7 @@ class AsyncClient:
         end_s = time.monotonic() + deadline_s
         while not stream.is_complete:
             try:
-                with translated(self._settings.target, deadline_s):
+                with translated(self._settings, deadline_s):
                     call = method(stream.request, timeout=end_s - time.monotonic(), metadata=self._settings.metadata)
                     with cancelled_at_the_end(call):
                         async for reply in call:
@@ -148,7 +154,8 @@ class AsyncClient:
                                 yield part
                 return
             except ProganError as error:
-                pause_s = stream.pause_s(error, end_s - time.monotonic())
+                async with explained_aside(self._settings):
+                    pause_s = stream.pause_s(error, end_s - time.monotonic())
             await asyncio.sleep(pause_s)
 
 

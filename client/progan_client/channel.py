@@ -3,16 +3,20 @@
 import json
 import math
 import re
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 
 from progan_client.errors import ArgumentError
+from progan_client.target import check_target, is_this_machine
 
 SERVICE = "progan.v1.ImageGeneratorService"
 DEFAULT_TARGET = "localhost:8500"
 MAX_MESSAGE_BYTES = 64 * 2**20  # gRPC's own limit is 4 MiB; one raw image of 1024 x 1024 is 3 MiB
+
+_TOKEN = re.compile(r"[!-~]+")
 
 Options = tuple[tuple[str, str | int], ...]
 
@@ -49,9 +53,6 @@ IMAGE_OPTIONS: Options = (
 # Requests for health and models also go to servers that are not ready.
 STATE_OPTIONS: Options = (*_COMMON, ("grpc.service_config", json.dumps(_SERVICE_CONFIG)))
 
-# Targets on this machine: calls to them never cross a network.
-_THIS_MACHINE = re.compile(r"unix(-abstract)?:.+|((dns|ipv4|ipv6):(///)?)?(localhost|127(\.\d+){3}|\[::1\]):\d+")
-
 
 @dataclass(frozen=True)
 class Tls:
@@ -70,11 +71,27 @@ class Tls:
             raise ArgumentError("certificate, key", "give both or neither", (self.certificate, self.key))
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files. Raise OSError if one cannot be read."""
+        """Read the files. Raise OSError if one cannot be read, ArgumentError if it is not what it should be."""
         root, key, certificate = (
             path if path is None else Path(path).read_bytes() for path in (self.root, self.key, self.certificate)
         )
+        self.context()
         return grpc.ssl_channel_credentials(root, key, certificate)
+
+    def context(self) -> ssl.SSLContext:
+        """Return the same settings for Python's own TLS, which says what is wrong with a file."""
+        try:
+            context = ssl.create_default_context(cafile=self.root)
+        except ssl.SSLError:
+            raise ArgumentError("root", "must be a PEM file of certificates", str(self.root)) from None
+        context.set_alpn_protocols(["h2"])
+        if self.certificate is not None and self.key is not None:
+            try:
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except ssl.SSLError:
+                rule = "must be PEM files of a certificate and its private key, without a passphrase"
+                raise ArgumentError("certificate, key", rule, f"{self.certificate}, {self.key}") from None
+        return context
 
 
 @dataclass(frozen=True)
@@ -86,6 +103,7 @@ class Settings:
     `stream_timeout_s`   deadline of a whole stream, in seconds.
     `tls`                settings of TLS; None: no encryption.
     `token`              bearer token of every call; needs TLS unless the target is on this machine.
+    `allow_plain_token`  send the token without TLS to another machine all the same; others can read it on the way.
     """
 
     target: str
@@ -93,14 +111,15 @@ class Settings:
     stream_timeout_s: float
     tls: Tls | None
     token: str = field(repr=False)
+    allow_plain_token: bool = False
 
     def __post_init__(self) -> None:
-        if ":" not in self.target:  # gRPC would take port 443
-            raise ArgumentError("target", "must be HOST:PORT", self.target)
-        if not (self.token.isascii() and self.token.isprintable()):
-            raise ArgumentError("token", "must be printable ASCII", "other characters")  # never show a secret
-        if self.token and self.tls is None and not _THIS_MACHINE.fullmatch(self.target):
-            raise ArgumentError("token", "needs TLS to another machine, or others could read it", self.target)
+        check_target(self.target)
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise ArgumentError("token", "must be one word of printable ASCII", "other characters")  # show no secret
+        if self.token and self.tls is None and not self.allow_plain_token and not is_this_machine(self.target):
+            rule = "needs TLS to another machine, or others could read it; allow_plain_token=True sends it anyway"
+            raise ArgumentError("token", rule, self.target)
         checked_timeout_s("timeout_s", self.timeout_s)
         checked_timeout_s("stream_timeout_s", self.stream_timeout_s)
 

@@ -19,12 +19,14 @@ from progan_client.channel import (
     Tls,
     checked_timeout_s,
 )
-from progan_client.errors import NotFoundError, ProganError, not_ready_in_time, translated
+from progan_client.errors import NotFoundError, ProganError
 from progan_client.images import Frame, GeneratedImages
 from progan_client.models import Model
+from progan_client.obstacle import explained, obstacle
 from progan_client.replies import Part
 from progan_client.requests import GenerateArguments, InterpolateArguments
 from progan_client.stream import Stream, cancelled_at_the_end
+from progan_client.translation import not_ready_in_time, translated
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
@@ -48,9 +50,10 @@ class Client:
         stream_timeout_s: float = 3600.0,
         tls: Tls | None = None,
         token: str = "",
+        allow_plain_token: bool = False,
     ) -> None:
         """Set the address, deadlines and credentials; see `Settings` and `Tls` in `progan_client.channel`."""
-        self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token)
+        self._settings = Settings(target, timeout_s, stream_timeout_s, tls, token, allow_plain_token)
         self._image_channel = _channel(self._settings, IMAGE_OPTIONS)
         self._state_channel = _channel(self._settings, STATE_OPTIONS)
         self._images = pb_grpc.ImageGeneratorServiceStub(self._image_channel)
@@ -151,7 +154,8 @@ class Client:
         try:
             ready.result(checked_timeout_s("timeout_s", timeout_s))
         except grpc.FutureTimeoutError as error:
-            raise not_ready_in_time(self._settings.target, timeout_s) from error
+            target = self._settings.target
+            raise not_ready_in_time(target, timeout_s, obstacle(target, self._settings.tls)) from error
         finally:
             ready.cancel()
 
@@ -170,7 +174,7 @@ class Client:
 
     def _call(self, method: Callable[..., Any], request: Message, timeout_s: float | None) -> Any:
         deadline_s = self._settings.deadline_s(timeout_s)
-        with translated(self._settings.target, deadline_s):
+        with explained(self._settings), translated(self._settings, deadline_s):
             return method(request, timeout=deadline_s, metadata=self._settings.metadata)
 
     def _stream(
@@ -179,7 +183,7 @@ class Client:
         end_s = time.monotonic() + deadline_s
         while not stream.is_complete:
             try:
-                with translated(self._settings.target, deadline_s):
+                with translated(self._settings, deadline_s):
                     call = method(stream.request, timeout=end_s - time.monotonic(), metadata=self._settings.metadata)
                     with cancelled_at_the_end(call):
                         for reply in call:
@@ -187,7 +191,8 @@ class Client:
                             yield from decode(reply)
                 return
             except ProganError as error:
-                pause_s = stream.pause_s(error, end_s - time.monotonic())
+                with explained(self._settings):
+                    pause_s = stream.pause_s(error, end_s - time.monotonic())
             time.sleep(pause_s)
 
 

@@ -9,6 +9,7 @@ ProganError
     ├── NotFoundError                    NOT_FOUND             no such model or version
     ├── FailedPreconditionError          FAILED_PRECONDITION   the model does not support the request
     ├── ResourceExhaustedError           RESOURCE_EXHAUSTED    busy; retry after .retry_after_s
+    ├── MessageTooLargeError             RESOURCE_EXHAUSTED    request or reply above the size limit; do not retry
     ├── UnavailableError                 UNAVAILABLE           unreachable or not ready; retry
     ├── DeadlineExceededError            DEADLINE_EXCEEDED     no reply before the deadline
     ├── UnauthenticatedError             UNAUTHENTICATED       token or certificate missing or wrong
@@ -16,18 +17,9 @@ ProganError
     └── InternalError                    INTERNAL              a fault of the service; the message has the id in its log
 """
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
-
-# How gRPC's sentence begins when a connection that was there breaks.
-_LOST = re.compile(r"Stream removed|Socket closed|recvmsg|sendmsg|Connection reset|Broken pipe|GOAWAY")
 
 
 class ProganError(Exception):
@@ -109,6 +101,10 @@ class ResourceExhaustedError(ServiceError):
     """The service is busy or cannot reply before the deadline; retry after `retry_after_s`."""
 
 
+class MessageTooLargeError(ServiceError):
+    """The request or the reply is larger than a message may be; do not retry."""
+
+
 class UnavailableError(ServiceError):
     """The service is unreachable, starting or draining, or its model is not ready; retry."""
 
@@ -140,65 +136,3 @@ ERROR_OF_CODE: dict[grpc.StatusCode, type[ServiceError]] = {
     grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
     grpc.StatusCode.INTERNAL: InternalError,
 }
-
-
-@contextmanager
-def translated(target: str, timeout_s: float) -> Iterator[None]:
-    """Translate the exceptions of gRPC, with and without asyncio, into those of this package. Nothing else does."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise service_error(error, target, timeout_s) from error
-    except (grpc.aio.UsageError, ValueError) as error:
-        if "closed" not in str(error):  # gRPC has no class for this
-            raise
-        raise ClientClosedError(f"the client of {target} is closed; create a new one") from error
-
-
-def service_error(error: grpc.RpcError, target: str, timeout_s: float) -> ServiceError:
-    """Translate one exception of gRPC."""
-    code = error.code()
-    info, bad_request, retry = _details(error)
-    # With a reason, the sentence is from the service and readable. Without one, it is from gRPC.
-    return ERROR_OF_CODE.get(code, ServiceError)(
-        (info.reason and error.details()) or _sentence(error, target, timeout_s),
-        code=code,
-        reason=info.reason,
-        field_violations=tuple(FieldViolation(item.field, item.description) for item in bad_request.field_violations),
-        retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
-    )
-
-
-def not_ready_in_time(target: str, timeout_s: float) -> DeadlineExceededError:
-    """Return the error for a service that was not ready in time."""
-    return DeadlineExceededError(
-        f"no ready ProGAN service at {target} within {timeout_s:g} s: is it running, and is the address right?",
-        code=grpc.StatusCode.DEADLINE_EXCEEDED,
-    )
-
-
-def _sentence(error: grpc.RpcError, target: str, timeout_s: float) -> str:
-    """Return a readable sentence for an error of gRPC itself."""
-    if error.code() is grpc.StatusCode.UNAVAILABLE and _LOST.match(error.details() or ""):
-        return f"lost the connection to {target} ({error.details()})"
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return f"no ready ProGAN service at {target}: is it running, and is the address right? ({error.details()})"
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"{target} sent no complete reply within {timeout_s:g} s"
-    return f"{target} answered {error.code().name}: {error.details()}"
-
-
-def _details(
-    error: grpc.RpcError,
-) -> tuple[error_details_pb2.ErrorInfo, error_details_pb2.BadRequest, error_details_pb2.RetryInfo]:
-    """Return the google.rpc messages of the trailer `grpc-status-details-bin`; missing ones are empty."""
-    found = (error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo())
-    trailers: Any = error.trailing_metadata() or ()  # pairs, with asyncio a mapping
-    try:
-        status = status_pb2.Status.FromString(dict(trailers).get("grpc-status-details-bin", b""))
-    except DecodeError:  # the trailer of a proxy; the status code is enough
-        return found
-    for detail in status.details:
-        for message in found:
-            detail.Unpack(message)
-    return found

@@ -53,19 +53,41 @@ def test_settings_do_not_show_the_token() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["there:1", "10.0.0.1:1", "localhost.example:1", "dns:///there:1", "dns://127.0.0.1/localhost:1", "[::2]:1"],
+    [
+        "there:1",
+        "10.0.0.1:1",
+        "ipv4:127.0.0.1:1,10.0.0.1:1",
+        "localhost.example:1",
+        "dns:///there:1",
+        "dns://127.0.0.1/localhost:1",
+        "[::2]:1",
+    ],
 )
 def test_a_token_goes_to_another_machine_with_tls_only(target: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         Client(target, token="secret")
-    assert str(caught.value) == f"token: needs TLS to another machine, or others could read it; got '{target}'"
+    assert str(caught.value) == (
+        "token: needs TLS to another machine, or others could read it; allow_plain_token=True sends it anyway; "
+        f"got '{target}'"
+    )
+    with Client(target, token="secret", allow_plain_token=True):
+        pass
     with Client(target, token="secret", tls=Tls()):
         pass
 
 
 @pytest.mark.parametrize(
     "target",
-    ["localhost:1", "127.0.0.1:1", "[::1]:1", "dns:///localhost:1", "ipv4:127.0.0.1:1", "ipv6:[::1]:1", "unix:/run/p"],
+    [
+        "localhost:1",
+        "127.0.0.1:1",
+        "[::1]:1",
+        "dns:///localhost:1",
+        "ipv4:127.0.0.1:1",
+        "ipv6:[::1]:1",
+        "unix:/run/p",
+        "ipv4:127.0.0.1:1,127.0.0.2:2",
+    ],
 )
 def test_on_this_machine_a_token_needs_no_tls(target: str) -> None:
     with Client(target, token="secret"):

@@ -101,7 +101,9 @@ def load(client: Client, options: LoadOptions) -> int:
         count=options.images, seed=0, **_image_arguments(client, options, options.format, quality=0)
     )
     # The load has its own connections and deadlines.
-    settings = Settings(options.target, Load.timeout_s, Load.timeout_s, options.tls, options.token)
+    settings = Settings(
+        options.target, Load.timeout_s, Load.timeout_s, options.tls, options.token, options.allow_plain_token
+    )
     show = _show_progress if sys.stderr.isatty() else None
     report = run_load(plan, request, settings, show)
     print("\n".join(report_lines(report)))

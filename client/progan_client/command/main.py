@@ -11,6 +11,8 @@ from progan_client.channel import Tls
 from progan_client.client import Client
 from progan_client.command.commands import FAILURE, INTERRUPTED, WRONG_USAGE
 from progan_client.command.parser import command_parser
+from progan_client.command.token import checked_token
+from progan_client.command.words import in_options, option_names
 from progan_client.errors import ArgumentError, ProganError, UnavailableError
 
 HEALTH_S = 2  # timeout of the health check after a call that found no ready service
@@ -27,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _flush_output()
         return code
     except ArgumentError as error:
-        return _fail(str(error), WRONG_USAGE)
+        named = f"{option_names(error.argument)}: {in_options(error.rule)}"
+        return _fail(f"{named}; got {error.value!r}", WRONG_USAGE)
     except ProganError as error:
-        return _fail(str(error), FAILURE)
+        return _fail(in_options(str(error)), FAILURE)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             _drop_output()
@@ -81,7 +84,7 @@ def _is_up(client: Client) -> bool:
 
 def _client(args: argparse.Namespace) -> Client:
     timeouts = {} if args.timeout is None else {"timeout_s": args.timeout, "stream_timeout_s": args.timeout}
-    return Client(args.target, **timeouts, tls=args.tls, token=args.token)
+    return Client(args.target, **timeouts, tls=args.tls, token=args.token, allow_plain_token=args.allow_plain_token)
 
 
 def _tls(args: argparse.Namespace) -> Tls | None:
@@ -92,12 +95,10 @@ def _tls(args: argparse.Namespace) -> Tls | None:
 
 def _token(args: argparse.Namespace) -> str:
     """Read the token from a file or the environment. No option takes it: all users can read command lines."""
-    if args.token_file is None:
-        return os.environ.get("PROGAN_TOKEN", "")
-    token = Path(args.token_file).read_text(errors="replace").strip()
-    if not token:
-        raise ArgumentError("--token-file", "must contain a token", args.token_file)
-    return token
+    if args.token_file is not None:
+        return checked_token(Path(args.token_file).read_bytes(), "--token-file", args.token_file)
+    token = os.environ.get("PROGAN_TOKEN", "")
+    return token and checked_token(token.encode(errors="replace"), "PROGAN_TOKEN", "other text")
 
 
 def _fail(sentence: str, code: int) -> int:

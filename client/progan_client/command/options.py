@@ -14,6 +14,7 @@ class Connection(Protocol):
     timeout: float | None
     tls: Tls | None
     token: str
+    allow_plain_token: bool
 
 
 class ModelOptions(Connection, Protocol):

@@ -59,7 +59,7 @@ def command_parser() -> argparse.ArgumentParser:
     )
     target = os.environ.get("PROGAN_TARGET") or DEFAULT_TARGET
     files = dict.fromkeys(("tls_root", "tls_cert", "tls_key", "token_file"))
-    parser.set_defaults(target=target, timeout=None, use_tls=False, **files)
+    parser.set_defaults(target=target, timeout=None, use_tls=False, allow_plain_token=False, **files)
     parser.add_argument("--version", action="version", version=f"progan-client {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_generate(subparsers)
@@ -85,6 +85,11 @@ def _connection_options() -> argparse.ArgumentParser:
     _add_file(group, "--tls-key", metavar="FILE", help="private key of --tls-cert")
     _add_file(
         group, "--token-file", metavar="FILE", help="file with the bearer token (default: the token in PROGAN_TOKEN)"
+    )
+    group.add_argument(
+        "--allow-plain-token",
+        action="store_true",
+        help="send the token without TLS to another machine, too; others can read it on the way",
     )
     return options
 

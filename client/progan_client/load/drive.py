@@ -8,11 +8,13 @@ from contextlib import suppress
 import grpc
 
 from progan_client.channel import IMAGE_OPTIONS, Settings
-from progan_client.errors import ResourceExhaustedError, ServiceError, translated
+from progan_client.errors import ResourceExhaustedError, ServiceError
 from progan_client.load.plan import Load, due_times
 from progan_client.load.report import Answer, Report
 from progan_client.load.summary import progress_line
+from progan_client.obstacle import explained_aside
 from progan_client.replies import stage_times
+from progan_client.translation import translated
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
@@ -42,8 +44,9 @@ async def _run(load: Load, request: pb.GenerateRequest, settings: Settings, show
     try:
         sends = [_sender(channel, request, settings, load.timeout_s) for channel in channels]
         for send in sends:
-            with suppress(ResourceExhaustedError):  # a load test is for busy services, too
-                await send(0)
+            async with explained_aside(settings):
+                with suppress(ResourceExhaustedError):  # a load test is for busy services, too
+                    await send(0)
         await drive(load, sends, report, show)
     finally:
         await asyncio.gather(*(channel.close() for channel in channels))
@@ -118,7 +121,7 @@ def _sender(channel: grpc.aio.Channel, request: pb.GenerateRequest, settings: Se
         call = pb.GenerateRequest()
         call.CopyFrom(request)
         call.latents.seed_range.first_seed = (seeds.first_seed + number * seeds.count) % 2**64
-        with translated(settings.target, timeout_s):
+        with translated(settings, timeout_s):
             reply: pb.GenerateResponse = await generate(call, timeout=timeout_s, metadata=settings.metadata)
         return _answer(reply)
 

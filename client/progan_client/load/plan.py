@@ -45,6 +45,8 @@ class Load:
     retries: bool = False
 
     def __post_init__(self) -> None:
+        if self.images < 1:
+            raise ArgumentError("images", "must be at least 1", self.images)
         for name in ("clients", "connections"):
             if not 1 <= getattr(self, name) <= MAX_CLIENTS:
                 raise ArgumentError(name, f"must be 1 to {MAX_CLIENTS}", getattr(self, name))

@@ -163,10 +163,10 @@ def test_a_server_without_a_model_is_up_but_not_ready(run: Run, run_server: Any,
 def test_an_unreachable_server_is_one_sentence(run: Run) -> None:
     code, out, err = run("generate", "--seed", "1", "-o", "image.png", "--target", NOBODY)
     assert (code, out) == (1, "")
-    assert err.startswith(
-        f"progan-client: no ready ProGAN service at {NOBODY}: is it running, and is the address right?"
+    assert err == (
+        f"progan-client: no ready ProGAN service at {NOBODY}: connection refused; is the service running, and is the "
+        "port right?\n"
     )
-    assert err.count("\n") == 1
     assert not Path("image.png").exists()
 
 
@@ -179,14 +179,17 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
-        ("generate --seed -1 -o a.png", "seed: must be 0 to 18446744073709551615; got -1"),
-        ("generate --count 0 -o a.png", "count: must be 1 to 4294967295; got 0"),
-        ("generate --seeds 1 --count 2 -o a.png", "latents, seeds, count: give exactly one; got ['seeds', 'count']"),
-        ("generate --seed 1 --version 0 -o a.png", "version: must be 1 to 18446744073709551615; got 0"),
-        ("interpolate --seeds 1,2 --version -1 -o a.gif", "version: must be 1 to 18446744073709551615; got -1"),
+        ("generate --seed -1 -o a.png", "--seed: must be 0 to 18446744073709551615; got -1"),
+        ("generate --count 0 -o a.png", "--count: must be 1 to 4294967295; got 0"),
+        (
+            "generate --seeds 1 --count 2 -o a.png",
+            "--latents, --seeds, --count: give exactly one; got ['seeds', 'count']",
+        ),
+        ("generate --seed 1 --version 0 -o a.png", "--version: must be 1 to 18446744073709551615; got 0"),
+        ("interpolate --seeds 1,2 --version -1 -o a.gif", "--version: must be 1 to 18446744073709551615; got -1"),
         (
             "generate --seed 1 --version 1.5 -o a.png",
-            "version: must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in "
+            "--version: must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in "
             "all; got '1.5'",
         ),
         (
@@ -198,13 +201,13 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
             "generate --seed 1 -o a.png --format png",
             "--format: needs -o DIR/; the suffix of a file selects its format; got 'png'",
         ),
-        ("generate --seed 1 -o a.png --timeout 0", "timeout_s: must be a number of seconds above 0; got 0.0"),
+        ("generate --seed 1 -o a.png --timeout 0", "--timeout: must be a number of seconds above 0; got 0.0"),
         (
             "generate --count 10001 -o a.png",
             "--count: must be at most 10000 for one picture; use -o DIR/; got 10001",
         ),
         ("generate --latents cli.txt -o a.png", "--latents: must be a .npy file of numbers; got 'cli.txt'"),
-        ("interpolate --seeds 1 -o walk.webp", "seeds: must be two or more; got 1"),
+        ("interpolate --seeds 1 -o walk.webp", "--seeds: must be two or more; got 1"),
         (
             "interpolate --seeds 1,2 -o walk.mp4",
             "--output: must be .webp or .gif, or end in / for a directory; got 'walk.mp4'",
@@ -308,15 +311,6 @@ def test_a_token_comes_from_a_file_or_else_from_the_environment(
     Path("token").write_text(content)
     assert run("health", *(["--token-file", "token"] if content else []))[0] == 0
     assert tokens == [sent]
-
-
-def test_an_empty_token_file_is_refused(run: Run) -> None:
-    Path("token").write_text("\n")
-    assert run("health", "--token-file", "token") == (
-        2,
-        "",
-        "progan-client: --token-file: must contain a token; got 'token'\n",
-    )
 
 
 @pytest.mark.parametrize("command", [[], ["generate"], ["interpolate"], ["models"], ["health"], ["load"]])
