@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from progan_client.channel import Settings, Tls
-from progan_client.errors import UnavailableError
+from progan_client.errors import ArgumentError, UnavailableError
 from progan_client.target import Address, addresses
 from progan_client.translation import never_connected, not_ready
 
@@ -138,7 +138,7 @@ def _with_tls(ip: Address, host: str, tls: Tls) -> Obstacle | None:
             return _OF_VERIFICATION.get(error.verify_code)
         except ssl.SSLError as error:
             return NO_TLS if error.reason == "WRONG_VERSION_NUMBER" else None
-        except OSError:
+        except (OSError, ArgumentError):  # also: the files are being replaced
             return None
     if answer:
         return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from progan_client.errors import DeadlineExceededError, ProganError, ReplyError, ServiceError
+from progan_client.errors import ClientClosedError, DeadlineExceededError, ProganError, ReplyError, ServiceError
 from progan_protos.v1 import image_generator_pb2 as pb
 
 MAX_FAILURES = 10  # in a row, without an image between them: half a minute
@@ -21,6 +21,9 @@ _BROKEN = (
     grpc.StatusCode.INTERNAL,
     grpc.StatusCode.UNKNOWN,
 )
+
+# What the service says of a stream that it gives up: it drains, or the reader paused for too long.
+_GIVEN_UP = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 _log = logging.getLogger("progan_client")
 
@@ -81,7 +84,7 @@ class Stream:
 
     def _ending(self, error: ProganError) -> ProganError:
         """Return the error that broke the stream, with the one that kept it from going on as a note."""
-        if self._broken_by is None or isinstance(error, DeadlineExceededError):
+        if self._broken_by is None or isinstance(error, (ClientClosedError, DeadlineExceededError)):
             return error
         self._broken_by.add_note(f"The stream could not go on: {error}")
         return self._broken_by
@@ -99,7 +102,7 @@ def cancelled_at_the_end(call: Any) -> Iterator[None]:
 def _may_go_on(error: ServiceError) -> bool:
     """Return whether another call may succeed. Errors of the service have a reason, those of gRPC have none."""
     if error.reason:
-        return error.code is grpc.StatusCode.UNAVAILABLE or error.retry_after_s is not None
+        return error.code in _GIVEN_UP or error.retry_after_s is not None
     return error.code in _BROKEN
 
 

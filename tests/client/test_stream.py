@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 from progan_client import (
+    ClientClosedError,
     DeadlineExceededError,
     InternalError,
     NotFoundError,
@@ -31,6 +32,7 @@ BUSY = ResourceExhaustedError(
 TOO_LARGE = ResourceExhaustedError("larger than max (5 vs. 4)", code=grpc.StatusCode.RESOURCE_EXHAUSTED)
 UNKNOWN_VERSION = NotFoundError("no version 2", code=grpc.StatusCode.NOT_FOUND, reason="MODEL_NOT_FOUND")
 FAULT = InternalError("internal error", code=grpc.StatusCode.INTERNAL, reason="INTERNAL")
+STALLED = ServiceError("the caller took nothing", code=grpc.StatusCode.CANCELLED, reason="READER_STALLED")
 RESET = InternalError("RST_STREAM with error code 2", code=grpc.StatusCode.INTERNAL)
 LATE = DeadlineExceededError("too late", code=grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -53,7 +55,7 @@ def ending(stream: Stream, error: ProganError, remaining_s: float = LONG_S) -> P
     return ended.value
 
 
-@pytest.mark.parametrize("error", [LOST, DRAINING, BUSY, RESET])
+@pytest.mark.parametrize("error", [LOST, DRAINING, BUSY, STALLED, RESET])
 def test_a_stream_goes_on_after_the_last_image_with_the_version_that_made_it(error: ServiceError) -> None:
     broken = stream(40, model=pb.ModelSelector(version_label="canary"))
     broken.pause_s(error, LONG_S)
@@ -106,10 +108,11 @@ def test_it_ends_with_the_error_that_broke_it() -> None:
     assert first.__notes__ == ["The stream could not go on: no version 2"]
 
 
-def test_the_deadline_of_the_whole_stream_is_an_error_of_its_own() -> None:
+@pytest.mark.parametrize("error", [LATE, ClientClosedError("the client of there:1 is closed")])
+def test_the_deadline_and_a_client_that_was_closed_are_errors_of_their_own(error: ProganError) -> None:
     broken = stream(40)
     broken.pause_s(LOST, LONG_S)
-    assert ending(broken, LATE) is LATE
+    assert ending(broken, error) is error
 
 
 @pytest.mark.parametrize("other", [{"digest": "sha256:3"}, {"version": 3}, {"name": "faces"}])

@@ -14,7 +14,14 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from progan_client import AsyncClient, Client, DeadlineExceededError, ResourceExhaustedError, UnavailableError
+from progan_client import (
+    AsyncClient,
+    Client,
+    ClientClosedError,
+    DeadlineExceededError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
@@ -138,6 +145,16 @@ def test_dropping_the_iterator_ends_the_work(servicer: UnrulyServicer, target: s
         for _ in client.stream(count=1000):
             break
         assert servicer.stream_ended.wait(timeout=300)
+
+
+def test_closing_the_client_ends_its_streams(servicer: UnrulyServicer, target: str) -> None:
+    client = Client(target)
+    parts = client.stream(count=1_000_000)
+    next(parts)
+    client.close()
+    with pytest.raises(ClientClosedError, match="is closed; create a new one"):
+        for _ in parts:
+            pass
 
 
 async def test_closing_the_asynchronous_iterator_ends_the_work(servicer: UnrulyServicer, target: str) -> None:
