@@ -110,6 +110,12 @@ class ServerConfig(Settings):
     max_connections: int = setting(
         800, "maximum number of gRPC connections; less where the process may open too few files", between(1, 100_000)
     )
+    max_connections_per_address: int = setting(
+        0,
+        "maximum number of gRPC connections from one address, for servers that no proxy stands before",
+        at_least(0),
+        default_help="0, no limit",
+    )
     max_connection_idle_s: float = setting(
         60.0, "seconds without a call after which a connection is closed; clients open a new one", at_least(1), _A_DAY
     )

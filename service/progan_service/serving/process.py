@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _RELOAD_S = 5  # between two reads of certificates and tokens; Kubernetes takes a minute to replace them
 _DEVICES_S = 1  # between two checks whether a device hangs
+_CONNECTIONS_S = 1  # between two looks at the connections of the gRPC port
 _ONE_SIGNAL_S = 1  # signals within this time are one
 _FORCED_EXIT_CODE = 1
 
@@ -41,6 +42,7 @@ async def serve(config: ServerConfig) -> None:
     tasks = [
         asyncio.create_task(_serve_store(server, config)),
         asyncio.create_task(_every(_DEVICES_S, server.watch_devices)),
+        asyncio.create_task(_every(_CONNECTIONS_S, server.watch_connections)),
         asyncio.create_task(_every(_RELOAD_S, server.reload)),
     ]
     error = await _end(server, stopping)
@@ -88,7 +90,10 @@ def _on_signals() -> asyncio.Event:
 async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
     while True:
         await asyncio.sleep(seconds)
-        await action()
+        try:
+            await action()
+        except Exception:  # else the next thousand times would be lost for one
+            log.exception("periodic work failed; it is tried again in %g s", seconds)
 
 
 async def _serve_store(server: Server, config: ServerConfig) -> None:

@@ -15,6 +15,7 @@ from progan_service.serving.batching.queue import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.connections import Callers, ConnectionWatch
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.progan_v1 import servicer as progan_v1
 from progan_service.serving.grpc.receiving import Receiver
@@ -73,8 +74,10 @@ class Server:
         self._gate = Gate()
         self._health = Health([service.descriptor.full_name for service in services], self._metrics)
         receiver = Receiver(config.max_request_bytes)
-        border = Border(self._metrics, self._gate, receiver)
+        callers = Callers()
+        border = Border(self._metrics, self._gate, receiver, callers)
         self._grpc = GrpcServer(config, border, receiver, services, self._health, self._tokens, self._certificates)
+        self._connections = ConnectionWatch(self._grpc.port, config, callers, self._metrics)
         self._http = HttpServer(
             config.host, config.http_port, probes(self._metrics.registry, lambda: self._health.ready), most.http
         )
@@ -121,6 +124,10 @@ class Server:
         if hanging != self._hanging:
             self._hanging = hanging
             await self._update_health()
+
+    async def watch_connections(self) -> None:
+        """Count the connections of the gRPC port, and close idle ones where there are too many."""
+        await self._connections.look()
 
     async def reload(self) -> None:
         """Read certificates and tokens again. What cannot be used is reported, and the old ones stay in use."""

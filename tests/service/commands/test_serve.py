@@ -88,6 +88,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "max_request_bytes": ("131072", "131_072", 131072),
     "max_reply_bytes": ("8388608", "8_388_608", 8388608),
     "max_connections": ("100", "100", 100),
+    "max_connections_per_address": ("10", "10", 10),
     "max_connection_idle_s": ("5", "5", 5.0),
     "replicas": ("2", "2", 2),
     "precision": ("auto", '"auto"', "auto"),

@@ -5,8 +5,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from progan_service.serving.listen import ListenError, Share, share
 
 PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 120
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the preface and empty settings
 
 
 class Served:
@@ -110,10 +112,58 @@ def test_requests_that_never_end_take_no_more_than_their_share_of_files(tmp_path
         assert server.metric('progan_connections{port="http"}') <= 28
 
 
+@contextmanager
+def idle(port: int, count: int) -> Iterator[list[socket.socket]]:
+    """Connections of HTTP/2 without a call."""
+    with ExitStack() as stack:
+        callers = []
+        for _ in range(count):
+            caller = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+            with suppress(OSError):
+                caller.sendall(HELLO)
+            callers.append(caller)
+        yield callers
+
+
+def until(holds: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def test_idle_connections_keep_no_caller_out(tmp_path: Path) -> None:
+    options = ("--max-connections", "20", "--max-connection-idle-s", "86400")
+    with served(tmp_path, 256, *options) as server, idle(server.port, 40):
+        for _ in range(3):
+            assert server.health() == health_pb2.HealthCheckResponse.SERVING
+        warning = server.line("gRPC connections are open")
+        assert re.search(r"WARNING \d+ gRPC connections are open, \d+ of them from 127\.0\.0\.1; those that", warning)
+        assert warning.endswith("are closed; max_connections is 20, max_connections_per_address 0")
+        assert server.metric('progan_connections_closed_total{reason="room"}') >= 5
+        assert server.metric('progan_connections_closed_total{reason="address"}') == 0
+        assert server.metric('progan_connections{port="grpc"}') <= 20
+
+
+def test_an_address_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
+    options = ("--max-connections-per-address", "4")
+    with served(tmp_path, 256, *options) as server, idle(server.port, 10):
+        until(lambda: server.metric('progan_connections_closed_total{reason="address"}') == 6)
+        until(lambda: server.metric('progan_connections{port="grpc"}') == 4)
+        assert server.health() == health_pb2.HealthCheckResponse.SERVING
+        assert server.metric('progan_connections_closed_total{reason="room"}') == 0
+
+
+def test_a_connection_without_calls_is_closed_after_a_while(tmp_path: Path) -> None:
+    with served(tmp_path, 256, "--max-connection-idle-s", "1") as server, idle(server.port, 1) as [caller]:
+        while caller.recv(65536):
+            pass  # until the server closes it
+
+
 def test_with_too_few_files_a_server_says_how_many_it_needs(tmp_path: Path) -> None:
     command = ["sh", "-c", 'ulimit -n 60 && exec "$0" "$@"', PROGAN, "serve", "--store", tmp_path]
-    ended = subprocess.run(
+    left = subprocess.run(
         [*command, "--log-format", "text"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
-    assert ended.returncode == 1
-    assert ended.stderr == "progan: this process may open 60 files, and the server needs 64; raise it: ulimit -n 64\n"
+    assert left.returncode == 1
+    assert left.stderr == "progan: this process may open 60 files, and the server needs 64; raise it: ulimit -n 64\n"

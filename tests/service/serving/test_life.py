@@ -161,16 +161,6 @@ def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
     assert output.count("shutting down: 0.5 s of lame duck") == 1
 
 
-def test_a_signal_that_comes_again_when_all_is_done_changes_nothing(tmp_path: Path) -> None:
-    with served(tmp_path, "--lame-duck-s", "0") as server:
-        server.process.send_signal(signal.SIGTERM)
-        while server.process.poll() is None:
-            server.process.send_signal(signal.SIGHUP)
-            if not Path(f"/proc/{server.process.pid}").exists():
-                break
-        assert server.process.wait(PATIENCE_S) == 0
-
-
 def test_a_hangup_drains_like_a_sigterm(tmp_path: Path) -> None:
     with served(tmp_path, "--lame-duck-s", "0") as server:
         server.process.send_signal(signal.SIGHUP)

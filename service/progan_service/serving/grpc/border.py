@@ -13,6 +13,7 @@ from google.protobuf import message, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from progan_service.serving.errors import ServingError
+from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.receiving import Context, Receiver
 from progan_service.serving.grpc.status import trailers
 from progan_service.serving.models.gate import Gate
@@ -49,10 +50,11 @@ class Border:
     and all that its frames refer to, until the next garbage collection.
     """
 
-    def __init__(self, metrics: Metrics, gate: Gate, receiver: Receiver) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate, receiver: Receiver, callers: Callers) -> None:
         self._metrics = metrics
         self._gate = gate
         self._receiver = receiver
+        self._callers = callers
         self._names: dict[str, tuple[str, str]] = {}  # by path: service and method
 
     def handlers(self, service: Service) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
@@ -93,7 +95,7 @@ class Border:
             headers = context.invocation_metadata() or ()
             call = _begin(service, method, context, headers)
             try:
-                with accounted(call, self._metrics, headers):
+                with accounted(call, self._metrics, headers), self._callers.calling(call.peer):
                     await run(call, context)
             except ServingError as error:
                 _refuse(context, call, error)

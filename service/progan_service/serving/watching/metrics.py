@@ -22,6 +22,14 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.connections = self._gauge("progan_connections", "Open connections, by port: grpc or http.", "port")
+        self.connections.labels("grpc")
+        self.connections_closed = self._counter(
+            "progan_connections_closed_total",
+            "gRPC connections closed to make room for others, or because their address had too many: room or address.",
+            "reason",
+        )
+        for reason in ("room", "address"):
+            self.connections_closed.labels(reason)
         self._of_calls()
         self._of_batches()
         self._of_models()

@@ -22,6 +22,7 @@ from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving import errors
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.server import Server
@@ -353,7 +354,7 @@ class Clumsy:
 @asynccontextmanager
 async def served(servicer: object, metrics: Metrics) -> AsyncIterator[pb_grpc.ImageGeneratorServiceStub]:
     server = grpc.aio.server()
-    handlers = Border(metrics, Gate(), Receiver(2**20)).handlers(Service(SERVICE, servicer))
+    handlers = Border(metrics, Gate(), Receiver(2**20), Callers()).handlers(Service(SERVICE, servicer))
     server.add_registered_method_handlers(SERVICE.full_name, handlers)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -14,6 +14,7 @@ from progan_service.serving.access.tokens import Tokens, read_tokens
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.server import GrpcServer
@@ -78,7 +79,7 @@ async def channel(metrics: Metrics, tokens: Reloadable[Tokens]) -> AsyncIterator
     receiver = Receiver(2**20)
     server = GrpcServer(
         ServerConfig(port=0),
-        Border(metrics, Gate(), receiver),
+        Border(metrics, Gate(), receiver, Callers()),
         receiver,
         [Service(ECHO, EchoServicer())],
         Health([ECHO.full_name], metrics),
