@@ -531,9 +531,8 @@ def test_who_says_nothing_is_cut_off(run_server: RunServer, empty: Path, monkeyp
         assert is_cut_off(peer)
 
 
-def test_connections_are_limited(run_server: RunServer, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "_MAX_CONNECTIONS", 1)
-    with run_server(configured(empty)) as server, connection(server) as first:
+def test_connections_are_limited(run_server: RunServer, empty: Path) -> None:
+    with run_server(configured(empty, max_connections=1)) as server, connection(server) as first:
         assert first.recv(9)
         with connection(server, preface=b"") as second:
             assert is_cut_off(second)
