@@ -32,6 +32,7 @@ class ModelVersion:
     `label_count`   size of a label vector; 0: the model has no labels.
     `label_names`   label_count names; empty if unknown.
     `provenance`    origin and training of the version.
+    `memory_bytes`  memory that it takes while it is loaded, its largest batch included; 0 if it is not loaded.
     """
 
     version: int
@@ -44,6 +45,7 @@ class ModelVersion:
     label_count: int
     label_names: tuple[str, ...]
     provenance: dict[str, Any]
+    memory_bytes: int = 0
 
     @property
     def source(self) -> str:

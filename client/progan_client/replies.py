@@ -123,6 +123,7 @@ def _version(message: pb.ModelVersion) -> ModelVersion:
         label_count=message.label_count,
         label_names=tuple(message.label_names),
         provenance=_values(message.provenance),
+        memory_bytes=message.memory_bytes,
     )
 
 

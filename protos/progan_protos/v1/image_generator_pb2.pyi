@@ -287,7 +287,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., is_default: bool = ..., serving_version: _Optional[int] = ..., pinned_version: _Optional[int] = ..., version_labels: _Optional[_Mapping[str, int]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance")
+    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -298,6 +298,7 @@ class ModelVersion(_message.Message):
     LABEL_COUNT_FIELD_NUMBER: _ClassVar[int]
     LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     version: int
     state: ModelState
     error: str
@@ -308,4 +309,5 @@ class ModelVersion(_message.Message):
     label_count: int
     label_names: _containers.RepeatedScalarFieldContainer[str]
     provenance: _struct_pb2.Struct
-    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    memory_bytes: int
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ...) -> None: ...

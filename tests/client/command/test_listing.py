@@ -39,6 +39,14 @@ fruits (default)
     )
 
 
+def test_a_loaded_version_shows_what_it_takes_in_memory() -> None:
+    loaded = replace(TRAINED, memory_bytes=42 * 2**20)
+    assert model_lines(replace(FRUITS, versions=(loaded,)))[3:] == [
+        "           origin: progan train, 280096 images shown",
+        "           memory: 42 MiB",
+    ]
+
+
 def test_versions_with_every_note() -> None:
     hub = replace(
         TRAINED,

@@ -16,6 +16,7 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.loader import Loader
 from progan_service.serving.models.model import Model, State, VersionStatus
+from progan_service.serving.models.room import NoRoomError
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import DamagedVersionError, ModelStoreError
@@ -261,7 +262,7 @@ class ModelCatalog:
         except Exception as error:
             self._note_unreadable(model, status, error)
             return None
-        if status.state is State.FAILED and status.tried == files:
+        if status.state is State.FAILED and status.tried == files and not await self._has_room_now(model, status):
             return None
         at_rest = self._first_round or status.tried == files
         status.tried = files
@@ -273,6 +274,10 @@ class ModelCatalog:
             return None
         model.begin(loaded)
         return loaded
+
+    async def _has_room_now(self, model: Model, status: VersionStatus) -> bool:
+        """Return whether a version failed because it did not fit into memory, and would fit now."""
+        return status.lacks_room and await self._loader.has_room(model.name, status.number)
 
     def _note_unreadable(self, model: Model, status: VersionStatus, error: Exception) -> None:
         reported, status.tried = status.error, None
@@ -288,11 +293,19 @@ class ModelCatalog:
             return
         known = isinstance(error, ModelStoreError)
         status.fail(error if known else ModelStoreError("it does not run; see the server's log"))
-        self._report_failure(model, status, error, "invalid" if known else "error")
+        self._report_failure(model, status, error, _failure(error))
 
     def _report_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
         meanwhile = f"; version {model.serving.number} stays in use" if model.serving else ""
-        text = "model %s version %d cannot be served: %s%s; it is tried again when its files change"
+        retry = "there is room" if status.lacks_room else "its files change"
+        text = "model %s version %d cannot be served: %s%s; it is tried again when %s"
         trace = error if reason == "error" else None
-        log.error(text, model.name, status.number, sentence(error), meanwhile, exc_info=trace)
+        log.error(text, model.name, status.number, sentence(error), meanwhile, retry, exc_info=trace)
+
+
+def _failure(error: Exception) -> str:
+    """Return the label for the metric of versions that could not be loaded."""
+    if isinstance(error, NoRoomError):
+        return "memory"
+    return "invalid" if isinstance(error, ModelStoreError) else "error"

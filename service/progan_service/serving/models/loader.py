@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.serving.batching.batcher import DynamicBatcher
-from progan_service.serving.batching.device import Batch, DeviceThread, Run
+from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, DeviceThread, Run
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.models.room import NoRoomError, estimated_bytes, fits, require_room
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import ModelStoreError
@@ -29,7 +30,7 @@ from progan_service.store.store import Fingerprint, ModelStore
 from progan_service.store.watcher import Found, StoreWatcher
 
 if TYPE_CHECKING:
-    from progan_service.serving.models.servable import Servable
+    from progan_service.serving.models.servable import DeviceMemory, Servable
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ class Loader:
         self.reachable = self._mirror is None
         self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow
         self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._memories: dict[str, DeviceMemory] = {}  # by device
+        self._needs: dict[str, int] = {}  # the bytes that versions took on a device, by digest
         self._servables: dict[tuple[str, int], dict[str, Servable]] = {}  # by device
 
     async def sync(self) -> None:
@@ -76,22 +79,28 @@ class Loader:
         """Load a version, verify its files and its golden pictures, and warm it up.
 
         Raises DamagedVersionError when the files are not the published ones, ModelStoreError when they are and the
-        images are wrong.
+        images are wrong, NoRoomError when it does not fit into memory beside what is loaded.
         """
         started = time.monotonic()
-        servable = await self._in_thread(lambda: self._load(name, version))
+        servable, memory_bytes = await self._in_thread(lambda: self._load(name, version))
         self._metrics.model_load_duration.observe(time.monotonic() - started)
+        self._metrics.model_memory.labels(name, str(version)).set(memory_bytes)
         sizes = servable.batch_sizes
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
         batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, servable.largest_batch())
-        loaded = LoadedVersion(name, version, servable.metadata, servable.precision, batcher, Gate())
+        loaded = LoadedVersion(name, version, servable.metadata, servable.precision, memory_bytes, batcher, Gate())
         self._metrics.model_info.labels(*loaded.info).set(1)
         return loaded
+
+    async def has_room(self, name: str, version: int) -> bool:
+        """Return whether a version that did not fit into memory would fit now."""
+        return await self._in_thread(lambda: self._has_room(name, version))
 
     async def unload(self, loaded: LoadedVersion) -> None:
         """Free the memory of a version that no call uses any more."""
         loaded.batcher.close()
         self._metrics.model_info.remove(*loaded.info)
+        self._metrics.model_memory.remove(loaded.name, str(loaded.number))
         for size in self._config.batching.allowed_batch_sizes:
             self._metrics.inference_duration.remove(loaded.name, str(loaded.number), str(size))
         await self._in_thread(lambda: self._forget(loaded.name, loaded.number))
@@ -128,24 +137,50 @@ class Loader:
                 models[name] = found
         return models
 
-    def _load(self, name: str, version: int) -> "Servable":
-        """Load the version on all devices. Return the servable of the first one."""
+    def _load(self, name: str, version: int) -> "tuple[Servable, int]":
+        """Load the version on all devices. Return the servable of the first one, and the bytes that all take."""
         # Imported in this thread: TensorFlow takes seconds to import, and the ports are open before.
         import_tensorflow()
-        from progan_service.serving.models.servable import prepare_devices
-        from progan_service.serving.models.warm_up import load_servable
+        from progan_service.serving.models.servable import DeviceMemory, prepare_devices
 
         if not self._devices:
             names = prepare_devices() or [""] * self._config.replicas
             self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
+            self._memories = {device: DeviceMemory(device) for device in names}
             gc.freeze()  # later collections skip all that is in memory now, such as TensorFlow
+        loaded = {device: self._load_on(device, name, version) for device in self._memories}
+        self._servables[name, version] = {device: servable for device, (servable, _) in loaded.items()}
+        return next(iter(loaded.values()))[0], sum(taken_bytes for _, taken_bytes in loaded.values())
+
+    def _load_on(self, device: str, name: str, version: int) -> "tuple[Servable, int]":
+        """Return the servable on a device, and the bytes that it takes there. Raises NoRoomError."""
+        from progan_service.serving.models.warm_up import load_servable
+
+        memory, needed_bytes = self._memories[device], self._needed_bytes(name, version)
+        bound = memory.bound
+        require_room(needed_bytes, bound)
+        memory.mark()
         sizes, precision = self._config.batching.allowed_batch_sizes, self._config.precision
-        servables = {
-            device: load_servable(self._store, name, version, sizes, device, precision)
-            for device in dict.fromkeys(self._devices.values())
-        }
-        self._servables[name, version] = servables
-        return next(iter(servables.values()))
+        try:
+            servable = load_servable(self._store, name, version, sizes, device, precision, memory.holds)
+        except DeviceOutOfMemoryError as error:
+            raise NoRoomError(f"it does not fit beside what is loaded: {error}") from error
+        taken_bytes = self._needs[servable.metadata.digest] = memory.taken_bytes()
+        if not fits(taken_bytes, bound):
+            del servable
+            gc.collect()
+        require_room(taken_bytes, bound)
+        return servable, taken_bytes
+
+    def _needed_bytes(self, name: str, version: int) -> int:
+        """Return the bytes that a version needs on a device: as measured, or as estimated before its first load."""
+        metadata = self._store.metadata(name, version)
+        files_bytes = sum(size for _, size, _ in self._store.fingerprint(name, version))
+        return self._needs.get(metadata.digest) or estimated_bytes(files_bytes, metadata.resolution)
+
+    def _has_room(self, name: str, version: int) -> bool:
+        needed_bytes = self._needed_bytes(name, version)
+        return all(fits(needed_bytes, memory.bound) for memory in self._memories.values())
 
     def _forget(self, name: str, version: int) -> None:
         del self._servables[name, version]

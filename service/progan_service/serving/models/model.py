@@ -5,6 +5,7 @@ from enum import Enum
 
 from progan_service.errors import sentence
 from progan_service.serving.life import follow
+from progan_service.serving.models.room import NoRoomError
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import ModelMetadata
@@ -39,7 +40,7 @@ VERSION_LIFE = {
         State.AVAILABLE,  # unloaded
     },
     State.FAILED: {
-        State.LOADING,  # its files have changed
+        State.LOADING,  # its files have changed, or there is room for it now
         State.FAILED,  # its files still cannot be read
     },
 }
@@ -49,10 +50,12 @@ VERSION_LIFE = {
 class VersionStatus:
     """A version as the server sees it.
 
-    metadata   None when it cannot be read
-    error      what is wrong with it
-    in_store   False for a loaded version that is gone from the store
-    tried      the fingerprint of the files that were tried last
+    metadata      None when it cannot be read
+    error         what is wrong with it
+    in_store      False for a loaded version that is gone from the store
+    tried         the fingerprint of the files that were tried last
+    lacks_room    whether it failed because it did not fit into memory
+    memory_bytes  what it takes while it is in memory
     """
 
     number: int
@@ -60,6 +63,8 @@ class VersionStatus:
     error: str = ""
     in_store: bool = True
     tried: Fingerprint | None = None
+    lacks_room: bool = False
+    memory_bytes: int = 0
     _state: State = State.AVAILABLE
 
     @property
@@ -73,6 +78,7 @@ class VersionStatus:
     def fail(self, error: BaseException) -> None:
         self.move_to(State.FAILED)
         self.error = sentence(error)
+        self.lacks_room = isinstance(error, NoRoomError)
 
 
 @dataclass
@@ -109,7 +115,7 @@ class Model:
         """Let a version that was loaded take calls."""
         status = self._known(loaded.number)
         status.move_to(State.READY)
-        status.metadata, status.error = loaded.metadata, ""
+        status.metadata, status.error, status.memory_bytes = loaded.metadata, "", loaded.memory_bytes
         self.loaded[loaded.number] = loaded
 
     def retire(self, loaded: LoadedVersion) -> None:
@@ -125,7 +131,9 @@ class Model:
 
     def forget(self, loaded: LoadedVersion) -> None:
         """Let go of a version that has drained."""
-        self._known(loaded.number).move_to(State.AVAILABLE)
+        status = self._known(loaded.number)
+        status.move_to(State.AVAILABLE)
+        status.memory_bytes = 0
         del self.draining[loaded.number]
 
     def _known(self, version: int) -> VersionStatus:

@@ -3,16 +3,21 @@
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.client import device_lib
 
+from progan_service.host.memory import Bound, resident_bytes, tightest_bound
 from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
 from progan_service.serving.batching.sizes import LargestBatch
+from progan_service.serving.models.room import fits
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import BFLOAT16_SIGNATURE, ON_CPU, UINT8_SIGNATURE, ModelMetadata
 
@@ -32,6 +37,7 @@ class Servable:
         """`device` is a name of TensorFlow; empty: TensorFlow chooses.
 
         Raises ModelStoreError when there is no SavedModel with the signature.
+        Raises DeviceOutOfMemoryError when its weights do not fit into the device's memory.
         """
         self.metadata = metadata
         self.precision = "float32"
@@ -42,6 +48,8 @@ class Servable:
             with tf.device(device or None):
                 self._loaded = tf.saved_model.load(str(path))
             self._generate = self._fastest(UINT8_SIGNATURE)
+        except tf.errors.ResourceExhaustedError as error:
+            raise DeviceOutOfMemoryError("the weights do not fit into the device's memory") from error
         except (OSError, KeyError, ValueError) as error:
             raise ModelStoreError(f"{path}: no SavedModel with signature {UINT8_SIGNATURE} ({error})") from error
 
@@ -101,6 +109,63 @@ class Servable:
         labels = np.zeros((len(seeds), self.metadata.label_count), np.float32)
         labels[:, 0] = 1.0
         return latents, labels
+
+
+class DeviceMemory:
+    """The memory of one device, as TensorFlow counts it: on CPUs that of large tensors, in the process.
+
+    Threads: used in the loader's thread only. Batches that run meanwhile count, too.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device or "CPU:0"
+        self._most_bytes = 0  # that were ever allocated. TensorFlow keeps as much on CPUs, and uses it again
+        self._before = self._allocated(), resident_bytes()
+
+    @property
+    def bound(self) -> Bound | None:
+        """Return the limit and what is used of it; None when it is not known."""
+        now, peak = self._allocated(), self._peak()
+        if "GPU" in self._device:
+            return Bound(f"the memory of {self._device}", _limit_bytes(self._device), now)
+        bound = tightest_bound()
+        kept = max(self._most_bytes, peak) - now
+        return bound and replace(bound, used_bytes=bound.used_bytes - kept)
+
+    def mark(self) -> None:
+        """Measure from now on."""
+        self._most_bytes = max(self._most_bytes, self._peak())
+        with suppress(ValueError):  # TensorFlow does not count on this device
+            tf.config.experimental.reset_memory_stats(self._device)
+        self._before = self._allocated(), resident_bytes()
+
+    def taken_bytes(self) -> int:
+        """Return the most that was taken at a time since the mark."""
+        allocated, resident = self._before
+        taken = self._peak() - allocated
+        return taken if "GPU" in self._device else max(taken, resident_bytes() - resident)
+
+    def holds(self, growth: float) -> bool:
+        """Return whether a batch fits that is so many times as large as the largest since the mark."""
+        return fits((self._peak() - self._allocated()) * growth, self.bound)
+
+    def _allocated(self) -> int:
+        return self._info()["current"]
+
+    def _peak(self) -> int:
+        return self._info()["peak"]
+
+    def _info(self) -> dict[str, int]:
+        try:
+            info: dict[str, int] = tf.config.experimental.get_memory_info(self._device)
+        except ValueError:  # TensorFlow does not count on this device
+            return {"current": 0, "peak": 0}
+        return info
+
+
+def _limit_bytes(device: str) -> int:
+    """Return how much memory of a device TensorFlow may use."""
+    return int(next(each.memory_limit for each in device_lib.list_local_devices() if each.name.endswith(device)))
 
 
 def prepare_devices() -> list[str]:

@@ -17,6 +17,7 @@ class LoadedVersion:
 
     name           of its model
     precision      "float32" or "bfloat16"
+    memory_bytes   what it takes of the devices' memory, its largest batch included; on CPUs of the process's
     encode_queue   the rows that are to become files, wherever they are: before the device, on it, before an encoder, or
                    in one. Used in the event loop only.
     """
@@ -25,6 +26,7 @@ class LoadedVersion:
     number: int
     metadata: ModelMetadata
     precision: str
+    memory_bytes: int
     batcher: DynamicBatcher
     gate: Gate
     encode_queue: BatchQueue = field(default_factory=partial(BatchQueue, ONE_BY_ONE))

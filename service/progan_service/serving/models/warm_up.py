@@ -2,7 +2,7 @@
 
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.evaluation.psnr import psnr_db
+from progan_service.serving.batching.device import DeviceOutOfMemoryError
 from progan_service.serving.batching.sizes import LONG_BATCH_S
 from progan_service.serving.models.servable import Servable
 from progan_service.store.errors import ModelStoreError
@@ -29,43 +30,52 @@ _TOO_LONG_S = 4.0  # longer batches are not warmed; the machine may be busy now,
 _ROUNDS = 5  # of timings
 _TIMING_S = 5.0  # after so many seconds no other round begins
 
+Holds = Callable[[float], bool]
+
 
 def load_servable(
-    store: ModelStore, name: str, version: int, batch_sizes: Sequence[int], device: str = "", precision: str = "float32"
+    store: ModelStore,
+    name: str,
+    version: int,
+    batch_sizes: Sequence[int],
+    device: str = "",
+    precision: str = "float32",
+    holds: Holds = lambda growth: True,
 ) -> Servable:
     """Load a version, verify its files and golden pictures, and warm it up.
 
     precision   "float32", "bfloat16", or "auto": the better one on this device
+    holds       whether the device's memory holds a batch so many times as large as the largest so far
     Raises DamagedVersionError when the files are not the published ones, ModelStoreError when they are and the images
-    are wrong.
+    are wrong, DeviceOutOfMemoryError when the version does not fit into the device's memory.
     """
     metadata, path = store.verify(name, version), store.path(name, version)
     whole = Servable(path, metadata, device)
-    warm_up(whole, batch_sizes[:1] if precision == "bfloat16" else batch_sizes)
+    warm_up(whole, batch_sizes[:1] if precision == "bfloat16" else batch_sizes, holds)
     check_golden(whole, path)
     match precision:
         case "bfloat16":
-            return _warm_bfloat16(whole, path, batch_sizes)
+            return _warm_bfloat16(whole, path, batch_sizes, holds)
         case "auto":
-            return _better(whole, path, batch_sizes)
+            return _better(whole, path, batch_sizes, holds)
         case _:
             return whole
 
 
-def _warm_bfloat16(whole: Servable, path: Path, batch_sizes: Sequence[int]) -> Servable:
+def _warm_bfloat16(whole: Servable, path: Path, batch_sizes: Sequence[int], holds: Holds) -> Servable:
     half = whole.in_bfloat16()
-    warm_up(half, batch_sizes)
+    warm_up(half, batch_sizes, holds)
     check_golden(half, path)
     return half
 
 
-def _better(whole: Servable, path: Path, batch_sizes: Sequence[int]) -> Servable:
+def _better(whole: Servable, path: Path, batch_sizes: Sequence[int], holds: Holds) -> Servable:
     """Return the version in bfloat16 if it is as good to the eye and faster, else in float32."""
     if (whole.metadata.bfloat16_psnr_db or 0) < _GOOD_PSNR_DB:
         log.info("%s: serves in float32: bfloat16 is not within %g dB of it", path, _GOOD_PSNR_DB)
         return whole
     try:
-        half = _warm_bfloat16(whole, path, batch_sizes)
+        half = _warm_bfloat16(whole, path, batch_sizes, holds)
     except ModelStoreError as error:
         log.warning("%s; so it serves in float32", error)
         return whole
@@ -80,20 +90,35 @@ def _times_as_fast(one: Servable, other: Servable, batch_size: int) -> float:
     return statistics.median(ratios)
 
 
-def warm_up(servable: Servable, batch_sizes: Sequence[int]) -> None:
+def warm_up(servable: Servable, batch_sizes: Sequence[int], holds: Holds = lambda growth: True) -> None:
     """Run batches of these sizes, so that no request is the first, and set `batch_sizes` and `rounds`.
 
-    Sizes whose batches would take more than 4 s are left out. Raises ModelStoreError when the images are not what the
-    metadata says.
+    Sizes whose batches would take more than 4 s, or more memory than there is, are left out.
+    Raises ModelStoreError when the images are not what the metadata says, DeviceOutOfMemoryError when not even the
+    smallest batch fits into the device's memory.
     """
     best_s: dict[int, float] = {}
     for size in batch_sizes:
-        if best_s and size * min(seconds / each for each, seconds in best_s.items()) > _TOO_LONG_S:
+        if best_s and (_expected_s(size, best_s) > _TOO_LONG_S or not holds(size / max(best_s))):
             break
-        _check_images(servable, servable.from_seeds(np.arange(size, dtype=np.uint64)), size)
-        best_s[size] = servable.seconds(size)
+        try:
+            best_s[size] = _first_run_s(servable, size)
+        except DeviceOutOfMemoryError:
+            if not best_s:
+                raise
+            break
     servable.batch_sizes = tuple(best_s)
     servable.rounds = _rounds(servable, best_s)
+
+
+def _expected_s(size: int, best_s: Mapping[int, float]) -> float:
+    return size * min(seconds / each for each, seconds in best_s.items())
+
+
+def _first_run_s(servable: Servable, size: int) -> float:
+    """Check the images of a first batch, and return how long another one takes."""
+    _check_images(servable, servable.from_seeds(np.arange(size, dtype=np.uint64)), size)
+    return servable.seconds(size)
 
 
 def _rounds(servable: Servable, best_s: dict[int, float]) -> list[Mapping[int, float]]:

@@ -90,6 +90,12 @@ class Metrics:
             "precision",
         )
         self.model_ready = self._gauge("progan_model_ready", "1 while the model answers calls.", "model")
+        self.model_memory = self._gauge(
+            "progan_model_memory_bytes",
+            "Memory that a loaded version takes on the devices, its largest batch included; on CPUs in the process.",
+            "model",
+            "version",
+        )
         self.model_load_duration = self._histogram(
             "progan_model_load_duration_seconds", "Time to verify, load and warm up a version.", buckets=_LOAD_S
         )

@@ -56,7 +56,7 @@ def work_for_the_next(seconds: float) -> Work:
 
 def loaded_version(metrics: Metrics, run: Callable[..., None] = device) -> LoadedVersion:
     batcher = DynamicBatcher([run], BATCHING, metrics)
-    return LoadedVersion("puppet", 1, ModelMetadata(4, 4, 3), "float32", batcher, Gate())
+    return LoadedVersion("puppet", 1, ModelMetadata(4, 4, 3), "float32", 0, batcher, Gate())
 
 
 class Scene:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from progan_service.export.exportable import Exportable, Images
 from progan_service.export.version import export_version
 from progan_service.latents.seeds import latents_from_seeds, seed_range
+from progan_service.serving.batching.device import DeviceOutOfMemoryError
 from progan_service.serving.models import warm_up
 from progan_service.serving.models.servable import Servable
 from progan_service.serving.models.warm_up import check_golden, load_servable
@@ -186,10 +187,13 @@ class Played:
         self.batch_sizes: tuple[int, ...] = ()
         self.rounds: list[dict[int, float]] = []
         self.timed: list[int] = []
+        self.most_rows = 1000  # that fit into its memory
         self._seconds = seconds
         self._delays = iter(delays)
 
     def from_seeds(self, seeds: NDArray[np.uint64]) -> NDArray[np.uint8]:
+        if len(seeds) > self.most_rows:
+            raise DeviceOutOfMemoryError
         return np.zeros((len(seeds), 4, 4, 3), np.uint8)
 
     def seconds(self, size: int) -> float:
@@ -229,3 +233,26 @@ def test_a_stall_leaves_no_size_out() -> None:
 
 def test_a_large_network_does_not_start_for_minutes() -> None:
     assert warmed({1: 5.0, 2: 10.0, 4: 20.0}).timed == [1, 1]
+
+
+def test_sizes_that_do_not_fit_into_memory_are_left_out() -> None:
+    played = Played({1: 0.1, 2: 0.2, 4: 0.4, 8: 0.8})
+    asked = []
+
+    def holds(growth: float) -> bool:
+        asked.append(growth)
+        return len(asked) < 3
+
+    warm_up.warm_up(cast(Servable, played), [1, 2, 4, 8], holds)
+    assert played.batch_sizes == (1, 2, 4)
+    assert asked == [2.0, 2.0, 2.0]
+
+
+def test_sizes_for_which_the_device_has_no_memory_are_left_out() -> None:
+    played = Played({1: 0.1, 2: 0.2, 4: 0.4})
+    played.most_rows = 2
+    warm_up.warm_up(cast(Servable, played), [1, 2, 4])
+    assert played.batch_sizes == (1, 2)
+    played.most_rows = 0
+    with pytest.raises(DeviceOutOfMemoryError):
+        warm_up.warm_up(cast(Servable, played), [1, 2, 4])

@@ -103,6 +103,7 @@ class Models:
 
     def _version(self, name: str, status: VersionStatus) -> pb.ModelVersion:
         message = pb.ModelVersion(version=status.number, state=f"MODEL_STATE_{status.state.name}", error=status.error)
+        message.memory_bytes = status.memory_bytes
         if status.metadata:
             message.MergeFrom(self._described[name][status.number][1])
         return message
