@@ -151,6 +151,24 @@ def test_an_empty_store_is_alive_and_not_ready_and_a_later_second_signal_ends_at
         assert server.process.wait(PATIENCE_S) == 1
 
 
+@pytest.mark.soak
+def test_a_process_that_was_stopped_for_longer_than_a_batch_may_take_has_no_hanging_device(
+    puppet_store: Path, hold: Path
+) -> None:
+    with served(puppet_store, "--model", "puppet", "--hang-s", "60") as server:
+        next(line for line in iter(server.line, "") if line.startswith("ready: puppet"))
+        running = server.begin_generate((0, 0, 99, 0))
+        while "progan_batch_rows_count 1.0" not in server.metrics():
+            time.sleep(0.02)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(70)
+        server.process.send_signal(signal.SIGCONT)
+        time.sleep(5)  # the devices are looked at every second
+        assert 'progan_model_ready{model="puppet"} 1.0' in server.metrics()
+        hold.unlink()
+        assert running.result().images.count == 1
+
+
 def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
     """make and timeout(1) pass on a signal that the server has had already."""
     with served(tmp_path, "--lame-duck-s", "0.5") as server:

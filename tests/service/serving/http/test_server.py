@@ -7,12 +7,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
+from progan_service.serving.config import ServerConfig
 from progan_service.serving.http import connections
 from progan_service.serving.http.probes import Pages, Reply
 from progan_service.serving.http.server import HttpServer
+from progan_service.serving.server import Server
 
 PATIENCE_S = 60
 LIVE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -182,3 +186,14 @@ def test_the_server_ends_while_callers_hold_on() -> None:
     assert to_the_end(slow) == to_the_end(idle) == b""
     slow.close()
     idle.close()
+
+
+async def test_probes_are_answered_while_the_loop_of_grpc_is_blocked(tmp_path: Path) -> None:
+    server = Server(ServerConfig(tmp_path, port=0, http_port=0, lame_duck_s=0))
+    await server.start()
+    for path, status in (("livez", 200), ("readyz", 503), ("metrics", 200)):  # http.client blocks this loop
+        asking = HTTPConnection("127.0.0.1", server.http_port, timeout=PATIENCE_S)
+        asking.request("GET", f"/{path}")
+        assert asking.getresponse().status == status
+        asking.close()
+    await server.stop()
