@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -32,18 +33,25 @@ class HttpServer:
         self._socket = _listening(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="http", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+        self._started.wait()
 
     def stop(self) -> None:
-        self._started.wait()
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):  # its loop has ended already
+            self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 
     def open_connections(self) -> int:
-        return len(self._connections) if self._started.is_set() else 0
+        return len(self._connections)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._started.set()
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

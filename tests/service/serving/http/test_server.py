@@ -1,6 +1,7 @@
 """The HTTP port under callers who are slow, hostile or merely old-fashioned."""
 
 import logging
+import re
 import select
 import socket
 import threading
@@ -11,6 +12,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.http import connections
@@ -197,3 +200,28 @@ async def test_probes_are_answered_while_the_loop_of_grpc_is_blocked(tmp_path: P
         assert asking.getresponse().status == status
         asking.close()
     await server.stop()
+
+
+WORDS = b"GET|HEAD|POST| |/livez|/metrics?a|*|http://[::1|HTTP/1.1|HTTP/0.9|\r\n|\n|0\r\n\r\n"
+HEADERS = b"Host: a|Upgrade: h2c|Connection: upgrade|Expect: 100-continue|Content-Length: 5|Content-Length: -1|a:"
+CODINGS = b"Transfer-Encoding: chunked|Content-Encoding: gzip|" + b"a" * 9000
+FRAGMENTS = st.sampled_from(b"|".join((WORDS, HEADERS, CODINGS)).split(b"|"))
+
+
+@pytest.fixture(scope="module")
+def long_lived() -> Iterator[HttpServer]:
+    with listening(max_connections=64) as server:
+        yield server
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(FRAGMENTS | st.binary(max_size=20), max_size=20))
+def test_whatever_is_sent_gets_an_answer_or_nothing_and_leaves_no_trace(
+    long_lived: HttpServer, caplog: pytest.LogCaptureFixture, sent: list[bytes]
+) -> None:
+    with connected(long_lived) as caller:
+        caller.sendall(b"".join(sent))
+        caller.shutdown(socket.SHUT_WR)
+        assert re.match(rb"HTTP/1\.[01] (200|400|404|405) |\Z", to_the_end(caller))
+    assert answer(long_lived, b"GET /livez HTTP/1.0\r\n\r\n")[1] == b"alive\n"
+    assert caplog.messages == []
