@@ -1,6 +1,5 @@
-"""The memory that this process may use: that of its container, of its address space, or of the machine."""
+"""The memory that this process may use: that of its container, or of the machine."""
 
-import resource
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ class Bound:
 def tightest_bound(cgroups: Path = CGROUPS, proc: Path = PROC) -> Bound | None:
     """Return the limit that leaves the least memory free; None where none can be read."""
     bounds = []
-    for read in (_container, _address_space, _machine):
+    for read in (_container, _machine):
         with suppress(OSError, KeyError, ValueError):  # another system, or no limit
             bounds.append(read(cgroups, proc))
     return min(bounds, key=lambda bound: bound.free_bytes, default=None)
@@ -51,13 +50,6 @@ def _container(cgroups: Path, _: Path) -> Bound:
         statistics = _numbers(group / "memory.stat")
         cached = statistics["total_cache"] - statistics.get("total_shmem", 0)
     return Bound("the memory limit of the container", int(limit), int(used) - cached)
-
-
-def _address_space(_: Path, proc: Path) -> Bound:
-    limit, _hard = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
-        raise ValueError("no limit")
-    return Bound("the limit of the address space", limit, _numbers(proc / "self" / "status")["VmSize"])
 
 
 def _machine(_: Path, proc: Path) -> Bound:

@@ -1,6 +1,5 @@
 """The memory that a process may use, as the kernel tells it."""
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ def written(directory: Path, **files: str) -> Path:
 @pytest.fixture
 def proc(tmp_path: Path) -> Path:
     """A machine with 8 GiB of memory, 6 of them free; this process takes 200 MiB."""
-    written(tmp_path / "proc" / "self", status=f"Name:\tprogan\nVmSize:\t{700 * 1024} kB\nRssAnon:\t{200 * 1024} kB\n")
+    written(tmp_path / "proc" / "self", status=f"Name:\tprogan\nRssAnon:\t{200 * 1024} kB\n")
     return written(tmp_path / "proc", meminfo=f"MemTotal: {8 << 20} kB\nMemFree: 1 kB\nMemAvailable: {6 << 20} kB\n")
 
 
@@ -51,12 +50,6 @@ def test_a_container_of_version_1_has_its_limit_and_cached_files_do_not_count(tm
 def test_a_container_with_a_larger_limit_has_the_memory_of_the_machine(tmp_path: Path, proc: Path, limit: str) -> None:
     written(tmp_path, memory__max=limit, memory__current="1\n", memory__stat="file 0\nshmem 0\n")
     assert tightest_bound(tmp_path, proc) == Bound("the memory of the machine", 8 << 30, 2 << 30)
-
-
-def test_a_limit_of_the_address_space_counts(tmp_path: Path, proc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 30, resource.RLIM_INFINITY))
-    bound = tightest_bound(tmp_path, proc)
-    assert bound == Bound("the limit of the address space", 1 << 30, 700 * MIB)
 
 
 def test_a_system_without_these_files_has_no_bound(tmp_path: Path) -> None:
