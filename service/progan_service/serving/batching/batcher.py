@@ -163,8 +163,9 @@ class DynamicBatcher:
 
     @property
     def rows_at_once(self) -> int:
-        """The most rows that all devices together compute at a time."""
-        return self.max_batch_size * len(self._devices)
+        """The most rows that all devices together compute at a time, a trial of the next larger size included."""
+        with self._lock:
+            return self._largest.tried * len(self._devices)
 
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)

@@ -50,6 +50,11 @@ class LargestBatch:
         if len(rounds) > 1:
             self._decide(min(len(rounds), _FIRST_RATIOS))
 
+    @property
+    def tried(self) -> int:
+        """Return the next larger size if a trial may take it, else `rows`."""
+        return next((size for size in self._sizes if size > self.rows and self._is_bearable(size)), self.rows)
+
     def next(self, waiting: int) -> int:
         """Return how many rows the next batch may hold, now that so many wait. It may be a trial of another size."""
         if waiting < self.rows:
@@ -86,8 +91,9 @@ class LargestBatch:
         }
 
     def _is_bearable(self, size: int) -> bool:
-        smaller = [each for each in self._sizes if each < size]
-        return size < self.rows or self._usual_s(smaller[-1]) <= LONG_BATCH_S
+        if size < self.rows or not self._seconds:
+            return True
+        return self._usual_s(max(each for each in self._sizes if each < size)) <= LONG_BATCH_S
 
     def _measure(self, seconds: float) -> None:
         self._last_s = seconds

@@ -160,6 +160,15 @@ def test_only_what_waits_is_tried() -> None:
     assert device.serve(largest, 1000, waiting=8) == [8]
 
 
+def test_the_next_larger_size_is_known_beforehand_so_that_enough_can_wait_for_it() -> None:
+    largest = LargestBatch(list(FULL_SIZE))
+    assert largest.tried == 16
+    largest.exclude(16)
+    assert (largest.rows, largest.tried) == (8, 8)
+    assert mistaken(FULL_SIZE, 4).tried == 8
+    assert LargestBatch([1, 2], [{1: 1.5}]).tried == 1  # a batch of 2 would take too long
+
+
 def test_a_device_that_comes_to_rest_between_batches_measures_nothing() -> None:
     largest = mistaken(FULL_SIZE, 4)
     for _ in range(1000):
