@@ -333,6 +333,10 @@ def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message:
         ({"port": 9000, "http_port": 9000}, "http_port is 9000: must differ from port"),
         ({"max_images": 0}, "max_images is 0: must be 1 or more"),
         ({"max_request_bytes": 1000}, "max_request_bytes is 1000: must be at least 64 KiB"),
+        (
+            {"max_unsent_bytes": 1000},
+            "max_unsent_bytes is 1000: must be at least twice max_reply_bytes, 134217728",
+        ),
         ({"max_reply_bytes": 1000}, "max_reply_bytes is 1000: must be at least 4 MiB"),
         ({"lame_duck_s": -1}, "lame_duck_s is -1: must be 0 or more"),
         ({"drain_s": -0.5}, "drain_s is -0.5: must be 0 or more"),

@@ -120,6 +120,17 @@ class ServerConfig(Settings):
         60.0, "seconds without a call after which a connection is closed; clients open a new one", at_least(1), _A_DAY
     )
 
+    max_unsent_bytes: int = setting(
+        256 * 2**20,
+        "maximum size of the images that are being made or wait for their callers to take them, in bytes; a caller "
+        "gets at most half",
+    )
+    stall_s: float = setting(
+        60.0,
+        "seconds within which a caller must take a message, or each 2 MiB of a larger one; else the call ends",
+        above(0),
+    )
+
     replicas: int = setting(
         1, "batches computed at the same time on CPUs; with GPUs always one per GPU", at_least(1), group="devices"
     )
@@ -149,6 +160,9 @@ class ServerConfig(Settings):
         else:
             rule = f"must be left out: store {str(self.store)!r} is a directory and needs no copy"
             require(self.cache is None, "cache", str(self.cache), rule)
+        least = 2 * self.max_reply_bytes
+        rule = f"must be at least twice max_reply_bytes, {least}"
+        require(self.max_unsent_bytes >= least, "max_unsent_bytes", self.max_unsent_bytes, rule)
         require(self.port == 0 or self.port != self.http_port, "http_port", self.http_port, "must differ from port")
         for name, needed in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("client_ca", "tls_cert")):
             value = getattr(self, name)

@@ -7,6 +7,7 @@ ServingError
 ├── QueueFull              RESOURCE_EXHAUSTED    no room for the request's rows; retry later
 ├── Unavailable            UNAVAILABLE           starting, draining, or the model is not ready
 ├── DeadlineExceeded       DEADLINE_EXCEEDED     the deadline passed before the work began
+├── ReaderStalled          CANCELLED             the caller took nothing of its reply for too long
 ├── Unauthenticated        UNAUTHENTICATED       no token, or one that this server does not know
 ├── UnknownMethod          UNIMPLEMENTED         no such method
 └── InternalError          INTERNAL              a fault of the server
@@ -71,6 +72,13 @@ class Unavailable(ServingError):
 class DeadlineExceeded(ServingError):
     code = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
+
+
+class ReaderStalled(ServingError):
+    """The caller took nothing of its reply for too long. It hears CANCELLED alone: it does not read."""
+
+    code = "CANCELLED"
+    reason = "READER_STALLED"
 
 
 class Unauthenticated(ServingError):

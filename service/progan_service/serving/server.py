@@ -19,11 +19,13 @@ from progan_service.serving.grpc.connections import Callers, ConnectionWatch
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.progan_v1 import servicer as progan_v1
 from progan_service.serving.grpc.receiving import Receiver
+from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.server import GrpcServer
 from progan_service.serving.http.probes import probes
 from progan_service.serving.http.server import HttpServer
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker
+from progan_service.serving.jobs.unsent import Unsent
 from progan_service.serving.listen import NotAcceptingError, file_limit, share
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
@@ -64,7 +66,9 @@ class Server:
         self._encoders = Encoders(available_cpus(), config.batching, self._metrics)
         self._measure_queues()
 
-        maker = ImageMaker(config.batching.max_batch_size, self._encoders, self._metrics)
+        unsent = Unsent(config.max_unsent_bytes, self._metrics)
+        self._metrics.unsent_bytes.set_function(lambda: unsent.bytes)
+        maker = ImageMaker(self._encoders, unsent, self._metrics)
         limits = Limits(config)
 
         servicer = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
@@ -75,7 +79,7 @@ class Server:
         self._health = Health([service.descriptor.full_name for service in services], self._metrics)
         receiver = Receiver(config.max_request_bytes)
         callers = Callers()
-        border = Border(self._metrics, self._gate, receiver, callers)
+        border = Border(self._metrics, self._gate, receiver, Sender(config.stall_s, self._metrics), callers)
         self._grpc = GrpcServer(config, border, receiver, services, self._health, self._tokens, self._certificates)
         self._connections = ConnectionWatch(self._grpc.port, config, callers, self._metrics)
         self._http = HttpServer(

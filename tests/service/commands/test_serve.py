@@ -87,6 +87,8 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "max_images": ("7", "7", 7),
     "max_request_bytes": ("131072", "131_072", 131072),
     "max_reply_bytes": ("8388608", "8_388_608", 8388608),
+    "max_unsent_bytes": ("268435456", "268_435_456", 268435456),
+    "stall_s": ("5", "5", 5.0),
     "max_connections": ("100", "100", 100),
     "max_connections_per_address": ("10", "10", 10),
     "max_connection_idle_s": ("5", "5", 5.0),

@@ -9,6 +9,7 @@ This uses internals of grpcio: service/pyproject.toml admits only releases with 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -18,7 +19,20 @@ from progan_service.serving.listen import NotAcceptingError
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
+_tasks_of_call: ContextVar[list[asyncio.Task[Any]]] = ContextVar("tasks_of_call")
+
 _UNKNOWN = ""  # stands for the path of every method that is not registered
+
+
+def hang_up() -> NoReturn:
+    """End the call of the running task at once, with all that gRPC holds for it. Its caller gets CANCELLED.
+
+    grpc.aio has no way to end a call whose message is not taken: a status would wait behind the message. gRPC cancels a
+    call when nobody refers to it any more, so the task that waits for its end is cancelled.
+    """
+    for task in _tasks_of_call.get([]):
+        task.cancel()
+    raise asyncio.CancelledError
 
 
 class AcceptingServer(cygrpc.AioServer):  # type: ignore[misc]
@@ -74,7 +88,10 @@ class AcceptingServer(cygrpc.AioServer):  # type: ignore[misc]
             arrival = self._task(self._request_registered_call(path) if path else self._request_call())
             state = await asyncio.shield(arrival)  # gRPC writes the call into its memory, though nobody waits for it
             answer = cygrpc._handle_rpc(method, self, self._guards, state, loop, False)
-            self._task(cygrpc._schedule_rpc_coro(answer, state, loop, method))
+            tasks: list[asyncio.Task[Any]] = []
+            _tasks_of_call.set(tasks)  # the task of the call starts with this context
+            tasks.append(self._task(cygrpc._schedule_rpc_coro(answer, state, loop, method)))
+            del answer, state  # or they would stay until the next call
 
     def _task(self, work: Any) -> asyncio.Task[Any]:
         """Start a task, and hold it while it runs: the event loop would not."""

@@ -1,5 +1,6 @@
 """The border of gRPC: every call of every service enters here, and every error leaves here as a status."""
 
+import inspect
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
@@ -12,9 +13,11 @@ import grpc
 from google.protobuf import message, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from progan_service.serving.errors import ServingError
+from progan_service.serving.errors import ReaderStalled, ServingError
+from progan_service.serving.grpc.accepting import hang_up
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.receiving import Context, Receiver
+from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.status import trailers
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.watching.accounted import accounted
@@ -25,6 +28,7 @@ token_name: ContextVar[str] = ContextVar("token_name", default="")  # each call 
 
 Headers = Iterable[tuple[str, str | bytes]]
 Run = Callable[[Call, Context], Awaitable[None]]
+Reply = message.Message | bytes
 
 _UNKNOWN = ("", "other")  # service and method of a path that no service has
 
@@ -33,7 +37,8 @@ _UNKNOWN = ("", "other")  # service and method of a path that no service has
 class Service:
     """A gRPC service.
 
-    servicer   has a method for each rpc, which takes the request and its Call, and returns the reply, or yields replies
+    servicer   has a method for each rpc, which takes the request and its Call and returns the reply, or yields replies.
+               A reply is a message, or the bytes of one. When the next one is asked for, the last one has been sent
     limit      returns the most bytes that a request of this rpc needs; None: as many as the server takes
     """
 
@@ -50,11 +55,12 @@ class Border:
     and all that its frames refer to, until the next garbage collection.
     """
 
-    def __init__(self, metrics: Metrics, gate: Gate, receiver: Receiver, callers: Callers) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate, receiver: Receiver, sender: Sender, callers: Callers) -> None:
         self._metrics = metrics
         self._gate = gate
         self._receiver = receiver
         self._callers = callers
+        self._sender = sender
         self._names: dict[str, tuple[str, str]] = {}  # by path: service and method
 
     def handlers(self, service: Service) -> "dict[str, grpc.RpcMethodHandler[Any, Any]]":
@@ -78,7 +84,7 @@ class Border:
         parse = message_factory.GetMessageClass(method.input_type).FromString
         behaviour = getattr(service.servicer, method.name)
         limit = partial(service.limit, method.name)
-        reply = _stream if method.server_streaming else _answer
+        reply = self._stream if inspect.isasyncgenfunction(behaviour) else self._answer
 
         async def answer(call: Call, context: Context) -> None:
             request = await self._receiver.receive(context, parse, limit())
@@ -97,20 +103,20 @@ class Border:
             try:
                 with accounted(call, self._metrics, headers), self._callers.calling(call.peer):
                     await run(call, context)
+            except ReaderStalled:
+                hang_up()
             except ServingError as error:
                 _refuse(context, call, error)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
+    async def _answer(self, reply: Awaitable[message.Message], context: Context) -> None:
+        await self._sender.send(context, (await reply).SerializeToString())
 
-async def _answer(reply: Awaitable[message.Message], context: Context) -> None:
-    await context.write((await reply).SerializeToString())
-
-
-async def _stream(replies: AsyncGenerator[message.Message, None], context: Context) -> None:
-    async with aclosing(replies):
-        async for reply in replies:
-            await context.write(reply.SerializeToString())
+    async def _stream(self, replies: AsyncGenerator[Reply, None], context: Context) -> None:
+        async with aclosing(replies):
+            async for reply in replies:
+                await self._sender.send(context, reply if isinstance(reply, bytes) else reply.SerializeToString())
 
 
 def _begin(service: str, method: str, context: Context, headers: Headers) -> Call:

@@ -43,6 +43,11 @@ class Job:
         texts = text_bytes(kept_chunks(self.version.texts)) if encoding is Encoding.PNG else 0
         return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
 
+    @property
+    def given_bytes(self) -> int:
+        """Return how much memory the request takes while the job runs: the message, and the arrays made of it."""
+        return 2 * self.latents.nbytes
+
     def work(self, rows: int) -> Work:
         """Return work of so many rows for a queue."""
         return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority)

@@ -3,15 +3,18 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.serving.batching.batcher import Generated
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.job import Job, Piece
+from progan_service.serving.jobs.unsent import Unsent
 from progan_service.serving.watching import traces
 from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics
@@ -22,9 +25,9 @@ STREAM_MESSAGE_BYTES = 2 * 2**20  # stays below the 4 MiB that gRPC clients acce
 class ImageMaker:
     """Runs jobs through the batches of their model and encodes the images. Used in the event loop only."""
 
-    def __init__(self, max_batch_size: int, encoders: Encoders, metrics: Metrics) -> None:
-        self._max_batch_size = max_batch_size
+    def __init__(self, encoders: Encoders, unsent: Unsent, metrics: Metrics) -> None:
         self._encoders = encoders
+        self._unsent = unsent
         self._metrics = metrics
 
     async def make(self, job: Job, start: int, stop: int) -> Piece:
@@ -50,7 +53,7 @@ class ImageMaker:
             priority=job.priority,
             patient=start > job.first,
         )
-        return Piece(start, latents, generated, [], 0.0, asked_at, made_at=time.monotonic())
+        return Piece(start, latents, _without_batch(generated), [], 0.0, asked_at, made_at=time.monotonic())
 
     async def _encoded(self, job: Job, piece: Piece) -> Piece:
         pixels = piece.generated.pixels
@@ -59,31 +62,56 @@ class ImageMaker:
         )
         encode_s = time.monotonic() - piece.made_at
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
-        return replace(piece, files=files, encode_s=encode_s)
+        return replace(piece, generated=_without_pixels(piece.generated), files=files, encode_s=encode_s)
 
     async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
         """Return latents of a job. Many are made in a thread; for one batch handing over would take longer."""
-        if stop - start <= self._max_batch_size:
+        if stop - start <= job.version.batcher.max_batch_size:
             return job.latents.rows(start, stop)
         return await asyncio.to_thread(job.latents.rows, start, stop)
 
-    async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
-        """Yield the images of a job from `job.first` on, a few at a time, at most two batches ahead of the reader."""
-        step = min(self._max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
-        ahead = max(2, 2 * self._max_batch_size // step)
+    @asynccontextmanager
+    async def whole(self, job: Job, caller: str) -> AsyncIterator[Piece]:
+        """Make all images of a job at once. They must be sent within the block. Raise QueueFull if they do not fit."""
+        images = job.latents.count
+        with self._unsent.hold(caller, images, job.given_bytes + images * job.image_bytes):
+            yield await self.make(job, 0, images)
+
+    async def stream(self, job: Job, caller: str) -> AsyncGenerator[Piece, None]:
+        """Yield the images of a job from `job.first` on, a few at a time, at most two batches ahead of the reader.
+
+        A piece must be sent when the next one is asked for. Raise QueueFull, too, if the first one does not fit.
+        """
+        batch = job.version.batcher.max_batch_size
+        step = min(batch, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
+        ahead = max(2, (batch + job.version.batcher.rows_at_once) // step)
+        piece_bytes = step * job.image_bytes
         window: deque[asyncio.Task[Piece]] = deque()
-        try:
-            for start in range(job.first, job.latents.count, step):
-                stop = min(start + step, job.latents.count)
-                window.append(asyncio.create_task(self.make(job, start, stop)))
-                if len(window) == ahead:
+        with self._unsent.hold(caller, step, job.given_bytes + piece_bytes) as held:
+            try:
+                for start in range(job.first, job.latents.count, step):
+                    if window and not (len(window) < ahead and held.grow(piece_bytes)):
+                        yield await window.popleft()
+                    stop = min(start + step, job.latents.count)
+                    window.append(asyncio.create_task(self.make(job, start, stop)))
+                while window:
                     yield await window.popleft()
-            while window:
-                yield await window.popleft()
-        finally:
-            for task in window:
-                task.cancel()
-            await asyncio.gather(*window, return_exceptions=True)
+            finally:
+                for task in window:
+                    task.cancel()
+                await asyncio.gather(*window, return_exceptions=True)
+
+
+def _without_batch(generated: Generated) -> Generated:
+    """Return the images alone. As part of a batch they would keep all of it."""
+    pixels = generated.pixels
+    part = pixels.base is not None and len(pixels) < generated.batch_rows
+    return replace(generated, pixels=pixels.copy()) if part else generated
+
+
+def _without_pixels(generated: Generated) -> Generated:
+    """Return the same with pixels that take no memory. The images are files now, and only the shape is needed."""
+    return replace(generated, pixels=np.broadcast_to(np.uint8(0), generated.pixels.shape))
 
 
 def note_sent(call: Call, job: Job, piece: Piece) -> None:

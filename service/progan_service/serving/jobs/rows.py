@@ -22,6 +22,11 @@ class Rows(Protocol):
     @property
     def count(self) -> int: ...
 
+    @property
+    def nbytes(self) -> int:
+        """Return how much memory they take before they are made."""
+        ...
+
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Return the latents start ... stop - 1 [stop - start, L]."""
         ...
@@ -74,6 +79,10 @@ class _Given:
     def count(self) -> int:
         return len(self._latents)
 
+    @property
+    def nbytes(self) -> int:
+        return self._latents.nbytes
+
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         return self._latents[start:stop]
 
@@ -90,6 +99,10 @@ class _Seeds:
     def count(self) -> int:
         return len(self._seeds)
 
+    @property
+    def nbytes(self) -> int:
+        return self._seeds.nbytes
+
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         return latents_from_seeds(self._seeds[start:stop], self._latent_size)
 
@@ -102,6 +115,7 @@ class _SeedRange:
     _first_seed: int
     count: int
     _latent_size: int
+    nbytes: int = 0
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         return latents_from_seeds(self._range(start, stop), self._latent_size)
@@ -121,6 +135,10 @@ class _Frames:
     _keys: NDArray[np.float32]
     _frames_between: int
     _spherical: bool
+
+    @property
+    def nbytes(self) -> int:
+        return self._keys.nbytes
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         return walk(self._keys, self._frames_between, start, stop - start, spherical=self._spherical)

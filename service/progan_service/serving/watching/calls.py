@@ -87,6 +87,11 @@ class Call:
     span: Any = None
     trace_id: str = ""
 
+    @property
+    def owner(self) -> str:
+        """Return who shares limits with whom: the name of the token, else the address without its port."""
+        return self.caller or self.peer.rpartition(":")[0]
+
     def run(self) -> None:
         """Note that it is allowed and could be read."""
         self.state = follow(TRANSITIONS, self.state, State.RUNNING)

@@ -53,6 +53,13 @@ class Metrics:
         for reason in ("cancelled", "expired", "rejected"):
             self.rows_dropped.labels(reason)
 
+        self.unsent_bytes = self._gauge(
+            "progan_unsent_bytes", "Bytes of images that are being made or wait for their callers to take them."
+        )
+        self.stalled_readers = self._counter(
+            "progan_stalled_readers_total", "Calls that were ended because their caller did not take its images."
+        )
+
     def _of_batches(self) -> None:
         self.queue_rows = self._gauge("progan_queue_rows", "Images that wait for a device.", "priority")
         self.queue_duration = self._histogram(

@@ -39,6 +39,7 @@ from progan_service.serving.grpc.auth import Authentication
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.receiving import Receiver
+from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.server import Server
 from progan_service.serving.watching.calls import Call
@@ -344,7 +345,7 @@ async def test_an_rpc_knows_the_name_of_its_caller(tokens: Path) -> None:
         return pb.ListModelsResponse()
 
     servicer = SimpleNamespace(**{method.name: answer for method in SERVICE.methods})
-    border = Border(Metrics(), Gate(), Receiver(2**20), Callers())
+    border = Border(Metrics(), Gate(), Receiver(2**20), Sender(60, Metrics()), Callers())
     guard = Authentication(Reloadable("tokens", lambda: read_tokens(tokens)), border)
     server = grpc.aio.server(interceptors=[guard])
     server.add_registered_method_handlers(SERVICE.full_name, border.handlers(Service(SERVICE, servicer)))

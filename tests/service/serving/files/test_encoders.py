@@ -22,6 +22,7 @@ from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.jobs.rows import NO_LABELS, of_range
+from progan_service.serving.jobs.unsent import Unsent
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
@@ -308,7 +309,7 @@ async def held_at_a_png() -> AsyncIterator[tuple[Scene, LoadedVersion, ImageMake
     """The only encoder is busy until the scene goes on."""
     async with busy_scene() as played:
         version = loaded_version(played.metrics)
-        yield played, version, ImageMaker(BATCHING.max_batch_size, played.encoders, played.metrics)
+        yield played, version, ImageMaker(played.encoders, Unsent(2**28, played.metrics), played.metrics)
         version.batcher.close()
 
 
@@ -345,7 +346,7 @@ async def test_a_stream_of_files_waits_for_room_and_comes_whole() -> None:
     async with held_at_a_png() as (played, version, maker):
 
         async def read() -> list[Piece]:
-            return [piece async for piece in maker.stream(seeds(version, Encoding.PNG, 50))]
+            return [piece async for piece in maker.stream(seeds(version, Encoding.PNG, 50), "me")]
 
         streams = [asyncio.create_task(read()) for _ in range(3)]
         await played.queued(20)

@@ -1,16 +1,12 @@
 """Requests that are far too large, or never end: what they cost the server, and the others that it serves.
 
-The server is a process of its own, without a garbage collector: what a refused call leaves behind stays, and is seen.
+The server is a process of its own, without a garbage collector: what a refused call leaves behind is seen.
 """
 
-import re
 import socket
 import struct
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,65 +21,26 @@ from progan_service.serving.grpc import receiving
 
 SERVICE = "progan.v1.ImageGeneratorService"
 PATIENCE_S = 120
-WITHOUT_COLLECTOR = """
-import gc, sys
-gc.disable()
-gc.enable = lambda: None
-from progan_service.commands.parser import main
-sys.exit(main())
-"""
 
-
-class Process:
-    """A ready server with a model of 4x4 images, and what it takes."""
-
-    def __init__(self, store: Path) -> None:
-        command = [sys.executable, "-c", WITHOUT_COLLECTOR, "serve", "--store", str(store), "--model", "puppet"]
-        command += ["--port", "0", "--http-port", "0", "--log-format", "text", "--no-log-requests"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self._process.stdout
-        lines = iter(self._process.stdout.readline, "")
-        self.port = next(int(found[1]) for line in lines if (found := re.search(r"gRPC \S+:(\d+)", line)))
-        next(line for line in lines if line.startswith("ready: "))
-        threading.Thread(target=lambda: list(lines), daemon=True).start()
-        self.channel = self.connect()
-
-    def connect(self) -> grpc.Channel:
-        """A connection of one's own."""
-        options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
-        return grpc.insecure_channel(f"127.0.0.1:{self.port}", options=options)
-
-    def send(self, rpc: str, data: bytes) -> Any:
-        """A call under way."""
-        return self.channel.unary_stream(f"/{SERVICE}/{rpc}")(data, timeout=PATIENCE_S)
-
-    def refuse(self, rpc: str, data: bytes) -> str:
-        """The code and text of its refusal."""
-        with pytest.raises(grpc.RpcError) as refused:
-            list(self.send(rpc, data))
-        call: Any = refused.value
-        return f"{call.code().name} {call.details()}"
-
-    def resident_mb(self) -> float:
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * 4096 / 1e6
-
-    def health_s(self) -> float:
-        """How long its health takes to be answered."""
-        began = time.monotonic()
-        health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
-        return time.monotonic() - began
-
-    def end(self) -> None:
-        self.channel.close()
-        self._process.kill()
-        self._process.communicate()
+Server = Any  # a ServerProcess, see conftest.py
 
 
 @pytest.fixture(scope="module")
-def server(puppet_store: Path) -> Iterator[Process]:
-    process = Process(puppet_store)
-    yield process
-    process.end()
+def server(puppet_store: Path, serve_process: Callable[..., Server]) -> Server:
+    return serve_process(puppet_store, "puppet")
+
+
+def send(server: Server, rpc: str, data: bytes) -> Any:
+    """A call under way."""
+    return server.channel.unary_stream(f"/{SERVICE}/{rpc}")(data, timeout=PATIENCE_S)
+
+
+def refuse(server: Server, rpc: str, data: bytes) -> str:
+    """The code and text of its refusal."""
+    with pytest.raises(grpc.RpcError) as refused:
+        list(send(server, rpc, data))
+    call: Any = refused.value
+    return f"{call.code().name} {call.details()}"
 
 
 def field(number: int, value: bytes) -> bytes:
@@ -122,10 +79,10 @@ HOSTILE = {
 }
 
 
-def test_requests_of_62_megabytes_leave_no_memory_and_delay_nobody(server: Process) -> None:
+def test_requests_of_62_megabytes_leave_no_memory_and_delay_nobody(server: Server) -> None:
     before_mb = server.resident_mb()
     for rpc, data in HOSTILE.values():
-        calls = [server.send(rpc, data) for _ in range(3)]
+        calls = [send(server, rpc, data) for _ in range(3)]
         while not all(call.done() for call in calls):
             assert server.health_s() < 1.5  # about 5 ms where the machine does nothing else
         refused = f"Received message larger than max ({len(data)} vs. 4194304)"
@@ -144,15 +101,15 @@ def test_requests_of_62_megabytes_leave_no_memory_and_delay_nobody(server: Proce
     ],
     ids=["seeds", "vectors", "seeds for one reply", "key frames", "a field that nobody knows"],
 )
-def test_ten_requests_of_the_largest_size_leave_no_memory(server: Process, rpc: str, data: bytes, text: str) -> None:
-    server.refuse(rpc, data)  # memory that is used once is used again
+def test_ten_requests_of_the_largest_size_leave_no_memory(server: Server, rpc: str, data: bytes, text: str) -> None:
+    refuse(server, rpc, data)  # memory that is used once is used again
     before_mb = server.resident_mb()
     for _ in range(10):
-        assert server.refuse(rpc, data).startswith(f"INVALID_ARGUMENT {text}")
+        assert refuse(server, rpc, data).startswith(f"INVALID_ARGUMENT {text}")
     assert server.resident_mb() < before_mb + 30
 
 
-def test_health_takes_names_and_nothing_larger(server: Process) -> None:
+def test_health_takes_names_and_nothing_larger(server: Server) -> None:
     stub = health_pb2_grpc.HealthStub(server.channel)
     with pytest.raises(grpc.RpcError) as refused:
         stub.Check(health_pb2.HealthCheckRequest(service="x" * 10_000), timeout=PATIENCE_S)
@@ -209,7 +166,7 @@ def asked_for(peer: socket.socket, at_least: int) -> dict[int, int]:
 
 
 @pytest.mark.parametrize("path", [f"/{SERVICE}/StreamGenerate", "/grpc.health.v1.Health/Check"])
-def test_of_a_hundred_unfinished_requests_of_a_connection_32_are_received(server: Process, path: str) -> None:
+def test_of_a_hundred_unfinished_requests_of_a_connection_32_are_received(server: Server, path: str) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=0.1) as peer:
         begin_requests(peer, path, 100)
         asked = asked_for(peer, at_least=32)

@@ -17,6 +17,7 @@ from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import Receiver
+from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.server import GrpcServer
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.watching.calls import Call
@@ -79,7 +80,7 @@ async def channel(metrics: Metrics, tokens: Reloadable[Tokens]) -> AsyncIterator
     receiver = Receiver(2**20)
     server = GrpcServer(
         ServerConfig(port=0),
-        Border(metrics, Gate(), receiver, Callers()),
+        Border(metrics, Gate(), receiver, Sender(60, metrics), Callers()),
         receiver,
         [Service(ECHO, EchoServicer())],
         Health([ECHO.full_name], metrics),

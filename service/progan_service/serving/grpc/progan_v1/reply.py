@@ -19,24 +19,25 @@ _OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside the models
 Part = TypeVar("Part", pb.StreamGenerateResponse, pb.InterpolateResponse)
 
 
-def whole(piece: Piece, job: Job) -> pb.GenerateResponse:
+def whole(piece: Piece, job: Job) -> bytes:
+    """Return the reply, serialized: one copy of the images waits to be sent, not two."""
     return pb.GenerateResponse(
         images=_images(piece, job),
         latents=_matrix(piece.latents),
         model=_served_model(job.version),
         times=_stage_times(piece),
-    )
+    ).SerializeToString()
 
 
-def part(kind: type[Part], piece: Piece, job: Job) -> Part:
-    """Return one message of a stream."""
+def part(kind: type[Part], piece: Piece, job: Job) -> bytes:
+    """Return one message of a stream, serialized likewise."""
     return kind(
         first_index=piece.first,
         images=_images(piece, job),
         latents=_matrix(piece.latents),
         model=_served_model(job.version),
         times=_stage_times(piece),
-    )
+    ).SerializeToString()
 
 
 def _images(piece: Piece, job: Job) -> pb.Images:

@@ -1,6 +1,6 @@
 """The rpcs of progan.v1.ImageGeneratorService: messages to jobs, and images to messages. Decides nothing."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -8,6 +8,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.grpc.progan_v1 import parse, reply
+from progan_service.serving.jobs.job import Job
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker, note_sent
 from progan_service.serving.models.catalog import ModelCatalog
@@ -39,32 +40,38 @@ class ImageGeneratorServicer:
                 return self._limits.request_bytes(row_bytes) if row_bytes else None
         return None
 
-    async def Generate(self, request: pb.GenerateRequest, call: Call) -> pb.GenerateResponse:
+    async def Generate(self, request: pb.GenerateRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
             job = parse.generate_job(request, version, call.deadline)
             if problem := self._limits.reply_problem(job):
                 raise InvalidArgument("latents", f"{problem}, use StreamGenerate")
-            piece = await self._maker.make(job, 0, job.latents.count)
-        note_sent(call, job, piece)
-        return reply.whole(piece, job)
+            async with self._maker.whole(job, call.owner) as piece:
+                note_sent(call, job, piece)
+                data = reply.whole(piece, job)
+                del piece  # the data is a copy
+                yield data
 
-    async def StreamGenerate(
-        self, request: pb.StreamGenerateRequest, call: Call
-    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+    async def StreamGenerate(self, request: pb.StreamGenerateRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
             job = parse.stream_job(request, version, call.deadline)
-            async with aclosing(self._maker.stream(job)) as pieces:
-                async for piece in pieces:
-                    note_sent(call, job, piece)
-                    yield reply.part(pb.StreamGenerateResponse, piece, job)
+            async with aclosing(self._parts(pb.StreamGenerateResponse, job, call)) as parts:
+                async for part in parts:
+                    yield part
 
-    async def Interpolate(self, request: pb.InterpolateRequest, call: Call) -> AsyncIterator[pb.InterpolateResponse]:
+    async def Interpolate(self, request: pb.InterpolateRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
             job = parse.walk_job(request, version, self._limits.max_key_frames, call.deadline)
-            async with aclosing(self._maker.stream(job)) as pieces:
-                async for piece in pieces:
-                    note_sent(call, job, piece)
-                    yield reply.part(pb.InterpolateResponse, piece, job)
+            async with aclosing(self._parts(pb.InterpolateResponse, job, call)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _parts(self, kind: type[reply.Part], job: Job, call: Call) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._maker.stream(job, call.owner)) as pieces:
+            async for piece in pieces:
+                note_sent(call, job, piece)
+                data = reply.part(kind, piece, job)
+                del piece  # the data is a copy
+                yield data
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         models = [self._message(model) for model in self._catalog.models.values()]
