@@ -136,6 +136,21 @@ def test_a_model_that_does_not_fit_is_refused_and_the_other_one_serves(served: S
     assert len(served.client.generate(seeds=[1], model="big").pixels) == 1
 
 
+@pytest.mark.soak
+def test_versions_take_over_from_each_other_beside_a_model_that_does_not_fit(
+    served: Served, store: ModelStore, publish_puppet: Callable[..., int]
+) -> None:
+    served.until("able", lambda model: model.serving_version == 1)
+    for version in range(2, 12):
+        publish_puppet(store.root, "able", base=100 + version)
+        while served.client.model("able").serving_version != version:
+            pixels = served.client.generate(seeds=list(range(16)), model="able").pixels
+            assert pixels.shape == (16, 4, 4, 3)
+    versions = served.until("able", lambda model: sum(each.memory_bytes > 0 for each in model.versions) == 1).versions
+    assert [version.state for version in versions] == ["ready", *["available"] * 10]
+    assert served.client.model("big").versions[0].state == "failed"
+
+
 class Played:
     """Memory with a limit of 1 GiB, as a version finds it that takes 600 MiB, whatever its files say."""
 
