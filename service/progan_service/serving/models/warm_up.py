@@ -127,8 +127,8 @@ def _rounds(servable: Servable, best_s: dict[int, float]) -> list[Mapping[int, f
     One batch that takes too long by chance leaves no size out: the best time of a size counts.
     """
     rounds: list[dict[int, float]] = []
-    spent_s = 0.0
-    while len(rounds) < _ROUNDS and spent_s < _TIMING_S:
+    wanted, spent_s = (_ROUNDS if len(servable.batch_sizes) > 1 else 1), 0.0
+    while len(rounds) < wanted and spent_s < _TIMING_S:
         rounds.append({})
         for size in servable.batch_sizes:
             seconds = rounds[-1][size] = servable.seconds(size)

@@ -214,6 +214,10 @@ def test_every_size_is_timed_in_five_rounds_one_after_the_other() -> None:
     assert played.rounds == [{1: 0.1, 2: 0.2, 4: 0.4}] * 5
 
 
+def test_a_single_size_needs_no_rounds() -> None:
+    assert warmed({1: 0.1}).timed == [1, 1]
+
+
 def test_timing_ends_after_five_seconds() -> None:
     assert warmed({1: 0.25, 2: 0.5, 4: 0.75, 8: 1.0}).timed == [1, 2, 4, 8] * 3
 
