@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from google.protobuf import message
+from google.protobuf import descriptor_pool, message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -795,6 +795,18 @@ def test_before_loading_a_server_is_alive_and_not_ready_and_afterwards_both(pupp
         assert (host.http("/livez"), host.http("/readyz")) == ((200, "alive\n"), (200, "ready\n"))
 
 
+def test_health_lists_the_process_the_service_and_its_models(puppets: Guest) -> None:
+    stub = health_pb2_grpc.HealthStub(puppets.channel)
+    statuses = stub.List(health_pb2.HealthListRequest(), timeout=PATIENCE_S).statuses
+    assert {name: entry.status for name, entry in statuses.items()} == {
+        "": SERVING,
+        SERVICE: SERVING,
+        f"{SERVICE}/labelled": SERVING,
+        f"{SERVICE}/puppet": SERVING,
+        f"{SERVICE}/wide": SERVING,
+    }
+
+
 def test_health_of_an_unknown_name_is_not_found(puppets: Guest) -> None:
     assert refusal(lambda: puppets.health(f"{SERVICE}/cats")).code == "NOT_FOUND"
 
@@ -899,19 +911,36 @@ def test_a_server_listens_on_an_ipv6_address_too(tmp_path: Path) -> None:
 # --- what an operator sees ---
 
 
-def test_reflection_lists_the_services_and_describes_ours(puppets: Guest) -> None:
-    stub = reflection_pb2_grpc.ServerReflectionStub(puppets.channel)
-    questions = [
-        reflection_pb2.ServerReflectionRequest(list_services=""),
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE),
-    ]
-    listed, described = stub.ServerReflectionInfo(iter(questions), timeout=PATIENCE_S)
-    assert [service.name for service in listed.list_services_response.service] == [
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_reflection_lists_the_services_and_describes_each(puppets: Guest, version: str) -> None:
+    ask = puppets.channel.stream_stream(  # the messages of both versions are the same
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    [listed] = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=PATIENCE_S)
+    names = [service.name for service in listed.list_services_response.service]
+    assert names == [
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         SERVICE,
     ]
-    assert described.file_descriptor_response.file_descriptor_proto
+    questions = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in names]
+    for name, described in zip(names, ask(iter(questions), timeout=PATIENCE_S), strict=True):
+        pool = descriptor_pool.DescriptorPool()
+        for file in reversed(described.file_descriptor_response.file_descriptor_proto):
+            pool.AddSerializedFile(file)
+        assert pool.FindServiceByName(name).methods
+
+
+def test_reflection_describes_nothing_but_what_is_served(puppets: Guest) -> None:
+    import tensorflow  # noqa: F401  # its messages are in this process, too
+
+    stub = reflection_pb2_grpc.ServerReflectionStub(puppets.channel)
+    question = reflection_pb2.ServerReflectionRequest(file_containing_symbol="tensorflow.GraphDef")
+    [answer] = stub.ServerReflectionInfo(iter([question]), timeout=PATIENCE_S)
+    assert answer.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 def test_metrics_count_calls_by_method_model_and_code(puppets: Guest) -> None:

@@ -7,6 +7,18 @@ from grpc_health.v1 import health, health_pb2
 from progan_service.serving.watching.metrics import Metrics
 
 
+class _Servicer(health.aio.HealthServicer):  # type: ignore[misc]
+    """The library's servicer, and List, which it leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statuses: dict[str, int] = {}  # by name
+
+    async def List(self, request: health_pb2.HealthListRequest, context: object) -> health_pb2.HealthListResponse:
+        statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self.statuses.items()}
+        return health_pb2.HealthListResponse(statuses=statuses)
+
+
 class Health:
     """The state behind the gRPC health service and the HTTP probes.
 
@@ -14,7 +26,7 @@ class Health:
     """
 
     def __init__(self, services: Sequence[str], metrics: Metrics) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = _Servicer()
         self.ready = False
         self._services = services
         self._metrics = metrics
@@ -49,5 +61,7 @@ class Health:
             await self._set(f"{service}/{name}", serving)
 
     async def _set(self, name: str, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+        names = health_pb2.HealthCheckResponse
+        status = names.SERVING if serving else names.NOT_SERVING
+        self.servicer.statuses[name] = status
+        await self.servicer.set(name, status)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from progan_service.serving.access.certificates import Certificates
 from progan_service.serving.access.reloadable import Reloadable
@@ -15,10 +14,11 @@ from progan_service.serving.grpc.auth import Authentication
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import LibraryRequests, Receiver
+from progan_service.serving.grpc.reflection import REFLECTION_NAMES, reflection_handlers
 from progan_service.serving.grpc.transport import credentials, options
 from progan_service.serving.listen import NotAcceptingError, bind_error, cannot_listen
 
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 
 class GrpcServer:
@@ -41,10 +41,9 @@ class GrpcServer:
         for service in services:
             self._server.add_registered_method_handlers(service.descriptor.full_name, border.handlers(service))
         health_pb2_grpc.add_HealthServicer_to_server(health.servicer, self._server)
-        names = (*(service.descriptor.full_name for service in services), _HEALTH, reflection.SERVICE_NAME)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-            reflection.aio.ReflectionServicer(names), self._server
-        )
+        describing = reflection_handlers([*(service.descriptor for service in services), _HEALTH])
+        for name in REFLECTION_NAMES:
+            self._server.add_registered_method_handlers(name, describing)
         self.port = self._listen(config.host, config.port, certificates)
 
     async def start(self) -> None:

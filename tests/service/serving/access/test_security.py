@@ -295,7 +295,7 @@ def test_every_method_of_the_server_but_the_check_of_health_needs_a_token(
 ) -> None:
     ours = {f"/{SERVICE.full_name}/{method.name}" for method in SERVICE.methods}
     health = {f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch")}  # List would tell the models' names
-    reflection = {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"}
+    reflection = {f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")}
     assert ours | health | reflection <= registered
     silence = threading.Event()
 
