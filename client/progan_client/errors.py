@@ -8,7 +8,7 @@ ProganError
     ├── InvalidArgumentError             INVALID_ARGUMENT      .field_violations names the field
     ├── NotFoundError                    NOT_FOUND             no such model or version
     ├── FailedPreconditionError          FAILED_PRECONDITION   the model does not support the request
-    ├── ResourceExhaustedError           RESOURCE_EXHAUSTED    busy; retry after .retry_after_s
+    ├── ResourceExhaustedError           RESOURCE_EXHAUSTED    busy, or quota used up; retry after .retry_after_s
     ├── MessageTooLargeError             RESOURCE_EXHAUSTED    request or reply above the size limit; do not retry
     ├── UnavailableError                 UNAVAILABLE           unreachable or not ready; retry
     ├── DeadlineExceededError            DEADLINE_EXCEEDED     no reply before the deadline
@@ -98,7 +98,10 @@ class FailedPreconditionError(ServiceError):
 
 
 class ResourceExhaustedError(ServiceError):
-    """The service is busy or cannot reply before the deadline; retry after `retry_after_s`."""
+    """The service is busy, cannot reply before the deadline, or the quota of the token is used up.
+
+    Retry after `retry_after_s`. For the quota `reason` is "QUOTA_EXCEEDED".
+    """
 
 
 class MessageTooLargeError(ServiceError):
@@ -118,7 +121,7 @@ class UnauthenticatedError(ServiceError):
 
 
 class PermissionDeniedError(ServiceError):
-    """The service knows the caller and does not allow the call."""
+    """The service knows the caller and does not allow the call: the token is for other models."""
 
 
 class InternalError(ServiceError):

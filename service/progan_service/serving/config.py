@@ -92,7 +92,9 @@ class ServerConfig(Settings):
         default_help="no client certificates",
     )
     tokens: Path | None = setting(
-        None, "file with lines NAME TOKEN; each call needs one of these tokens", default_help="no tokens"
+        None,
+        "file with lines NAME TOKEN [models=A,B] [images_per_s=N [images_at_once=N]]; each call needs a token of it",
+        default_help="no tokens",
     )
 
     max_images: int = setting(256, "maximum number of images in one unary call", at_least(1), group="limits")

@@ -5,10 +5,12 @@ ServingError
 ├── ModelNotFound          NOT_FOUND             no such model or version
 ├── FailedPrecondition     FAILED_PRECONDITION   the model cannot do this
 ├── QueueFull              RESOURCE_EXHAUSTED    no room for the request's rows; retry later
+├── QuotaExceeded          RESOURCE_EXHAUSTED    the caller has had its images; retry later
 ├── Unavailable            UNAVAILABLE           starting, draining, or the model is not ready
 ├── DeadlineExceeded       DEADLINE_EXCEEDED     the deadline passed before the work began
 ├── ReaderStalled          CANCELLED             the caller took nothing of its reply for too long
 ├── Unauthenticated        UNAUTHENTICATED       no token, or one that this server does not know
+├── PermissionDenied       PERMISSION_DENIED     the token does not allow it
 ├── UnknownMethod          UNIMPLEMENTED         no such method
 └── InternalError          INTERNAL              a fault of the server
 """
@@ -17,10 +19,14 @@ _MAX_TEXT = 300  # characters: messages quote callers' own words, and must fit a
 
 
 class ServingError(Exception):
-    """An error with the name of a status code and a machine-readable reason. Long messages are cut."""
+    """An error with the name of a status code and a machine-readable reason. Long messages are cut.
+
+    retry_after_s   when the same request may succeed, if that is known
+    """
 
     code: str
     reason: str
+    retry_after_s: float | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(_clip(message))
@@ -64,6 +70,20 @@ class QueueFull(ServingError):
         self.retry_after_s = retry_after_s
 
 
+class QuotaExceeded(ServingError):
+    """The caller has asked for more than its quota; there are enough images again after `retry_after_s`."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "QUOTA_EXCEEDED"
+
+    def __init__(self, caller: str, images_per_s: float, images_at_once: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"{caller!r} may have {images_per_s:g} images/s, {images_at_once} at once; "
+            f"try again in {retry_after_s:.1f} s"
+        )
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(ServingError):
     code = "UNAVAILABLE"
     reason = "UNAVAILABLE"
@@ -86,6 +106,11 @@ class Unauthenticated(ServingError):
 
     code = "UNAUTHENTICATED"
     reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(ServingError):
+    code = "PERMISSION_DENIED"
+    reason = "PERMISSION_DENIED"
 
 
 class UnknownMethod(ServingError):

@@ -8,6 +8,7 @@ from functools import partial
 
 from progan_service.host.cpus import available_cpus
 from progan_service.serving.access.certificates import Certificates, read_certificates
+from progan_service.serving.access.quotas import Quotas
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens, read_tokens
 from progan_service.serving.batching.hang import HangWatch
@@ -66,9 +67,11 @@ class Server:
         self._encoders = Encoders(available_cpus(), config.batching, self._metrics)
         self._measure_queues()
 
+        self._quotas = Quotas()
+        self._follow_tokens()
         unsent = Unsent(config.max_unsent_bytes, self._metrics)
         self._metrics.unsent_bytes.set_function(lambda: unsent.bytes)
-        maker = ImageMaker(self._encoders, unsent, self._metrics)
+        maker = ImageMaker(self._encoders, self._quotas, unsent, self._metrics)
         limits = Limits(config)
 
         servicer = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
@@ -88,6 +91,11 @@ class Server:
         self._metrics.connections.labels("http").set_function(self._http.open_connections)
         self.port = self._grpc.port
         self.http_port = self._http.port
+
+    def _follow_tokens(self) -> None:
+        callers = self._tokens.value.names if self._tokens else set()
+        self._quotas.keep(callers)
+        self._metrics.set_callers(callers)
 
     def _measure_queues(self) -> None:
         for priority in Priority:
@@ -138,6 +146,7 @@ class Server:
         for files in (self._certificates, self._tokens):
             if files:
                 await asyncio.to_thread(files.reload)
+        self._follow_tokens()
 
     async def end(self) -> NotAcceptingError | None:
         """Return when calls are no longer accepted: the error that is the cause, or None after `stop`."""

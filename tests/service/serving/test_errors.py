@@ -14,9 +14,12 @@ ONE_OF_EACH = [
     errors.ModelNotFound("no model 'cats'"),
     errors.FailedPrecondition("this model has no labels"),
     errors.QueueFull("no room for 3 images", retry_after_s=0.25),
+    errors.QuotaExceeded("alice", 50, 200, retry_after_s=0.25),
     errors.Unavailable("still loading"),
     errors.DeadlineExceeded("too late"),
+    errors.ReaderStalled("took nothing"),
     errors.Unauthenticated("no token"),
+    errors.PermissionDenied("not this model"),
     errors.UnknownMethod(),
     errors.InternalError("0123abcd"),
 ]
@@ -41,9 +44,12 @@ def test_every_status_code_of_the_contract_has_one_class() -> None:
         "NOT_FOUND",
         "FAILED_PRECONDITION",
         "RESOURCE_EXHAUSTED",
+        "RESOURCE_EXHAUSTED",
         "UNAVAILABLE",
         "DEADLINE_EXCEEDED",
+        "CANCELLED",
         "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
         "UNIMPLEMENTED",
         "INTERNAL",
     ]
@@ -70,9 +76,9 @@ def test_a_full_queue_tells_when_to_come_back() -> None:
     assert retry.retry_delay.ToMilliseconds() == 250
 
 
-def test_only_a_full_queue_tells_when_to_come_back() -> None:
+def test_a_full_queue_and_a_used_up_quota_tell_when_to_come_back() -> None:
     with_retry = [type(e).__name__ for e in ONE_OF_EACH if detail(e, error_details_pb2.RetryInfo)]
-    assert with_retry == ["QueueFull"]
+    assert with_retry == ["QueueFull", "QuotaExceeded"]
 
 
 def test_an_internal_error_says_nothing_but_the_id_of_its_log_entry() -> None:

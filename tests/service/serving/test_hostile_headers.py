@@ -25,22 +25,25 @@ from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
 PROGAN = Path(sys.executable).with_name("progan")
 SERVICE = "progan.v1.ImageGeneratorService"
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 Pair = tuple[bytes, bytes]
 Command = list[str | Path]
+Publish = Callable[..., int]
 
 
 class Served:
     """A running `progan serve`, its log, and a caller that keeps to the rules."""
 
     def __init__(self, command: Command, store: Path) -> None:
-        options = ["--store", store, "--port", "0", "--http-port", "0", "--log-format", "json", "--lame-duck-s", "60"]
+        options = ["--store", store, "--port", "0", "--http-port", "0", "--log-format", "json", "--max-batch-size", "4"]
         self.process = subprocess.Popen([*command, "serve", *options], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
         self.log: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
         self._reader.start()
+
+    def begin(self) -> None:
         self.logged("ready: wide")
         [listening] = self.logged("listening")
         self.port, self.http_port = listening["port"], listening["http_port"]
@@ -71,7 +74,6 @@ class Served:
         return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
 
     def end(self) -> None:
-        self.channel.close()
         self.process.kill()
         self.process.wait()
         self._reader.join()
@@ -90,14 +92,24 @@ def until(holds: Callable[[], bool]) -> None:
 def serving(command: Command, store: Path) -> Iterator[Served]:
     server = Served(command, store)
     try:
+        server.begin()
         yield server
+        server.channel.close()
     finally:
         server.end()
 
 
 @pytest.fixture(scope="module")
-def served(puppet_store: Path) -> Iterator[Served]:
-    with serving([PROGAN], puppet_store) as server:
+def store(tmp_path_factory: pytest.TempPathFactory, publish_puppet: Publish) -> Path:
+    """One model, `wide`, of 256x256."""
+    root = tmp_path_factory.mktemp("wide")
+    publish_puppet(root, "wide", resolution=256)
+    return root
+
+
+@pytest.fixture(scope="module")
+def served(store: Path) -> Iterator[Served]:
+    with serving([PROGAN], store) as server:
         yield server
 
 
@@ -311,9 +323,9 @@ main()
 
 
 def test_a_server_that_no_longer_accepts_calls_is_not_ready_finishes_those_that_run_and_fails(
-    puppet_store: Path,
+    store: Path,
 ) -> None:
-    with serving([sys.executable, "-c", BREAKABLE], puppet_store) as server:
+    with serving([sys.executable, "-c", BREAKABLE], store) as server:
         stream = begin_stream(server)
         assert server.is_ready()
         broken = server.stub.GetModel.future(pb.GetModelRequest(name="wide"), timeout=PATIENCE_S)

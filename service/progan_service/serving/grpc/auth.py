@@ -8,7 +8,7 @@ import grpc
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens
 from progan_service.serving.errors import Unauthenticated
-from progan_service.serving.grpc.border import Border, token_name
+from progan_service.serving.grpc.border import Border, token_name, token_rights
 
 _OPEN_TO_ALL = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}  # List would reveal names of models
 
@@ -27,7 +27,9 @@ class Authentication(grpc.aio.ServerInterceptor):
         if handler_call_details.method not in _OPEN_TO_ALL:
             metadata = handler_call_details.invocation_metadata or ()
             try:
-                token_name.set(self._tokens.value.caller([value for key, value in metadata if key == "authorization"]))
+                caller = self._tokens.value.caller([value for key, value in metadata if key == "authorization"])
             except Unauthenticated as error:
                 return self._border.refusal(handler_call_details.method, error)
+            token_name.set(caller.name)
+            token_rights.set(caller.rights)
         return await continuation(handler_call_details)

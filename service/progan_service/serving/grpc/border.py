@@ -20,11 +20,14 @@ from progan_service.serving.grpc.receiving import Context, Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.status import trailers
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.accounted import accounted
 from progan_service.serving.watching.calls import REQUEST_ID, Call, request_id
 from progan_service.serving.watching.metrics import Metrics
 
-token_name: ContextVar[str] = ContextVar("token_name", default="")  # each call has a task, and so a context
+# Each call has a task, and so a context.
+token_name: ContextVar[str] = ContextVar("token_name", default="")
+token_rights: ContextVar[Rights] = ContextVar("token_rights", default=ALL_RIGHTS)
 
 Headers = Iterable[tuple[str, str | bytes]]
 Run = Callable[[Call, Context], Awaitable[None]]
@@ -127,6 +130,7 @@ def _begin(service: str, method: str, context: Context, headers: Headers) -> Cal
         protocol="grpc",
         service=service,
         caller=token_name.get(),
+        rights=token_rights.get(),
         peer=context.peer(),
         request_id=request_id(headers),
     )

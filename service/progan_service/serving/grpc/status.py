@@ -1,9 +1,11 @@
 """Errors as gRPC sends them: a status with google.rpc details, and trailers."""
 
+from math import ceil
+
 from google.protobuf import any_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError
+from progan_service.serving.errors import InvalidArgument, ServingError
 
 ERROR_DOMAIN = "progan"
 
@@ -23,8 +25,8 @@ def status_of(error: ServingError) -> status_pb2.Status:
 def trailers(error: ServingError) -> Metadata:
     """Return the trailing metadata of a call that ends with this error."""
     details = ("grpc-status-details-bin", status_of(error).SerializeToString())
-    if isinstance(error, QueueFull):  # gRPC clients do not act on RetryInfo alone
-        return details, ("grpc-retry-pushback-ms", str(max(1, round(error.retry_after_s * 1000))))
+    if error.retry_after_s is not None:  # gRPC clients do not act on RetryInfo alone
+        return details, ("grpc-retry-pushback-ms", str(max(1, ceil(error.retry_after_s * 1000))))
     return (details,)
 
 
@@ -33,7 +35,7 @@ def _details(error: ServingError) -> list[message.Message]:
     if isinstance(error, InvalidArgument):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.argument, description=error.description)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, QueueFull):
+    if error.retry_after_s is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(retry)

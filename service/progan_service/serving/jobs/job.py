@@ -13,6 +13,7 @@ from progan_service.serving.files.encoding import Encoding, encode, kept_chunks,
 from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.rows import Labels, Rows
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.rights import Quota
 
 _FILE_HEADER_BYTES = 1024
 
@@ -24,6 +25,8 @@ class Job:
     deadline   in seconds of time.monotonic(); infinity without one
     first      index of the first image to make: a stream that broke goes on there
     flow       what takes turns when batches are filled: all pieces of a job share one
+    caller     the name of the token; empty without one
+    quota      of all jobs of this caller
     """
 
     version: LoadedVersion
@@ -34,6 +37,8 @@ class Job:
     priority: Priority
     first: int = 0
     flow: object = field(default_factory=object)
+    caller: str = ""
+    quota: Quota | None = None
 
     @property
     def image_bytes(self) -> int:

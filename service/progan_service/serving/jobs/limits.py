@@ -31,6 +31,8 @@ class Limits:
     def reply_problem(self, job: Job) -> str:
         """Return why the images of a job do not fit into one reply, or '' if they do."""
         count = job.latents.count
+        if job.quota and count > job.quota.images_at_once:
+            return f"asks for {count} images; {job.caller!r} may have {job.quota.images_at_once} at once"
         if count > self._max_images:
             return f"asks for {count} images; one call gives at most {self._max_images}"
         reply_bytes = count * job.image_bytes + _REPLY_OVERHEAD_BYTES

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.serving.access.quotas import Quotas
 from progan_service.serving.batching.batcher import Generated
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
@@ -25,8 +26,9 @@ STREAM_MESSAGE_BYTES = 2 * 2**20  # stays below the 4 MiB that gRPC clients acce
 class ImageMaker:
     """Runs jobs through the batches of their model and encodes the images. Used in the event loop only."""
 
-    def __init__(self, encoders: Encoders, unsent: Unsent, metrics: Metrics) -> None:
+    def __init__(self, encoders: Encoders, quotas: Quotas, unsent: Unsent, metrics: Metrics) -> None:
         self._encoders = encoders
+        self._quotas = quotas
         self._unsent = unsent
         self._metrics = metrics
 
@@ -41,6 +43,7 @@ class ImageMaker:
             async with self._encoders.room(job.version, job.work(stop - start), patient=start > job.first):
                 piece = await self._encoded(job, await self._generated(job, start, stop))
         self._metrics.images.labels(job.version.name, str(job.version.number)).inc(stop - start)
+        self._metrics.count_images_of(job.caller, stop - start)
         return piece
 
     async def _generated(self, job: Job, start: int, stop: int) -> Piece:
@@ -75,7 +78,9 @@ class ImageMaker:
         """Make all images of a job at once. They must be sent within the block. Raise QueueFull if they do not fit."""
         images = job.latents.count
         with self._unsent.hold(caller, images, job.given_bytes + images * job.image_bytes):
-            yield await self.make(job, 0, images)
+            async with self._quotas.taken(job.caller, job.quota, images):
+                piece = await self.make(job, 0, images)
+            yield piece
 
     async def stream(self, job: Job, caller: str) -> AsyncGenerator[Piece, None]:
         """Yield the images of a job from `job.first` on, a few at a time, at most two batches ahead of the reader.
@@ -84,6 +89,8 @@ class ImageMaker:
         """
         batch = job.version.batcher.max_batch_size
         step = min(batch, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
+        if job.quota:
+            step = min(step, job.quota.images_at_once)
         ahead = max(2, (batch + job.version.batcher.rows_at_once) // step)
         piece_bytes = step * job.image_bytes
         window: deque[asyncio.Task[Piece]] = deque()
@@ -93,13 +100,17 @@ class ImageMaker:
                     if window and not (len(window) < ahead and held.grow(piece_bytes)):
                         yield await window.popleft()
                     stop = min(start + step, job.latents.count)
-                    window.append(asyncio.create_task(self.make(job, start, stop)))
+                    window.append(asyncio.create_task(self._in_turn(job, start, stop)))
                 while window:
                     yield await window.popleft()
             finally:
                 for task in window:
                     task.cancel()
                 await asyncio.gather(*window, return_exceptions=True)
+
+    async def _in_turn(self, job: Job, start: int, stop: int) -> Piece:
+        async with self._quotas.taken_in_turn(job.caller, job.quota, stop - start, first=start == job.first):
+            return await self.make(job, start, stop)
 
 
 def _without_batch(generated: Generated) -> Generated:

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from progan_service.serving.life import follow
+from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.logs import requests_log
 
 REQUEST_ID = "x-request-id"  # callers may send this header, and get it back
@@ -54,7 +55,7 @@ class Call:
 
     deadline              in seconds of time.monotonic(); infinity without one
     protocol, service     such as "grpc" and "progan.v1.ImageGeneratorService"; no service if the method is unknown
-    caller                the name of its token
+    caller, rights        the name of its token, and what that allows
     peer, request_id      its address, and the id that it sent or was given
     model, version        once they are known to exist
     format, images        what has been sent so far
@@ -70,6 +71,7 @@ class Call:
     protocol: str = ""
     service: str = ""
     caller: str = ""
+    rights: Rights = ALL_RIGHTS
     peer: str = ""
     request_id: str = ""
     model: str = ""

@@ -1,6 +1,6 @@
 """The server's metrics, in base units. No label value is ever a name that a caller made up."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -8,6 +8,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double 
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LOAD_S = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+_REFUSALS = {"QUOTA_EXCEEDED": "quota", "PERMISSION_DENIED": "permission"}  # by reason of the error
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -59,6 +60,38 @@ class Metrics:
         self.stalled_readers = self._counter(
             "progan_stalled_readers_total", "Calls that were ended because their caller did not take its images."
         )
+
+        self._callers: set[str] = set()
+        self._caller_images = self._counter(
+            "progan_caller_images_total", "Images made, by name of the token.", "caller"
+        )
+        self._caller_refusals = self._counter(
+            "progan_caller_refusals_total",
+            "Calls refused because of the rights of their token: its quota, or its permission.",
+            "caller",
+            "reason",
+        )
+
+    def set_callers(self, names: Collection[str]) -> None:
+        """Count by these callers from now on, from 0, and no longer by those that are gone."""
+        for gone in self._callers.difference(names):
+            self._caller_images.remove(gone)
+            for reason in _REFUSALS.values():
+                self._caller_refusals.remove(gone, reason)
+        self._callers = set(names)
+        for name in self._callers:
+            self._caller_images.labels(name)
+            for reason in _REFUSALS.values():
+                self._caller_refusals.labels(name, reason)
+
+    def count_images_of(self, caller: str, images: int) -> None:
+        if caller in self._callers:
+            self._caller_images.labels(caller).inc(images)
+
+    def count_refusal_of(self, caller: str, reason: str) -> None:
+        """Count a call that ended with this reason, if that is about the rights of its caller."""
+        if caller in self._callers and reason in _REFUSALS:
+            self._caller_refusals.labels(caller, _REFUSALS[reason]).inc()
 
     def _of_batches(self) -> None:
         self.queue_rows = self._gauge("progan_queue_rows", "Images that wait for a device.", "priority")

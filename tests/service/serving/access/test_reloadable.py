@@ -21,7 +21,7 @@ def test_a_change_is_used_and_a_broken_file_is_logged_once_while_the_old_value_s
 
     tokens.write_text(f"carol {NEW_BOB}\n")
     reloadable.reload()
-    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
+    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]).name == "carol"
     assert caplog.messages == ["tokens were reloaded"]
 
     tokens.write_text("carol\n")
@@ -29,11 +29,11 @@ def test_a_change_is_used_and_a_broken_file_is_logged_once_while_the_old_value_s
     assert len(caplog.messages) == 1  # it may be half-written
     for _ in range(3):
         reloadable.reload()
-    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]) == "carol"
+    assert reloadable.value.caller([f"Bearer {NEW_BOB}"]).name == "carol"
     assert caplog.messages[1:] == [
-        f"tokens were not reloaded: {tokens}, line 1: must be NAME TOKEN, two words; has 1; the old ones stay in use",
+        f"tokens were not reloaded: {tokens}, line 1: must be NAME TOKEN; has one word; the old ones stay in use",
     ]
 
     tokens.write_text(f"dave {ALICE}\n")
     reloadable.reload()
-    assert reloadable.value.caller([f"Bearer {ALICE}"]) == "dave"
+    assert reloadable.value.caller([f"Bearer {ALICE}"]).name == "dave"

@@ -473,7 +473,7 @@ def test_a_server_with_a_broken_setting_ends_with_78_and_one_sentence(empty: Pat
     command = [PROGAN, "serve", "--store", empty, "--tokens", tokens]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ended.returncode == 78
-    assert f"{tokens}, line 1: must be NAME TOKEN, two words; has 1" in ended.stderr
+    assert f"{tokens}, line 1: must be NAME TOKEN; has one word" in ended.stderr
 
 
 # --- limits on what a caller controls ---

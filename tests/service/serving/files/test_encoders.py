@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from progan_service.serving.access.quotas import Quotas
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.device import Batch
 from progan_service.serving.batching.queue import Priority, Work
@@ -309,7 +310,7 @@ async def held_at_a_png() -> AsyncIterator[tuple[Scene, LoadedVersion, ImageMake
     """The only encoder is busy until the scene goes on."""
     async with busy_scene() as played:
         version = loaded_version(played.metrics)
-        yield played, version, ImageMaker(played.encoders, Unsent(2**28, played.metrics), played.metrics)
+        yield played, version, ImageMaker(played.encoders, Quotas(), Unsent(2**28, played.metrics), played.metrics)
         version.batcher.close()
 
 

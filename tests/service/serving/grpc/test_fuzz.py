@@ -304,9 +304,11 @@ TOLD: list[tuple[BaseException, str, str]] = [
     (errors.ModelNotFound("no model 'cats'"), "NOT_FOUND", "MODEL_NOT_FOUND"),
     (errors.FailedPrecondition("no labels"), "FAILED_PRECONDITION", "FAILED_PRECONDITION"),
     (errors.QueueFull("no room", 0.25), "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
+    (errors.QuotaExceeded("alice", 50, 200, 0.25), "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
     (errors.Unavailable("still loading"), "UNAVAILABLE", "UNAVAILABLE"),
     (errors.DeadlineExceeded("too late"), "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
     (errors.Unauthenticated("no token"), "UNAUTHENTICATED", "UNAUTHENTICATED"),
+    (errors.PermissionDenied("not this model"), "PERMISSION_DENIED", "PERMISSION_DENIED"),
     (errors.UnknownMethod(), "UNIMPLEMENTED", "UNKNOWN_METHOD"),
     (errors.InternalError("0123abcd"), "INTERNAL", "INTERNAL"),
 ]

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.errors import InvalidArgument, PermissionDenied
 from progan_service.serving.grpc.progan_v1 import parse, reply
 from progan_service.serving.jobs.job import Job
 from progan_service.serving.jobs.limits import Limits
@@ -42,7 +43,7 @@ class ImageGeneratorServicer:
 
     async def Generate(self, request: pb.GenerateRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
-            job = parse.generate_job(request, version, call.deadline)
+            job = _of(call, parse.generate_job(request, version, call.deadline))
             if problem := self._limits.reply_problem(job):
                 raise InvalidArgument("latents", f"{problem}, use StreamGenerate")
             async with self._maker.whole(job, call.owner) as piece:
@@ -53,14 +54,14 @@ class ImageGeneratorServicer:
 
     async def StreamGenerate(self, request: pb.StreamGenerateRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
-            job = parse.stream_job(request, version, call.deadline)
+            job = _of(call, parse.stream_job(request, version, call.deadline))
             async with aclosing(self._parts(pb.StreamGenerateResponse, job, call)) as parts:
                 async for part in parts:
                     yield part
 
     async def Interpolate(self, request: pb.InterpolateRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
-            job = parse.walk_job(request, version, self._limits.max_key_frames, call.deadline)
+            job = _of(call, parse.walk_job(request, version, self._limits.max_key_frames, call.deadline))
             async with aclosing(self._parts(pb.InterpolateResponse, job, call)) as parts:
                 async for part in parts:
                     yield part
@@ -74,12 +75,12 @@ class ImageGeneratorServicer:
                 yield data
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        models = [self._message(model) for model in self._catalog.models.values()]
+        models = [self._message(model) for name, model in self._catalog.models.items() if call.rights.may_use(name)]
         return pb.ListModelsResponse(models=reply.fitting(models, self._limits.max_reply_bytes))
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         with parse.fields(model="name"):
-            model = self._catalog.model(request.name)
+            model = self._catalog.model(self._permitted(request.name, call))
         call.model = model.name
         (message,) = reply.fitting([self._message(model)], self._limits.max_reply_bytes)
         return pb.GetModelResponse(model=message)
@@ -87,12 +88,26 @@ class ImageGeneratorServicer:
     @contextmanager
     def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[LoadedVersion]:
         """Keep the selected version loaded within the block."""
+        name = self._permitted(selector.name, call)
         with (
             parse.fields(model="model.name", label="model.version_label"),
-            self._catalog.use(selector.name, selector.version, selector.version_label) as version,
+            self._catalog.use(name, selector.version, selector.version_label) as version,
         ):
             call.model, call.version = version.name, version.number
             yield version
 
+    def _permitted(self, name: str, call: Call) -> str:
+        """Return the name of a model, or of the default model if it is empty. Raise PermissionDenied."""
+        name = name or self._catalog.default
+        models = call.rights.models
+        if models is not None and name not in models:
+            raise PermissionDenied(f"{call.caller!r} may use these models only: {', '.join(sorted(models))}")
+        return name
+
     def _message(self, model: Model) -> pb.Model:
         return self._models.message(model, is_default=model.name == self._catalog.default)
+
+
+def _of(call: Call, job: Job) -> Job:
+    """Return the job as one of the caller."""
+    return replace(job, caller=call.caller, quota=call.rights.quota)
