@@ -87,16 +87,16 @@ class ImageMaker:
 
         A piece must be sent when the next one is asked for. Raise QueueFull, too, if the first one does not fit.
         """
-        batch = job.version.batcher.max_batch_size
-        step = min(batch, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
+        batcher = job.version.batcher
+        step = min(batcher.max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
         if job.quota:
             step = min(step, job.quota.images_at_once)
-        ahead = max(2, (batch + job.version.batcher.rows_at_once) // step)
         piece_bytes = step * job.image_bytes
         window: deque[asyncio.Task[Piece]] = deque()
         with self._unsent.hold(caller, step, job.given_bytes + piece_bytes) as held:
             try:
                 for start in range(job.first, job.latents.count, step):
+                    ahead = max(2, (batcher.max_batch_size + batcher.rows_at_once) // step)  # batches may grow
                     if window and not (len(window) < ahead and held.grow(piece_bytes)):
                         yield await window.popleft()
                     stop = min(start + step, job.latents.count)
