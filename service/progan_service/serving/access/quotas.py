@@ -14,7 +14,7 @@ from progan_service.serving.errors import QuotaExceeded, ServingError
 from progan_service.serving.rights import Quota
 
 _ROUNDING = 1e-6  # of an image
-_GRACE_S = 1.0  # for who comes back a little late
+_GRACE_S = 0.25  # for who comes back a little late
 _LOOK_S = 0.05  # a call that takes its images ends a promise, and so a wait, early
 _MAX_START_S = 10.0  # that a stream waits for its first images
 
