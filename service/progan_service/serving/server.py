@@ -12,7 +12,7 @@ from progan_service.serving.access.quotas import Quotas
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens, read_tokens
 from progan_service.serving.batching.hang import HangWatch
-from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.grpc.border import Border, Service

@@ -29,7 +29,7 @@ from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving import server
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.device import Batch
-from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import DeadlineExceeded
 from progan_service.serving.jobs import job

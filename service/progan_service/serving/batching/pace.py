@@ -1,14 +1,18 @@
-"""Estimates: how long a batch or a file takes, and which deadlines cannot be met."""
+"""Estimates of how long a batch or a file takes."""
 
 import bisect
 from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
 
-from progan_service.serving.batching.queue import Work
+from progan_service.serving.batching.deadlines import Forecast
+from progan_service.serving.batching.work import Work
 from progan_service.serving.watching.calls import ran_out_of_time
 
 MIN_RETRY_S = 0.01
 
 _KEPT = 5  # measurements of each size
+_STALE_S = 1.0
 
 
 class Pace:
@@ -22,9 +26,11 @@ class Pace:
 
     def __init__(self) -> None:
         self._measured: dict[int, deque[float]] = {}
+        self._measured_at = float("-inf")
 
-    def record(self, size: int, seconds: float) -> None:
-        """Note that a batch of `size` rows, padding included, took so long."""
+    def record(self, size: int, seconds: float, now: float) -> None:
+        """Note that a batch of `size` rows, padding included, took so long and ended now."""
+        self._measured_at = now
         self._measured.setdefault(size, deque(maxlen=_KEPT)).append(seconds)
 
     def seconds(self, size: int) -> float:
@@ -35,6 +41,24 @@ class Pace:
         """Return the time that four of the last five batches of this size kept; 0 before the first of any size."""
         return self._estimate(size, 0.75)
 
+    def forecast(
+        self, now: float, sizes: Sequence[int], running: Sequence[tuple[int, float] | None], *, at_worst: bool
+    ) -> Forecast | None:
+        """Return what the devices can do from `now` on.
+
+        None: unknown, for no batch has been run, or none for a second. A call that comes then is let in, to measure.
+
+        sizes      of batches, rising
+        running    for each device the size of the batch that it runs and when that began; None for an idle one
+        at_worst   estimate by the time that most batches kept, else by the usual one
+        """
+        seconds = self.seconds_at_worst if at_worst else self.seconds
+        if not self._measured or (not any(running) and now - self._measured_at > _STALE_S):
+            return None
+        ends = [now if batch is None else batch[1] + seconds(batch[0]) for batch in running]
+        free_at = sorted(now + abs(end - now) for end in ends)  # a batch that is late may be as late again
+        return Forecast(tuple(free_at), tuple(sizes), tuple(accumulate(map(seconds, sizes), max)))
+
     def _estimate(self, size: int, quantile: float) -> float:
         """A size not measured yet takes as long as the next larger one, or longer by its rows than the next smaller."""
         known = sorted(self._measured)
@@ -43,18 +67,6 @@ class Pace:
         nearest = known[min(bisect.bisect_left(known, size), len(known) - 1)]
         measured = sorted(self._measured[nearest])
         return measured[int(quantile * (len(measured) - 1) + 0.5)] * max(1.0, size / nearest)
-
-
-def too_late(work: Work, wait_s: float) -> str:
-    """Return the error text if work that takes `wait_s` ends after its deadline, else an empty text."""
-    if not work.queued_at + wait_s > work.deadline > work.queued_at:
-        return ""
-    left_s = work.deadline - work.queued_at
-    return f"the deadline in {left_s:.3g} s cannot be met: {counted(work.rows)} would take {wait_s:.3g} s"
-
-
-def counted(images: int) -> str:
-    return "1 image" if images == 1 else f"{images} images"
 
 
 def reason_to_drop(work: Work) -> str:

@@ -1,129 +1,59 @@
-"""Which rows are in the next batch. Pure: no clock, no event loop, no thread, no TensorFlow. One row is one image.
+"""Which works are let in, and which rows are in the next batch. Pure: no clock, no loop, no thread, no TensorFlow.
 
-- Work is admitted whole or refused whole. The queue is bounded in rows.
-- A batch is taken whenever a device is free. It holds the rows that wait, up to `max_batch_size`.
-- Works of one flow (the pieces of one stream) take one turn together.
-- Flows share a batch evenly. What one flow does not need goes to the others. A call with many rows is spread over many
-  batches, and a small call that comes later is in the next batch.
-- Flows take turns: those left out of a batch come before those that were in it.
-- Interactive work comes first. Bulk work gets the rows that are left, and the first pick of every eighth batch.
-- Rows of cancelled and expired work leave the queue before they are computed.
+Letting in
+- Work is admitted whole or refused whole. The queue is bounded in rows. While others ask, its last eighth is for
+  callers that hold less than their part of it.
+- Work with a deadline is admitted if its rows and all rows that were admitted can be in time (deadlines.py). That is a
+  promise: it holds unless the device becomes slower.
+- While others ask, a caller may hold as many of the rows that can be done by a deadline as stay free, less a quarter
+  of those beyond eight batches. So callers that ask for more than they can get have equal parts, and something is left
+  for who comes next, for its latency, and for works without a deadline. It costs no throughput under load: the device
+  has enough to do.
+- While nobody else has asked for 10 s, a caller may hold three times as many as stay free, and always four batches.
+- While interactive callers ask, all bulk works together may hold 2/9 of what stays free: an eighth of the whole beside
+  one interactive caller that asks for too much.
+- Whoever has nothing waiting needs no more than that its work can be in time.
+
+Taking a batch
+- A batch is taken whenever a device is free. It holds the rows that wait, up to its largest size.
+- Rows without which a promise would be broken come first, earliest deadline first. The others follow in turns
+  (turns.py), interactive ones before bulk. Bulk comes first in every eighth batch.
+- A batch is smaller if it would end after the deadline of one of its rows.
+- Rows that cannot be in time any more leave the queue before they cost anything, whole works at a time.
 """
 
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict
 from dataclasses import dataclass
-from enum import IntEnum
-from itertools import chain, islice
 
+import numpy as np
+
+from progan_service.serving.batching.deadlines import Deadlines, Demand, Forecast
+from progan_service.serving.batching.turns import Turns
+from progan_service.serving.batching.work import Priority, Slice, Work, counted
 from progan_service.serving.config import BatchingConfig
 
 BULK_TURN = 8  # bulk work has the first pick of every eighth batch
 
-
-class Priority(IntEnum):
-    """Which rows come first."""
-
-    INTERACTIVE = 0
-    BULK = 1
-
-
-@dataclass(eq=False)
-class Work:
-    """Rows of one call.
-
-    deadline, queued_at   in seconds of any one clock
-    flow                  works of the same flow take one turn together; None: this work is a flow of its own
-    taken                 rows that are in a batch already
-    """
-
-    rows: int
-    deadline: float = float("inf")
-    queued_at: float = 0.0
-    flow: object = None
-    priority: Priority = Priority.INTERACTIVE
-    taken: int = 0
-
-    @property
-    def waiting(self) -> int:
-        """Return the number of rows that are in no batch yet."""
-        return self.rows - self.taken
+_SPARE = 1 / 4
+_SPARE_BATCHES = 8
+_SHARE_ALONE = 3.0
+_BATCHES_ALONE = 4
+_SHARE_OF_BULK = 2 / 9
+_RESERVED = 1 / 8
+_ASKING_S = 10.0
+_KEPT_ASKERS = 1024
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Rows start ... stop - 1 of a work, all in one batch."""
+class Refusal:
+    """Why work is not admitted, and how many rows have to be done before it would be."""
 
-    work: Work
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> int:
-        return self.stop - self.start
+    message: str
+    rows: float
 
 
-class _Lane:
-    """The works of one priority, by flow, in the order in which the flows take turns."""
-
-    def __init__(self) -> None:
-        self._flows: dict[object, deque[Work]] = {}
-        self.rows = 0
-
-    @property
-    def flows(self) -> int:
-        return len(self._flows)
-
-    @property
-    def works(self) -> Iterator[Work]:
-        return chain.from_iterable(self._flows.values())
-
-    def put(self, work: Work) -> None:
-        self._flows.setdefault(_flow(work), deque()).append(work)
-        self.rows += work.rows
-
-    def discard(self, work: Work) -> int:
-        dropped = work.waiting
-        if dropped:
-            works = self._flows[_flow(work)]
-            works.remove(work)
-            if not works:
-                del self._flows[_flow(work)]
-            self.rows -= dropped
-            work.taken = work.rows
-        return dropped
-
-    def take(self, room: int) -> list[Slice]:
-        """Take at most `room` rows, shared evenly by the flows whose turn it is."""
-        chosen = dict(islice(self._flows.items(), room))
-        slices = []
-        for flow, share in _even_shares({flow: sum(w.waiting for w in works) for flow, works in chosen.items()}, room):
-            works = self._flows.pop(flow)
-            while share:
-                piece = Slice(works[0], works[0].taken, works[0].taken + min(share, works[0].waiting))
-                slices.append(piece)
-                piece.work.taken = piece.stop
-                share -= piece.rows
-                self.rows -= piece.rows
-                if not piece.work.waiting:
-                    works.popleft()
-            if works:
-                self._flows[flow] = works  # to the end of the line
-        return slices
-
-
-def _flow(work: Work) -> object:
-    return work if work.flow is None else work.flow
-
-
-def _even_shares(wanted: Mapping[object, int], room: int) -> list[tuple[object, int]]:
-    """Return the rows of `room` that each flow gets, in the order of `wanted`. What one leaves goes to others."""
-    shares = {}
-    for place, flow in enumerate(sorted(wanted, key=lambda flow: wanted[flow])):
-        shares[flow] = min(wanted[flow], room // (len(wanted) - place))
-        room -= shares[flow]
-    return [(flow, shares[flow]) for flow in wanted]
+UNBOUNDED = BatchingConfig(max_queued_rows=sys.maxsize)  # for a queue whose owner checks its bounds
 
 
 class BatchQueue:
@@ -134,77 +64,139 @@ class BatchQueue:
     """
 
     def __init__(self, config: BatchingConfig) -> None:
-        self._config = config
-        self._lanes = {priority: _Lane() for priority in Priority}
+        self._max_rows = config.max_queued_rows
+        self._turns = {priority: Turns() for priority in Priority}
+        self._promised = Deadlines()
+        self._unpromised = Deadlines()
         self._bulk_left_out = 0  # batches in a row
+        self._interactive_at = float("-inf")  # when an interactive caller asked last
+        self._asked: OrderedDict[str, float] = OrderedDict()  # when a caller asked last, latest last
 
     @property
     def rows(self) -> int:
-        return sum(lane.rows for lane in self._lanes.values())
+        return sum(turns.rows for turns in self._turns.values())
 
     def rows_of(self, priority: Priority) -> int:
-        return self._lanes[priority].rows
+        return self._turns[priority].rows
 
-    def put(self, work: Work) -> bool:
-        """Admit all rows, or none of them: False when the queue has no room."""
-        if self.rows + work.rows > self._config.max_queued_rows:
-            return False
-        self._lanes[work.priority].put(work)
-        return True
+    def admit(self, work: Work, forecast: Forecast | None = None) -> Refusal | None:
+        """Put work into the queue, or return why not. Without a forecast no deadline is checked."""
+        alone = self._ask(work)
+        refusal = self._refused_for_room(work, alone)
+        if not refusal and forecast and _is_promise(work):
+            demand = self._promised.demand_with(work, self.rows + work.rows, forecast)
+            refusal = _refused_for_time(work, demand, forecast)
+            refusal = refusal or self._refused_for_share(work, demand, forecast, alone)
+        if not refusal:
+            self._put(work)
+        return refusal
 
     def discard(self, work: Work) -> int:
         """Remove the rows of a work that still wait. Return how many there were."""
-        return self._lanes[work.priority].discard(work)
+        dropped = self._turns[work.priority].discard(work)
+        if dropped:
+            self._note_deadline(work)
+        return dropped
 
-    def expired(self, now: float) -> list[Work]:
-        """Return the works whose deadline has passed while rows of them waited. They stay until they are discarded."""
-        return [work for lane in self._lanes.values() for work in lane.works if work.deadline <= now]
+    def late(self, now: float, forecast: Forecast | None = None) -> list[Work]:
+        """Return the works that cannot be in time any more. They stay until they are discarded."""
+        if not forecast:
+            return self._promised.passed(now) + self._unpromised.passed(now)
+        return self._promised.hopeless(forecast) + self._unpromised.passed(now + forecast.seconds[0])
 
-    def take(self, most_rows: int | None = None) -> list[Slice]:
-        """Take the next batch of at most `most_rows` (default: max_batch_size). Empty when nothing waits."""
-        most_rows = self._config.max_batch_size if most_rows is None else most_rows
-        interactive, bulk = self._lanes[Priority.INTERACTIVE], self._lanes[Priority.BULK]
-        bulk_first = self._bulk_left_out >= BULK_TURN - 1
-        waited = bulk.rows
-        slices: list[Slice] = []
-        for lane in (bulk, interactive) if bulk_first else (interactive, bulk):
-            slices += lane.take(most_rows - sum(piece.rows for piece in slices))
+    def take(self, most_rows: int, forecast: Forecast | None = None) -> list[Slice]:
+        """Take the next batch of at most `most_rows`. Empty when nothing waits."""
+        size, pressing = most_rows, 0
+        if forecast and len(self._promised):
+            size, pressing = self._promised.pressing(self.rows, forecast)
+        size = min(size, most_rows, self.rows)
+        taken = dict(self._promised.first(min(pressing, size)))
+        for work, rows in taken.items():
+            self._take(work, rows)
+        bulk, waited = self._turns[Priority.BULK], self.rows_of(Priority.BULK)
+        for turns in self._in_order():
+            while sum(taken.values()) < size and (turn := turns.first()):
+                rows = min(size - sum(taken.values()), turn.waiting)
+                self._take(turn, rows)
+                taken[turn] = taken.get(turn, 0) + rows
         self._bulk_left_out = self._bulk_left_out + 1 if waited and bulk.rows == waited else 0
-        return slices
+        return [Slice(work, work.taken - rows, work.taken) for work, rows in taken.items()]
 
-    def batches_until_done(self, rows: int, priority: Priority, most_rows: int | None = None) -> int:
-        """Estimate the number of batches of at most `most_rows` until new work is done, if nothing else comes."""
-        room, lane = most_rows or self._config.max_batch_size, self._lanes[priority]
-        ahead = self._lanes[Priority.INTERACTIVE].rows if priority is Priority.BULK else 0
-        in_turn = ceil_div(rows * (lane.flows + 1), room)
-        one_after_the_other = ceil_div(lane.rows + rows, room)
-        return ceil_div(ahead, room) + min(in_turn, one_after_the_other)
+    def _in_order(self) -> list[Turns]:
+        interactive, bulk = self._turns[Priority.INTERACTIVE], self._turns[Priority.BULK]
+        return [bulk, interactive] if self._bulk_left_out >= BULK_TURN - 1 else [interactive, bulk]
+
+    def _take(self, work: Work, rows: int) -> None:
+        self._turns[work.priority].take(work, rows)
+        self._note_deadline(work)
+
+    def _put(self, work: Work) -> None:
+        self._turns[work.priority].put(work)
+        if work.deadline < float("inf"):
+            (self._promised if _is_promise(work) else self._unpromised).put(work)
+
+    def _note_deadline(self, work: Work) -> None:
+        if work.deadline < float("inf"):
+            (self._promised if _is_promise(work) else self._unpromised).update(work)
+
+    def _ask(self, work: Work) -> bool:
+        """Note who asks. Return whether nobody else has asked lately."""
+        if work.priority is Priority.INTERACTIVE:
+            self._interactive_at = work.queued_at
+        self._asked[work.caller] = work.queued_at
+        self._asked.move_to_end(work.caller)
+        if len(self._asked) > _KEPT_ASKERS:
+            self._asked.popitem(last=False)
+        others = (at for caller, at in reversed(self._asked.items()) if caller != work.caller)
+        return work.queued_at - next(others, float("-inf")) > _ASKING_S
+
+    def _refused_for_room(self, work: Work, alone: bool) -> Refusal | None:
+        excess = self.rows + work.rows - self._max_rows
+        if excess > 0:
+            return Refusal(
+                f"no room for {counted(work.rows)}: {self.rows} wait already, max_queued_rows is {self._max_rows}",
+                excess,
+            )
+        turns = self._turns[work.priority]
+        own = turns.rows_of(work.caller)
+        excess = self.rows + work.rows - int(self._max_rows * (1 - _RESERVED))
+        if not alone and own and excess > 0 and own + work.rows > self._max_rows / (turns.callers + 1):
+            return Refusal(
+                f"no room for {counted(work.rows)}: {own} of this caller wait already, and the last eighth of "
+                f"max_queued_rows {self._max_rows} is for callers with fewer",
+                excess,
+            )
+        return None
+
+    def _refused_for_share(self, work: Work, demand: Demand, forecast: Forecast, alone: bool) -> Refusal | None:
+        free = (demand.done - demand.due).clip(0)
+        at_once = forecast.largest * len(forecast.free_at)
+        if alone:
+            allowed = np.maximum(_SHARE_ALONE * free, _BATCHES_ALONE * at_once + work.rows)
+        else:
+            spare = _SPARE * (demand.done - _SPARE_BATCHES * at_once).clip(0)
+            allowed = np.maximum(free - spare, work.rows)
+        excess = (demand.own - allowed).max()
+        if work.priority is Priority.BULK and work.queued_at - self._interactive_at < _ASKING_S:
+            excess = max(excess, (demand.bulk - np.maximum(_SHARE_OF_BULK * free, work.rows)).max())
+        if excess <= 0:
+            return None
+        return Refusal(
+            f"no room for {counted(work.rows)} before the deadline in {work.left_s:.3g} s: this caller has its share, "
+            "the rest is for others",
+            float(excess),
+        )
 
 
-ONE_BY_ONE = BatchingConfig(max_batch_size=1, max_queued_rows=sys.maxsize)  # the queue's owner checks its bounds
+def _refused_for_time(work: Work, demand: Demand, forecast: Forecast) -> Refusal | None:
+    excess = float((demand.due - demand.done).max())
+    if excess <= 0:
+        return None
+    needed_s = work.left_s + forecast.seconds_for(excess)
+    return Refusal(
+        f"the deadline in {work.left_s:.3g} s cannot be met: {counted(work.rows)} would take {needed_s:.3g} s", excess
+    )
 
 
-def ceil_div(rows: int, batch: int) -> int:
-    return -(-rows // batch)
-
-
-def padded_size(rows: int, config: BatchingConfig) -> int:
-    """Return the smallest allowed batch size that holds `rows`."""
-    return next(size for size in config.allowed_batch_sizes if size >= rows)
-
-
-def in_parts(slices: list[Slice], rows: int) -> list[list[Slice]]:
-    """Return the same rows in lists of at most `rows` each."""
-    parts: list[list[Slice]] = [[]]
-    room = rows
-    for piece in slices:
-        start = piece.start
-        while start < piece.stop:
-            if not room:
-                parts.append([])
-                room = rows
-            stop = min(piece.stop, start + room)
-            parts[-1].append(Slice(piece.work, start, stop))
-            room -= stop - start
-            start = stop
-    return parts
+def _is_promise(work: Work) -> bool:
+    return work.deadline < float("inf") and not work.patient

@@ -2,7 +2,7 @@
 
 - The rows of a call that wants files count from admission to their last file. They are admitted whole or refused whole:
   a fast device cannot pile up images in front of slow encoders.
-- Flows take turns, image by image, and interactive work comes first, as at the device.
+- Who is let in, and whose image is next, is decided by the rules of batching/queue.py, as at the device.
 - Images of cancelled and expired calls are not encoded.
 - Calls that want raw pixels never come here.
 """
@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from progan_service.serving.batching.pace import MIN_RETRY_S, Pace, counted, reason_to_drop, too_late
-from progan_service.serving.batching.queue import ONE_BY_ONE, BatchQueue, Priority, Slice, Work
+from progan_service.serving.batching.deadlines import Forecast
+from progan_service.serving.batching.pace import MIN_RETRY_S, Pace, reason_to_drop
+from progan_service.serving.batching.queue import UNBOUNDED, BatchQueue
+from progan_service.serving.batching.work import Priority, Slice, Work, counted
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull
 from progan_service.serving.models.version import LoadedVersion
@@ -59,7 +61,7 @@ class Encoders:
     - The threads of the pool take images from the queue (`_run`) until it is empty.
     - One lock guards the queue, the orders, the number of running threads and the pace. It is held for moments, never
       while an image is encoded.
-    - `queued_rows` may be called from any thread; it takes no lock and may lag. So may the estimates of `_check_pace`.
+    - `queued_rows` may be called from any thread; it takes no lock and may lag. So may the estimates.
     """
 
     def __init__(self, threads: int, config: BatchingConfig, metrics: Metrics) -> None:
@@ -68,39 +70,39 @@ class Encoders:
         self._metrics = metrics
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self._lock = threading.Lock()
-        self._queue = BatchQueue(ONE_BY_ONE)
+        self._queue = BatchQueue(UNBOUNDED)
         self._orders: dict[Work, _Order] = {}
         self._running = 0  # threads that are in _run
         self._pace = Pace()
         self._room = asyncio.Event()  # cleared by a call that waits for room
 
     @asynccontextmanager
-    async def room(self, version: LoadedVersion, work: Work, *, patient: bool) -> AsyncIterator[None]:
+    async def room(self, version: LoadedVersion, work: Work) -> AsyncIterator[None]:
         """Hold room for the rows of `work` until the block ends: their files must be there by then.
 
-        patient   wait for room, and do not ask whether the deadline can be met
-        Raises QueueFull at once when there is no room or the deadline cannot be met.
+        Patient work waits for room. Raises QueueFull at once when other work finds none, or its deadline cannot be met.
         """
-        if not patient:
-            self._check_pace(version, work)
-        at_once = version.batcher.rows_at_once  # on the devices: these do not wait
+        queue, at_once = version.encode_queue, version.batcher.rows_at_once  # rows on the devices do not wait
         # Rows leave one by one: a call of up to a batch goes in at the first free place, or it might wait for ever.
         needed = 1 if work.rows <= at_once else work.rows
-        while version.encode_queue.rows + needed > self._max_queued_rows + at_once:
-            if not patient:
+        while queue.rows + needed > self._max_queued_rows + at_once:
+            if not work.patient:
                 raise self._refusal(
                     version,
                     work,
-                    f"no room for {counted(work.rows)}: the files of {version.encode_queue.rows} are not ready yet, "
+                    f"no room for {counted(work.rows)}: the files of {queue.rows} are not ready yet, "
                     f"max_queued_rows is {self._max_queued_rows}",
                 )
             self._room.clear()
             await self._room.wait()
-        version.encode_queue.put(work)
+        # A lone call is always tried, to measure the pace.
+        forecast = self._forecast(self._threads, self._pace.seconds_at_worst(1)) if queue.rows else None
+        if refusal := queue.admit(work, forecast):
+            raise self._refusal(version, work, refusal.message)
         try:
             yield
         finally:
-            version.encode_queue.discard(work)
+            queue.discard(work)
             self._room.set()
 
     async def encode(self, work: Work, encode: Callable[[int], bytes]) -> list[bytes]:
@@ -111,7 +113,7 @@ class Encoders:
         done: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._orders[work] = _Order(encode, [b""] * work.rows, work.rows, done)
-            self._queue.put(work)
+            self._queue.admit(work)
             starting = min(work.rows, self._threads - self._running)
             self._running += starting
         try:
@@ -126,6 +128,10 @@ class Encoders:
             with self._lock:
                 del self._orders[work]
 
+    def expected_s(self, rows: int) -> float:
+        """Estimate how long the files of so many rows take, if all threads encode them. May lag."""
+        return math.ceil(rows / self._threads) * self._pace.seconds(1)
+
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)
 
@@ -133,21 +139,14 @@ class Encoders:
         """End the threads after the images that they are encoding."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _check_pace(self, version: LoadedVersion, work: Work) -> None:
-        """Raise QueueFull if the files would come after the deadline. A lone call is always tried, to be measured."""
-        if version.encode_queue.rows:
-            queues = (version.encode_queue, self._queue)
-            rows = max(queue.batches_until_done(work.rows, work.priority) for queue in queues)
-            if problem := too_late(work, self._expected_s(rows)):
-                raise self._refusal(version, work, problem)
-
     def _refusal(self, version: LoadedVersion, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-        slowest_s = max(version.batcher.until_empty_s(), self._expected_s(version.encode_queue.rows))
+        slowest_s = max(version.batcher.until_empty_s(), self.expected_s(version.encode_queue.rows))
         return QueueFull(message, max(slowest_s, MIN_RETRY_S))
 
-    def _expected_s(self, rows: int) -> float:
-        return math.ceil(rows / self._threads) * self._pace.seconds(1)
+    def _forecast(self, files: int, seconds: float) -> Forecast | None:
+        """Return the forecast that so many files are encoded every so many seconds; None if that is unknown."""
+        return Forecast((time.monotonic(),), (files,), (seconds,)) if seconds else None
 
     def _run(self) -> None:
         """Encode image after image until the queue is empty. In a thread of the pool."""
@@ -166,7 +165,8 @@ class Encoders:
     def _next(self) -> tuple[Slice, _Order] | None:
         """Take the next image; None, with one thread less running, if there is none."""
         with self._lock:
-            while pieces := self._queue.take():
+            pace_s = self._pace.seconds_at_worst(1) / self._threads
+            while pieces := self._queue.take(1, self._forecast(1, pace_s)):
                 (piece,) = pieces
                 order = self._orders[piece.work]
                 if piece.work.deadline > time.monotonic():
@@ -178,7 +178,7 @@ class Encoders:
 
     def _count(self, order: _Order, seconds: float) -> None:
         with self._lock:
-            self._pace.record(1, seconds)
+            self._pace.record(1, seconds, time.monotonic())
             order.missing -= 1
             if not order.missing:
                 order.end()

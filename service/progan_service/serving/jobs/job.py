@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngInfo
 
-from progan_service.serving.batching.batcher import Generated
-from progan_service.serving.batching.queue import Priority, Work
+from progan_service.serving.batching.request import Generated
+from progan_service.serving.batching.work import Priority, Work
 from progan_service.serving.files.encoding import Encoding, encode, kept_chunks, text_bytes, text_chunks
 from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.rows import Labels, Rows
@@ -24,7 +24,8 @@ class Job:
 
     deadline   in seconds of time.monotonic(); infinity without one
     first      index of the first image to make: a stream that broke goes on there
-    flow       what takes turns when batches are filled: all pieces of a job share one
+    owner      who asks: owners share the devices evenly
+    flow       all pieces of a job have the same: they are one call when batches are filled
     caller     the name of the token; empty without one
     quota      of all jobs of this caller
     """
@@ -36,6 +37,7 @@ class Job:
     deadline: float
     priority: Priority
     first: int = 0
+    owner: str = ""
     flow: object = field(default_factory=object)
     caller: str = ""
     quota: Quota | None = None
@@ -53,9 +55,9 @@ class Job:
         """Return how much memory the request takes while the job runs: the message, and the arrays made of it."""
         return 2 * self.latents.nbytes
 
-    def work(self, rows: int) -> Work:
+    def work(self, rows: int, *, patient: bool) -> Work:
         """Return work of so many rows for a queue."""
-        return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority)
+        return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority, self.owner, patient)
 
     def file(self, index: int, image: NDArray[np.uint8]) -> bytes:
         """Return the image with this index, encoded as a file."""

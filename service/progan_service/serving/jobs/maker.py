@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.serving.access.quotas import Quotas
-from progan_service.serving.batching.batcher import Generated
+from progan_service.serving.batching.request import Generated
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.job import Job, Piece
@@ -38,21 +38,23 @@ class ImageMaker:
         Only the first piece of a job can be refused: later ones wait for room.
         """
         if job.format.encoding is Encoding.RAW:
-            piece = await self._generated(job, start, stop)
+            piece = await self._generated(job, start, stop, job.deadline)
         else:
-            async with self._encoders.room(job.version, job.work(stop - start), patient=start > job.first):
-                piece = await self._encoded(job, await self._generated(job, start, stop))
+            async with self._encoders.room(job.version, job.work(stop - start, patient=start > job.first)):
+                due = job.deadline - self._encoders.expected_s(stop - start)
+                piece = await self._encoded(job, await self._generated(job, start, stop, due))
         self._metrics.images.labels(job.version.name, str(job.version.number)).inc(stop - start)
         self._metrics.count_images_of(job.caller, stop - start)
         return piece
 
-    async def _generated(self, job: Job, start: int, stop: int) -> Piece:
+    async def _generated(self, job: Job, start: int, stop: int, due: float) -> Piece:
         latents = await self._latents(job, start, stop)
         asked_at = time.monotonic()
         generated = await job.version.batcher.submit(
             (latents, *job.labels.rows(start, stop)),
-            job.deadline,
+            due,
             flow=job.flow,
+            caller=job.owner,
             priority=job.priority,
             patient=start > job.first,
         )
@@ -61,7 +63,8 @@ class ImageMaker:
     async def _encoded(self, job: Job, piece: Piece) -> Piece:
         pixels = piece.generated.pixels
         files = await self._encoders.encode(
-            job.work(len(pixels)), lambda place: job.file(piece.first + place, pixels[place])
+            job.work(len(pixels), patient=piece.first > job.first),
+            lambda place: job.file(piece.first + place, pixels[place]),
         )
         encode_s = time.monotonic() - piece.made_at
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from progan_service.serving.batching.pace import counted
+from progan_service.serving.batching.work import counted
 from progan_service.serving.errors import QueueFull
 from progan_service.serving.watching.metrics import Metrics
 

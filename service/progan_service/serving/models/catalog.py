@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from progan_service.errors import sentence
-from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.loader import Loader

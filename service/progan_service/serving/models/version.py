@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from progan_service.serving.batching.batcher import DynamicBatcher
-from progan_service.serving.batching.queue import ONE_BY_ONE, BatchQueue
+from progan_service.serving.batching.queue import UNBOUNDED, BatchQueue
 from progan_service.serving.models.gate import Gate
 from progan_service.store.metadata import ModelMetadata
 
@@ -29,7 +29,7 @@ class LoadedVersion:
     memory_bytes: int
     batcher: DynamicBatcher
     gate: Gate
-    encode_queue: BatchQueue = field(default_factory=partial(BatchQueue, ONE_BY_ONE))
+    encode_queue: BatchQueue = field(default_factory=partial(BatchQueue, UNBOUNDED))
 
     @property
     def info(self) -> tuple[str, ...]:

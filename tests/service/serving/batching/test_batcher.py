@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from progan_service.serving.batching.batcher import DynamicBatcher, Generated
+from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError
-from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.request import Generated
 from progan_service.serving.batching.sizes import LargestBatch
+from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull, Unavailable
 from progan_service.serving.watching.metrics import Metrics
@@ -80,10 +81,10 @@ class Scene:
         deadline = time.monotonic() + deadline_s
         return asyncio.create_task(self.batcher.submit((inputs,), deadline, patient=patient))
 
-    def set_pace(self, seconds: float) -> None:
+    def set_pace(self, seconds: float, ago_s: float = 0.0) -> None:
         """As if batches of all sizes had taken `seconds`."""
         for size in [1, 2, 4] * 5:
-            self.batcher._pace.record(size, seconds)
+            self.batcher._pace.record(size, seconds, time.monotonic() - ago_s)
 
     async def queued(self, rows: int) -> None:
         await until(lambda: sum(map(self.batcher.queued_rows, Priority)) == rows)
@@ -201,7 +202,7 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
         waiting = [played.submit(2), played.submit(3)]
         await played.device.is_at(2)
         await played.queued(1)
-        with pytest.raises(QueueFull, match=r"the deadline in 3.* s cannot be met: 1 image would take 4 s"):
+        with pytest.raises(QueueFull, match=r"the deadline in 3.* s cannot be met: 1 image would take 5 s"):
             await played.submit(4, deadline_s=3)
         assert played.metric("progan_rows_dropped_total", reason="rejected") == 1
         soon_enough = played.submit(5, deadline_s=30)
@@ -209,11 +210,26 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
         assert [numbers(generated) for generated in await asyncio.gather(*waiting, soon_enough)] == [[4], [6], [10]]
 
 
-async def test_an_idle_device_is_given_every_chance() -> None:
+async def test_a_device_that_has_been_idle_is_given_a_chance() -> None:
     async with scene() as played:
         await played.submit(1)
-        played.set_pace(100.0)
+        played.set_pace(100.0, ago_s=2.0)
         assert numbers(await played.submit(2, deadline_s=3)) == [4]
+
+
+async def test_a_promise_that_a_slower_device_cannot_keep_is_dropped_before_it_costs_a_row() -> None:
+    """Of two calls that were to end within 3 s, one can still be in time."""
+    async with busy_scene(max_batch_size=1) as played:
+        played.set_pace(1.0)
+        calls = [played.submit(1, deadline_s=3), played.submit(2, deadline_s=3)]
+        await played.queued(2)
+        played.set_pace(2.0)
+        played.device.go_on()
+        with pytest.raises(QueueFull, match="the deadline cannot be met any more: the device has become slower"):
+            await calls[0]
+        assert numbers(await calls[1]) == [4]
+        assert played.device.batches == [[100], [2]]
+        assert played.metric("progan_rows_dropped_total", reason="rejected") == 1
 
 
 async def test_the_patient_wait_for_room() -> None:
@@ -243,13 +259,14 @@ async def test_the_patient_hear_of_the_end() -> None:
                 await task
 
 
-async def test_the_time_to_come_back_grows_with_the_queue() -> None:
+async def test_the_time_to_come_back_is_the_time_until_there_is_room() -> None:
     async with busy_scene(max_batch_size=1, max_queued_rows=4) as played:
         waiting = [played.submit(1), played.submit(2), played.submit(3), played.submit(4)]
         await played.queued(4)
-        with pytest.raises(QueueFull) as refusal:
-            await played.submit(5)
-        assert refusal.value.retry_after_s == pytest.approx(4 * 0.1)  # before any batch is through, one counts 0.1 s
+        for rows in (1, 3):
+            with pytest.raises(QueueFull) as refusal:
+                await played.submit(*range(rows))
+            assert refusal.value.retry_after_s == pytest.approx(rows * 0.1)  # a first batch is expected to take 0.1 s
         played.device.go_on()
         await asyncio.gather(*waiting)
 

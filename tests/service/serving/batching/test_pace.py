@@ -1,9 +1,6 @@
-"""How long a batch takes, and which deadlines cannot be met."""
+"""How long a batch takes, and when devices will be free."""
 
-import pytest
-
-from progan_service.serving.batching.pace import Pace, too_late
-from progan_service.serving.batching.queue import Work
+from progan_service.serving.batching.pace import Pace
 
 
 def paced(**seconds: list[float]) -> Pace:
@@ -11,7 +8,7 @@ def paced(**seconds: list[float]) -> Pace:
     pace = Pace()
     for size, measured in seconds.items():
         for each in measured:
-            pace.record(int(size.removeprefix("of_")), each)
+            pace.record(int(size.removeprefix("of_")), each, 10.0)
     return pace
 
 
@@ -46,15 +43,29 @@ def test_a_size_that_was_not_measured_is_not_underestimated() -> None:
     assert [pace.seconds(size) for size in (1, 4, 8, 16)] == [1.0, 2.0, 2.0, 4.0]
 
 
-@pytest.mark.parametrize(
-    ("deadline", "text"),
-    [
-        (13.0, ""),
-        (12.0, ""),
-        (11.5, "the deadline in 1.5 s cannot be met: 3 images would take 2 s"),
-        (10.0, ""),  # it has passed already, which is another error
-        (float("inf"), ""),
-    ],
-)
-def test_work_that_would_end_after_its_deadline_is_too_late(deadline: float, text: str) -> None:
-    assert too_late(Work(3, deadline, queued_at=10.0), wait_s=2.0) == text
+def test_before_the_first_batch_there_is_no_forecast() -> None:
+    assert Pace().forecast(10.0, (1, 4), [None], at_worst=False) is None
+
+
+def test_an_idle_device_may_have_another_pace_after_a_second() -> None:
+    pace = paced(of_4=[2.0])
+    assert pace.forecast(11.1, (4,), [None], at_worst=False) is None
+    assert pace.forecast(11.1, (4,), [(4, 10.0)], at_worst=False)
+
+
+def test_a_device_is_free_when_its_batch_ends() -> None:
+    forecast = paced(of_4=[2.0]).forecast(10.0, (1, 4), [(4, 9.5), None], at_worst=False)
+    assert forecast
+    assert (forecast.free_at, forecast.sizes, forecast.seconds) == ((10.0, 11.5), (1, 4), (2.0, 2.0))
+
+
+def test_a_batch_that_is_late_may_be_as_late_again() -> None:
+    forecast = paced(of_4=[2.0]).forecast(10.0, (4,), [(4, 7.5)], at_worst=False)
+    assert forecast
+    assert forecast.free_at == (10.5,)
+
+
+def test_a_larger_batch_is_never_expected_to_take_less() -> None:
+    forecast = paced(of_1=[3.0], of_4=[2.0]).forecast(10.0, (1, 4), [None], at_worst=False)
+    assert forecast
+    assert forecast.seconds == (3.0, 3.0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from progan_service.serving.access.quotas import Quotas
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.device import Batch
-from progan_service.serving.batching.queue import Priority, Work
+from progan_service.serving.batching.work import Priority, Work
 from progan_service.serving.config import BatchingConfig
 from progan_service.serving.errors import DeadlineExceeded, QueueFull
 from progan_service.serving.files.encoders import Encoders
@@ -51,9 +51,9 @@ def held_device(inputs: Inputs, done: Callable[[Batch | Exception], None]) -> No
     """Never ends."""
 
 
-def work_for_the_next(seconds: float) -> Work:
+def work_for_the_next(seconds: float, rows: int = 1, *, patient: bool = False) -> Work:
     now = time.monotonic()
-    return Work(1, now + seconds, now)
+    return Work(rows, now + seconds, now, patient=patient)
 
 
 def loaded_version(metrics: Metrics, run: Callable[..., None] = device) -> LoadedVersion:
@@ -130,14 +130,14 @@ async def test_files_come_in_the_order_of_their_images_whichever_thread_is_first
         assert await played.order("a", 500) == [f"a{place}".encode() for place in range(500)]
 
 
-async def test_callers_take_turns_image_by_image() -> None:
+async def test_a_small_call_passes_a_large_one() -> None:
     async with busy_scene() as played:
         many, lone = played.order("many", 3), played.order("lone")
         await played.queued(4)
         played.go_on()
         assert await lone == [b"lone0"]
         assert await many == [b"many0", b"many1", b"many2"]
-        assert played.written == ["x0", "many0", "lone0", "many1", "many2"]
+        assert played.written == ["x0", "lone0", "many0", "many1", "many2"]
 
 
 async def test_interactive_work_comes_before_bulk() -> None:
@@ -192,13 +192,13 @@ async def test_images_whose_deadline_passes_in_the_line_are_not_encoded() -> Non
 
 async def test_an_image_that_cannot_be_encoded_fails_its_own_call_and_no_other() -> None:
     async with busy_scene() as played:
-        damaged, fine = played.order("damaged", 9), played.order("fine", 2)
-        await played.queued(11)
+        damaged, fine = played.order("damaged", 3), played.order("fine", 4)
+        await played.queued(7)
         played.go_on()
         with pytest.raises(ValueError, match="no such picture"):
             await damaged
-        assert await fine == [b"fine0", b"fine1"]
-        assert played.written == ["x0", "damaged0", "fine0", "fine1"]
+        assert await fine == [b"fine0", b"fine1", b"fine2", b"fine3"]
+        assert played.written == ["x0", "damaged0", "fine0", "fine1", "fine2", "fine3"]
         assert await played.order("next") == [b"next0"]
 
 
@@ -207,7 +207,7 @@ async def test_an_image_that_cannot_be_encoded_fails_its_own_call_and_no_other()
 
 async def refused(played: Scene, version: LoadedVersion, work: Work) -> QueueFull:
     with pytest.raises(QueueFull) as refusal:
-        async with played.encoders.room(version, work, patient=False):
+        async with played.encoders.room(version, work):
             pass
     return refusal.value
 
@@ -215,12 +215,12 @@ async def refused(played: Scene, version: LoadedVersion, work: Work) -> QueueFul
 async def test_what_does_not_fit_is_refused_whole_and_gets_a_time_to_retry() -> None:
     async with scene() as played:
         version = loaded_version(played.metrics)
-        async with played.encoders.room(version, Work(15), patient=False):
+        async with played.encoders.room(version, Work(15)):
             refusal = await refused(played, version, Work(6))
             assert str(refusal) == "no room for 6 images: the files of 15 are not ready yet, max_queued_rows is 16"
             assert refusal.retry_after_s > 0
             assert played.dropped("rejected") == 6
-        async with played.encoders.room(version, Work(6), patient=False):
+        async with played.encoders.room(version, Work(6)):
             assert version.encode_queue.rows == 6
 
 
@@ -229,10 +229,10 @@ async def test_the_patient_wait_for_room() -> None:
         version = loaded_version(played.metrics)
 
         async def patient() -> None:
-            async with played.encoders.room(version, Work(4), patient=True):
+            async with played.encoders.room(version, Work(4, patient=True)):
                 assert version.encode_queue.rows == 4
 
-        async with played.encoders.room(version, Work(ROOM), patient=False):
+        async with played.encoders.room(version, Work(ROOM)):
             waits = asyncio.create_task(patient())
             await asyncio.sleep(0.01)
             assert not waits.done()
@@ -244,47 +244,49 @@ async def test_the_patient_wait_for_room() -> None:
 async def test_for_up_to_a_batch_some_room_is_enough_or_single_images_would_take_all_that_leaves() -> None:
     async with scene() as played:
         version = loaded_version(played.metrics)
-        async with played.encoders.room(version, Work(ROOM - 1), patient=False):
+        async with played.encoders.room(version, Work(ROOM - 1)):
             await refused(played, version, Work(5))
-            async with played.encoders.room(version, Work(4), patient=False):
+            async with played.encoders.room(version, Work(4)):
                 await refused(played, version, Work(1))
 
 
 async def test_a_model_without_room_leaves_the_others_theirs() -> None:
     async with scene() as played:
         full, empty = loaded_version(played.metrics), loaded_version(played.metrics)
-        async with played.encoders.room(full, Work(ROOM), patient=False):
+        async with played.encoders.room(full, Work(ROOM)):
             await refused(played, full, Work(1))
-            async with played.encoders.room(empty, Work(1), patient=False):
+            async with played.encoders.room(empty, Work(1)):
                 assert empty.encode_queue.rows == 1
 
 
 def set_pace(played: Scene, seconds: float) -> None:
     """As if so many files had taken `seconds` each."""
     for _ in range(5):
-        played.encoders._pace.record(1, seconds)
+        played.encoders._pace.record(1, seconds, time.monotonic())
 
 
 async def test_a_deadline_that_the_encoders_cannot_meet_is_refused_at_once() -> None:
+    """Two threads of 2 s a file: by 5 s they can make four files, of which three are due then."""
     async with scene(threads=2) as played:
-        version, soon = loaded_version(played.metrics), work_for_the_next(3)
+        version = loaded_version(played.metrics)
         set_pace(played, 2.0)
-        many, one = (played.encoders.room(version, Work(rows), patient=False) for rows in (9, 1))
-        async with many:
-            async with played.encoders.room(version, soon, patient=False):  # its turn is the next
-                assert version.encode_queue.rows == 10
-            async with one:
-                refusal = await refused(played, version, soon)
-                assert str(refusal) == "the deadline in 3 s cannot be met: 1 image would take 4 s"
-                async with played.encoders.room(version, soon, patient=True):
-                    assert version.encode_queue.rows == 11
+        async with (
+            played.encoders.room(version, work_for_the_next(4, 3)),
+            played.encoders.room(version, Work(9)),  # it has no deadline and may wait
+        ):
+            async with played.encoders.room(version, work_for_the_next(5)):
+                assert version.encode_queue.rows == 13
+            refusal = await refused(played, version, work_for_the_next(5, 2))
+            assert str(refusal) == "the deadline in 5 s cannot be met: 2 images would take 7 s"
+            async with played.encoders.room(version, work_for_the_next(5, 2, patient=True)):
+                assert version.encode_queue.rows == 14
 
 
 async def test_who_is_alone_may_always_show_the_pace() -> None:
     async with scene() as played:
         set_pace(played, 100.0)
         for _ in range(3):
-            async with played.encoders.room(loaded_version(played.metrics), work_for_the_next(3), patient=False):
+            async with played.encoders.room(loaded_version(played.metrics), work_for_the_next(3)):
                 assert await played.order("fast") == [b"fast0"]
         assert played.encoders._pace.seconds(1) < 50  # it has learned
 
@@ -295,7 +297,7 @@ async def test_the_time_to_come_back_is_that_of_the_device_where_the_device_is_s
         set_pace(played, 0.001)
         calls = [asyncio.create_task(version.batcher.submit((np.zeros((4, 4), np.float32),))) for _ in range(5)]
         await until(lambda: version.batcher.queued_rows(Priority.INTERACTIVE) == 16)
-        async with played.encoders.room(version, Work(ROOM), patient=False):
+        async with played.encoders.room(version, Work(ROOM)):
             refusal = await refused(played, version, Work(1))
             assert refusal.retry_after_s == pytest.approx(4 * 0.1)  # a batch counts 0.1 s before the first is through
         version.batcher.close()

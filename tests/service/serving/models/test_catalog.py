@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.catalog import ModelCatalog

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.serving.batching.queue import Priority
+from progan_service.serving.batching.work import Priority
 from progan_service.serving.errors import InvalidArgument
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality

@@ -110,4 +110,4 @@ class ImageGeneratorServicer:
 
 def _of(call: Call, job: Job) -> Job:
     """Return the job as one of the caller."""
-    return replace(job, caller=call.caller, quota=call.rights.quota)
+    return replace(job, owner=call.owner, caller=call.caller, quota=call.rights.quota)
