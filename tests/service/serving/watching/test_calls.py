@@ -123,10 +123,10 @@ def test_a_fault_of_ours_is_logged_with_the_id_that_its_caller_got(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(self: object, name: str) -> pb.Model:
+    def broken(self: object, model: object) -> pb.Model:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr(ImageGeneratorServicer, "_model", broken)
+    monkeypatch.setattr(ImageGeneratorServicer, "_message", broken)
     with finished(logged), pytest.raises(grpc.RpcError) as refused:
         tiny.GetModel(pb.GetModelRequest(), metadata=[("x-request-id", "mine")], timeout=PATIENCE_S)
     error: Any = refused.value

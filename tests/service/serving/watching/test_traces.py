@@ -119,7 +119,7 @@ def test_every_part_of_a_stream_has_its_stages(tiny: pb_grpc.ImageGeneratorServi
 def test_only_a_fault_of_ours_is_an_error(
     tiny: pb_grpc.ImageGeneratorServiceStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: object, name: str) -> pb.Model:
+    def broken(self: object, model: object) -> pb.Model:
         raise RuntimeError("a secret")
 
     def status(call: Callable[..., Any], request: object) -> str:
@@ -132,7 +132,7 @@ def test_only_a_fault_of_ours_is_an_error(
         return span.status.status_code.name
 
     assert status(tiny.Generate, pb.GenerateRequest()) == "UNSET"
-    monkeypatch.setattr(ImageGeneratorServicer, "_model", broken)
+    monkeypatch.setattr(ImageGeneratorServicer, "_message", broken)
     assert status(tiny.GetModel, pb.GetModelRequest()) == "ERROR"
 
 
