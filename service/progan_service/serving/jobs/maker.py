@@ -77,15 +77,15 @@ class ImageMaker:
         return await asyncio.to_thread(job.latents.rows, start, stop)
 
     @asynccontextmanager
-    async def whole(self, job: Job, caller: str) -> AsyncIterator[Piece]:
+    async def whole(self, job: Job) -> AsyncIterator[Piece]:
         """Make all images of a job at once. They must be sent within the block. Raise QueueFull if they do not fit."""
         images = job.latents.count
-        with self._unsent.hold(caller, images, job.given_bytes + images * job.image_bytes):
+        with self._unsent.hold(job.owner, images, job.given_bytes + images * job.image_bytes):
             async with self._quotas.taken(job.caller, job.quota, images):
-                piece = await self.make(job, 0, images)
-            yield piece
+                made = [await self.make(job, 0, images)]
+            yield made.pop()  # nothing here keeps the images while they are sent
 
-    async def stream(self, job: Job, caller: str) -> AsyncGenerator[Piece, None]:
+    async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
         """Yield the images of a job from `job.first` on, a few at a time, at most two batches ahead of the reader.
 
         A piece must be sent when the next one is asked for. Raise QueueFull, too, if the first one does not fit.
@@ -96,7 +96,7 @@ class ImageMaker:
             step = min(step, job.quota.images_at_once)
         piece_bytes = step * job.image_bytes
         window: deque[asyncio.Task[Piece]] = deque()
-        with self._unsent.hold(caller, step, job.given_bytes + piece_bytes) as held:
+        with self._unsent.hold(job.owner, step, job.given_bytes + piece_bytes) as held:
             try:
                 for start in range(job.first, job.latents.count, step):
                     ahead = max(2, (batcher.max_batch_size + batcher.rows_at_once) // step)  # batches may grow

@@ -349,7 +349,7 @@ async def test_a_stream_of_files_waits_for_room_and_comes_whole() -> None:
     async with held_at_a_png() as (played, version, maker):
 
         async def read() -> list[Piece]:
-            return [piece async for piece in maker.stream(seeds(version, Encoding.PNG, 50), "me")]
+            return [piece async for piece in maker.stream(seeds(version, Encoding.PNG, 50))]
 
         streams = [asyncio.create_task(read()) for _ in range(3)]
         await played.queued(20)

@@ -46,7 +46,7 @@ class ImageGeneratorServicer:
             job = _of(call, parse.generate_job(request, version, call.deadline))
             if problem := self._limits.reply_problem(job):
                 raise InvalidArgument("latents", f"{problem}, use StreamGenerate")
-            async with self._maker.whole(job, call.owner) as piece:
+            async with self._maker.whole(job) as piece:
                 note_sent(call, job, piece)
                 data = reply.whole(piece, job)
                 del piece  # the data is a copy
@@ -67,7 +67,7 @@ class ImageGeneratorServicer:
                     yield part
 
     async def _parts(self, kind: type[reply.Part], job: Job, call: Call) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._maker.stream(job, call.owner)) as pieces:
+        async with aclosing(self._maker.stream(job)) as pieces:
             async for piece in pieces:
                 note_sent(call, job, piece)
                 data = reply.part(kind, piece, job)
