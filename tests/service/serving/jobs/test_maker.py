@@ -44,7 +44,7 @@ async def test_a_lone_stream_lets_larger_batches_be_tried_and_then_fills_them() 
     job = Job(version, of_range(0, 2000, 4), NO_LABELS, Format(Encoding.RAW), float("inf"), Priority.INTERACTIVE)
     encoders = Encoders(1, BATCHING, metrics)
     maker = ImageMaker(encoders, Quotas(), Unsent(2**28, metrics), metrics)
-    assert [piece.first async for piece in maker.stream(job, "me")] == list(range(2000))
+    assert [piece.first async for piece in maker.stream(job)] == list(range(2000))
     assert version.batcher.max_batch_size == 4
     assert rows[-20:].count(4) >= 15
     version.batcher.close()
