@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from progan_service import exit_codes
+from progan_service.host.aside import anything_runs
 from progan_service.host.faults import translated
 from progan_service.host.signals import as_usual, leave_at_once
 from progan_service.serving.config import ServerConfig
@@ -101,4 +102,6 @@ def _serve(sourced: Sourced[ServerConfig], environment: Mapping[str, str]) -> in
                 raise
             print(logs.fatal_line(config.logs, str(reported)), file=sys.stderr)
             return reported.exit_code
+    if anything_runs():
+        os._exit(exit_codes.DONE)  # a thread that hangs in TensorFlow could crash while the interpreter ends
     return exit_codes.DONE

@@ -142,7 +142,11 @@ class ServerConfig(Settings):
         "are at least 1.1 times as fast",
     )
     hang_s: float = setting(
-        60.0, "seconds after which a batch counts as hanging; its model is not ready until it ends", above(0), _A_DAY
+        60.0,
+        "seconds after which a batch, a read of the store or the load of a version counts as hanging; a model whose "
+        "batch hangs is not ready until it ends",
+        above(0),
+        _A_DAY,
     )
 
     batching: BatchingConfig = field(default_factory=BatchingConfig)

@@ -97,27 +97,30 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _serve_store(server: Server, config: ServerConfig) -> None:
-    """Serve what the store contains, again and again, and announce each model when it is first ready.
+    """Poll the store, and announce each model when it is first ready. No poll waits for a version that is loaded.
 
     Its largest batch is announced again when it has changed.
     """
     started = time.monotonic()
-    ready = await server.refresh()
-    after = f", after {time.monotonic() - started:.1f} s"
     announced: dict[str, int] = {}  # the largest batch of each model
-    if not ready:
-        announce(f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s")
+    starting = True
     while True:
+        polled = time.monotonic()
+        ready = await server.refresh(config.poll_s)
         for version in ready:
             batch = version.batcher.max_batch_size
             if version.name not in announced:
-                _announce_ready(version, after)
+                _announce_ready(version, f", after {time.monotonic() - started:.1f} s" if starting else "")
             elif batch != announced[version.name]:
                 log.info("model %s: up to %d images a batch from now on", version.name, batch)
             announced[version.name] = batch
-        after = ""
-        await asyncio.sleep(config.poll_s)
-        ready = await server.refresh()
+        if starting and not server.loading:
+            starting = False
+            if not ready:
+                announce(
+                    f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s"
+                )
+        await asyncio.sleep(max(0.0, polled + config.poll_s - time.monotonic()))
 
 
 def _announce_ready(version: LoadedVersion, after: str) -> None:

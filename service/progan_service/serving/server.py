@@ -3,9 +3,12 @@
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+from progan_service.host.aside import aside, in_time
 from progan_service.host.cpus import available_cpus
 from progan_service.serving.access.certificates import Certificates, read_certificates
 from progan_service.serving.access.quotas import Quotas
@@ -58,6 +61,8 @@ class Server:
         self._store_problem: str | None = None
         self._hang_watch = HangWatch(config.hang_s)
         self._hanging: set[str] = set()
+        self._ready: set[str] = set()
+        self._reloading: set[Reloadable[Any]] = set()  # those whose files do not answer
 
         self._certificates = _certificates(config)
         self._tokens = _tokens(config)
@@ -106,25 +111,36 @@ class Server:
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
         await self._health.alive()
-        await self._catalog.read_store()
-        await self._health.models(self._catalog.models, [])
         await self._grpc.start()
         self._http.start()
 
-    async def refresh(self) -> list[LoadedVersion]:
+    async def look(self) -> None:
+        """Know the models of the store; load nothing. A store that cannot be read is reported."""
+        await self._reporting(self._catalog.look())
+
+    async def refresh(self, patience_s: float | None = None) -> list[LoadedVersion]:
         """Serve what the store contains now, and return the models that are ready.
 
+        patience_s   how long to wait for versions that are loaded; None: to the end. They go on being loaded
         A store that cannot be read is reported, and the models that serve go on.
         """
+        await self._reporting(self._catalog.refresh(patience_s))
+        return self._catalog.serving_versions()
+
+    @property
+    def loading(self) -> bool:
+        """Whether versions are being loaded, or it is being found out whether they can be."""
+        return self._catalog.loading
+
+    async def _reporting(self, reading: Awaitable[None]) -> None:
         try:
-            await self._catalog.refresh()
+            await reading
         except Exception as error:
             self._metrics.store_failures.inc()
             self._report(error)
         else:
             self._store_problem = None
         await self._update_health()
-        return self._catalog.serving_versions()
 
     async def watch_devices(self) -> None:
         """Take readiness from models whose device hangs, and give it back when the device goes on."""
@@ -133,8 +149,8 @@ class Server:
             log.error("model %s: a batch runs for more than %g s; not ready until it ends", name, self._config.hang_s)
         for name in self._hanging - hanging:
             log.warning("model %s: its device goes on", name)
-        if hanging != self._hanging:
-            self._hanging = hanging
+        self._hanging = hanging
+        if self._ready_models() != self._ready:
             await self._update_health()
 
     async def watch_connections(self) -> None:
@@ -143,10 +159,20 @@ class Server:
 
     async def reload(self) -> None:
         """Read certificates and tokens again. What cannot be used is reported, and the old ones stay in use."""
-        for files in (self._certificates, self._tokens):
-            if files:
-                await asyncio.to_thread(files.reload)
+        files = [files for files in (self._certificates, self._tokens) if files and files not in self._reloading]
+        await asyncio.gather(*map(self._reload, files))
         self._follow_tokens()
+
+    async def _reload(self, files: Reloadable[Any]) -> None:
+        """Reload one of them. If its files hang, nobody waits for them, and they are not read again meanwhile."""
+        reading = aside(files.reload, f"reload {files.what}")
+        if await in_time(reading, self._config.hang_s):
+            return
+        self._reloading.add(files)
+        reading.add_done_callback(lambda _: self._reloading.discard(files))
+        self._metrics.hangs.labels("reload").inc()
+        text = "%s: their files have not answered for more than %g s; the old ones stay in use"
+        log.error(text, files.what, self._config.hang_s)
 
     async def end(self) -> NotAcceptingError | None:
         """Return when calls are no longer accepted: the error that is the cause, or None after `stop`."""
@@ -167,8 +193,11 @@ class Server:
         self._http.stop()
 
     async def _update_health(self) -> None:
-        ready = {model.name for model in self._catalog.serving_versions()}
-        await self._health.models(self._catalog.models, ready - self._hanging)
+        self._ready = self._ready_models()
+        await self._health.models(self._catalog.models, self._ready)
+
+    def _ready_models(self) -> set[str]:
+        return {version.name for version in self._catalog.serving_versions()} - self._hanging
 
     def _report(self, error: Exception) -> None:
         """Log a problem of the store once, until it changes in more than numbers (times, ids)."""

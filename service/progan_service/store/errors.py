@@ -20,6 +20,10 @@ class UnreadableError(FileError, DamagedVersionError):
     """A file of the store cannot be read, for lack of permission for instance. A server goes on with other versions."""
 
 
+class NoAnswerError(UnreadableError):
+    """A read of the store takes too long, as it does on a network mount that is gone. It goes on aside."""
+
+
 def as_store_error(path: Path | str, error: Exception) -> ModelStoreError:
     """Return what went wrong at a path of the store as an error of the store.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from progan_service.host.faults import named
 from progan_service.host.files import remove_partials, replaced
@@ -25,8 +25,6 @@ from progan_service.store.errors import DamagedVersionError, ModelStoreError, as
 from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE
 from progan_service.store.rollout import ROLLOUT_FILE
 from progan_service.store.store import MODEL_NAME, VERSION, ModelStore
-
-T = TypeVar("T")
 
 Stamp = tuple[int, int]  # size in bytes, modification time in ns (0 where the file system gives none)
 Outline = dict[str, Stamp | None]  # the stamps of small files, by path
@@ -37,11 +35,10 @@ _COARSEST_NS = 2 * 10**9  # of the modification times that file systems give
 
 
 class Mirror:
-    """The copy of one remote store, for one server: `store` is what has been copied.
+    """The copy of one remote store, for one server: `store` is what has been copied, `url` where it comes from.
 
-    problems   by model: why it could not be brought in line with the remote store at the last `sync`
-
-    Threads: not synchronized. One thread at a time calls `sync` and `fetch`. Any thread may call `close`.
+    Threads: not synchronized. One thread at a time lists the models, follows a model, or fetches a version; several may
+    do so for different ones. Any thread may call `close`.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
@@ -49,8 +46,8 @@ class Mirror:
 
         Raises ModelStoreError when it holds other models, which would be removed; FileError when it cannot be written.
         """
-        self._url = url.rstrip("/")
-        self.problems: dict[str, ModelStoreError] = {}
+        self.url = url.rstrip("/")
+        self._remote_models: set[str] = set()
         with named(cache):
             cache.mkdir(parents=True, exist_ok=True)
             self.store = ModelStore(cache)
@@ -61,19 +58,26 @@ class Mirror:
         """Leave the directory to another server."""
         self._release()
 
-    def sync(self) -> None:
-        """Bring models, rollouts, and versions with no more than their progan.json in line with the remote store.
+    def models(self) -> set[str]:
+        """Return the names of the remote models, and of those that have been copied; `follow` each of them.
 
-        What is gone there goes here. A model that cannot be listed there, and a file that cannot be copied, stay as
-        they are here; `problems` says why. Raises OSError when the store cannot be listed: then nothing has changed.
+        Raises OSError when the remote store cannot be listed: then nothing may be followed.
         """
-        self.problems = {}
-        names = self._directories("", self._entries(""), MODEL_NAME)
-        outlines = {name: self._attempt(name, partial(self._outline, name)) for name in names}
-        for name in {*names, *self.store.models()}:
-            outline = outlines.get(name, {})
-            if outline is not None:
-                self._follow(name, outline)
+        self._remote_models = {*self._directories("", self._entries(""), MODEL_NAME)}
+        return {*self._remote_models, *self.store.models()}
+
+    def follow(self, name: str) -> ModelStoreError | None:
+        """Bring the rollout of a model, and its versions with no more than their progan.json, in line with the remote.
+
+        What is gone there goes here. Return what could not be brought in line and stays as it is here; None if all was.
+        """
+        try:
+            outline = self._outline(name) if name in self._remote_models else {}
+        except Exception as error:
+            return as_store_error(f"{self.url}/{name}", error)
+        problems = [self._problem(path, partial(self._copy_small, path, stamp)) for path, stamp in outline.items()]
+        problems.append(self._problem(name, partial(self._remove_gone, name, outline)))
+        return next(filter(None, problems), None)
 
     def fetch(self, name: str, version: int) -> None:
         """Bring the files of a version here that its progan.json lists; those that are not listed are removed.
@@ -101,13 +105,13 @@ class Mirror:
         except BlockingIOError:
             raise ModelStoreError(f"{mark.parent}: another server uses it; each needs a directory of its own") from None
         of = mark.read_text().strip() if mark.exists() else ""
-        if of == self._url:
+        if of == self.url:
             return
         if of:
-            raise ModelStoreError(f"{mark.parent}: is the copy of {of}, not of {self._url}; give another directory")
+            raise ModelStoreError(f"{mark.parent}: is the copy of {of}, not of {self.url}; give another directory")
         if self.store.models():
-            raise ModelStoreError(f"{mark.parent}: has models that are no copy of {self._url}; give another directory")
-        mark.write_text(f"{self._url}\n")  # in place: the lock is on this very file
+            raise ModelStoreError(f"{mark.parent}: has models that are no copy of {self.url}; give another directory")
+        mark.write_text(f"{self.url}\n")  # in place: the lock is on this very file
 
     def _outline(self, name: str) -> Outline:
         """Return the small files of a model: progan.json of each version, None where it is missing, and the rollout."""
@@ -117,18 +121,13 @@ class Mirror:
             paths.append(f"{name}/{ROLLOUT_FILE}")
         return {path: self._stamp(path) for path in paths}
 
-    def _follow(self, name: str, outline: Outline) -> None:
-        for path, stamp in outline.items():
-            self._attempt(path, partial(self._copy_small, path, stamp))
-        self._attempt(name, partial(self._remove_gone, name, outline))
-
-    def _attempt(self, path: str, work: Callable[[], T]) -> T | None:
-        """Return what `work` returns; None if it fails, with the reason among `problems`."""
+    def _problem(self, path: str, work: Callable[[], None]) -> ModelStoreError | None:
+        """Return why the work at a path failed, None if it did not."""
         try:
-            return work()
+            work()
         except Exception as error:
-            self.problems.setdefault(path.partition("/")[0], as_store_error(f"{self._url}/{path}", error))
-            return None
+            return as_store_error(f"{self.url}/{path}", error)
+        return None
 
     def _remove_gone(self, name: str, outline: Container[str]) -> None:
         if f"{name}/{ROLLOUT_FILE}" not in outline:
@@ -197,7 +196,7 @@ class Mirror:
         import_tensorflow()
         import tensorflow as tf
 
-        url = f"{self._url}/{path.strip('/')}".rstrip("/")
+        url = f"{self.url}/{path.strip('/')}".rstrip("/")
         try:
             yield tf.io.gfile, url
         except tf.errors.NotFoundError as error:

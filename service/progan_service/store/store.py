@@ -42,9 +42,9 @@ Fingerprint = tuple[tuple[str, int, int], ...]  # name, size and change time of 
 class ModelStore:
     """A model store in a local directory."""
 
-    def __init__(self, root: Path) -> None:
-        """Raises ModelStoreError when the directory does not exist."""
-        if not root.is_dir():
+    def __init__(self, root: Path, *, check: bool = True) -> None:
+        """Raises ModelStoreError when the directory does not exist; without `check` that is not looked at."""
+        if check and not root.is_dir():
             problem = "is not a directory" if root.exists() else "no such directory"
             raise ModelStoreError(f"{root}: {problem}; a model store is a directory of models")
         self.root = root

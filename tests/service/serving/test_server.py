@@ -116,8 +116,7 @@ def guest(config: ServerConfig, *, loaded: bool = True) -> Iterator[Guest]:
     host = Guest(config)
     try:
         host.do(host.server.start())
-        if loaded:
-            host.do(host.server.refresh())
+        host.do(host.server.refresh() if loaded else host.server.look())
         yield host
     finally:
         host.end()
@@ -833,11 +832,11 @@ def test_with_two_replicas_a_long_batch_holds_up_nobody(puppet_store: Path, hold
 def test_a_model_whose_device_hangs_is_not_ready_until_it_goes_on(
     puppet_store: Path, hold: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with guest(configured(puppet_store, hang_s=0.1)) as host:
+    with guest(configured(puppet_store, hang_s=1)) as host:
         running = host.begin_generate(WAIT)
         until(lambda: host.do(host.server.watch_devices()) or host.health(f"{SERVICE}/puppet") == NOT_SERVING)
         assert [host.health(""), host.health(f"{SERVICE}/wide")] == [SERVING, SERVING]
-        assert "model puppet: a batch runs for more than 0.1 s; not ready until it ends" in caplog.text
+        assert "model puppet: a batch runs for more than 1 s; not ready until it ends" in caplog.text
         hold.unlink()
         assert running.result().images.count == 1
         host.do(host.server.watch_devices())

@@ -18,6 +18,12 @@ from progan_service.store.store import ModelStore
 METADATA = ModelMetadata(latent_size=16, resolution=8, channels=3, provenance={"source": "tests"})
 
 
+def sync(mirror: Mirror) -> dict[str, str]:
+    """Bring all models in line with the remote store; return what could not be, by model."""
+    problems = {name: mirror.follow(name) for name in mirror.models()}
+    return {name: str(problem) for name, problem in problems.items() if problem}
+
+
 def publish(store: ModelStore, name: str, weights: bytes = b"weights") -> int:
     """Something with the shape of a SavedModel, from a while ago."""
 
@@ -71,7 +77,7 @@ def cache(tmp_path: Path) -> Path:
 def mirror(remote: ModelStore, cache: Path) -> Mirror:
     """In step with the remote store."""
     mirror = Mirror(f"file://{remote.root}", cache)
-    mirror.sync()
+    sync(mirror)
     return mirror
 
 
@@ -103,7 +109,7 @@ def test_what_is_no_model_and_no_version_is_passed_over(remote: ModelStore, mirr
     (remote.root / "README.md").write_text("our models")
     (remote.root / "faces" / "7").write_text("no version")
     before = sorted(cache.rglob("*"))
-    mirror.sync()
+    sync(mirror)
     assert sorted(cache.rglob("*")) == before
 
 
@@ -113,7 +119,7 @@ def test_what_has_not_changed_is_not_copied_again_not_even_after_a_restart(
     mirror.fetch("faces", 1)
     before = copies(cache)
     for _ in range(2):
-        mirror.sync()
+        sync(mirror)
         mirror.fetch("faces", 1)
         assert copies(cache) == before
         mirror.close()
@@ -129,14 +135,14 @@ def test_two_at_a_time_cannot_have_the_same_directory(remote: ModelStore, mirror
 def test_a_rollout_travels_even_if_it_changes_twice_within_the_second(remote: ModelStore, mirror: Mirror) -> None:
     for version in (2, 1, 2):
         remote.set_rollout("fruits", Rollout(pinned=version))
-        mirror.sync()
+        sync(mirror)
         assert mirror.store.rollout("fruits").pinned == version
 
 
 def test_new_models_and_versions_come(remote: ModelStore, mirror: Mirror) -> None:
     publish(remote, "cats")
     publish(remote, "faces")
-    mirror.sync()
+    sync(mirror)
     assert mirror.store.models() == ["cats", "faces", "fruits"]
     assert mirror.store.versions("faces") == [2, 1]
 
@@ -146,7 +152,7 @@ def test_what_is_gone_there_goes_here(remote: ModelStore, mirror: Mirror, cache:
     shutil.rmtree(remote.root / "faces")
     shutil.rmtree(remote.root / "fruits" / "1")
     (remote.root / "fruits" / "rollout.json").unlink()
-    mirror.sync()
+    sync(mirror)
     assert everything_in(cache) == [".copy-of", "fruits/2/progan.json"]
     assert sorted(path.name for path in cache.iterdir()) == [".copy-of", "fruits"]
 
@@ -160,7 +166,7 @@ def test_files_that_a_new_progan_json_does_not_list_go(remote: ModelStore, mirro
         return METADATA
 
     remote.publish("faces", write)
-    mirror.sync()
+    sync(mirror)
     mirror.fetch("faces", 1)
     assert list(mirror.store.verify("faces", 1).files) == ["saved_model.pb"]
 
@@ -185,7 +191,7 @@ def test_a_version_whose_progan_json_comes_last_is_known_and_has_nothing_to_fetc
     remote: ModelStore, mirror: Mirror, cache: Path
 ) -> None:
     (remote.path("faces", 1) / "progan.json").unlink()
-    mirror.sync()
+    sync(mirror)
     mirror.fetch("faces", 1)
     assert mirror.store.versions("faces") == [1]
     assert everything_in(cache / "faces") == []
@@ -211,7 +217,7 @@ def test_a_progan_json_that_names_files_elsewhere_copies_nothing(
 ) -> None:
     metadata = remote.path("faces", 1) / "progan.json"
     metadata.write_text(metadata.read_text().replace("saved_model.pb", "../../fruits/1/saved_model.pb"))
-    mirror.sync()
+    sync(mirror)
     mirror.fetch("faces", 1)
     assert everything_in(cache / "faces") == ["1/progan.json"]
     assert everything_in(cache / "fruits" / "1") == ["progan.json"]
@@ -225,7 +231,7 @@ def test_an_unreachable_store_leaves_everything(remote: ModelStore, mirror: Mirr
     before = copies(cache)
     remote.root.rename(remote.root.with_name("away"))
     with pytest.raises(OSError, match=f"^file://{remote.root}: not found$"):
-        mirror.sync()
+        sync(mirror)
     assert copies(cache) == before
     mirror.store.verify("faces", 1)
 
@@ -237,21 +243,20 @@ def test_a_model_that_cannot_be_listed_stays_as_it_is_and_the_others_follow(
     shutil.rmtree(remote.root / "faces")
     publish(remote, "cats")
     Path(os.fsdecode(os.fsencode(remote.root / "fruits") + b"/\xff")).touch()
-    mirror.sync()
-    assert str(mirror.problems["fruits"]).startswith(f"file://{remote.root}/fruits: a name in it is not UTF-8 ")
-    assert list(mirror.problems) == ["fruits"]
+    problems = sync(mirror)
+    assert list(problems) == ["fruits"]
+    assert problems["fruits"].startswith(f"file://{remote.root}/fruits: a name in it is not UTF-8 ")
     assert (mirror.store.models(), copies(cache / "fruits")) == (["cats", "fruits"], before)
 
 
 def test_a_small_file_that_cannot_be_copied_does_not_hold_up_the_others(remote: ModelStore, mirror: Mirror) -> None:
     (remote.root / "faces" / "2" / "progan.json").mkdir(parents=True)
     publish(remote, "fruits")
-    mirror.sync()
+    problems = sync(mirror)
     assert mirror.store.versions("fruits") == [3, 2, 1]
-    assert str(mirror.problems["faces"]).startswith(f"file://{remote.root}/faces/2/progan.json: ")
+    assert problems["faces"].startswith(f"file://{remote.root}/faces/2/progan.json: ")
     (remote.root / "faces" / "2" / "progan.json").rmdir()
-    mirror.sync()
-    assert mirror.problems == {}
+    assert sync(mirror) == {}
 
 
 def test_a_progan_json_that_is_too_large_is_not_copied_and_refused_by_its_size(
@@ -261,7 +266,7 @@ def test_a_progan_json_that_is_too_large_is_not_copied_and_refused_by_its_size(
     large.parent.mkdir()
     large.touch()
     os.truncate(large, 300 * 2**20)
-    mirror.sync()
+    sync(mirror)
     copy = cache / "faces" / "2" / "progan.json"
     assert (copy.stat().st_size, copy.stat().st_blocks) == (300 * 2**20, 0)
     with pytest.raises(DamagedVersionError, match="has 314572800 bytes: must have at most 4194304"):
@@ -279,7 +284,7 @@ def test_a_copy_that_fails_leaves_nothing_half_written(remote: ModelStore, mirro
 
 def test_a_url_that_no_file_system_knows_is_named(cache: Path) -> None:
     with pytest.raises(OSError, match="^nowhere://models: File system scheme 'nowhere' not implemented"):
-        Mirror("nowhere://models", cache).sync()
+        sync(Mirror("nowhere://models", cache))
 
 
 # Where it is copied to
@@ -324,7 +329,7 @@ def test_a_store_in_memory_is_mirrored_too(gfile: Any, remote: ModelStore, cache
     for path in everything_in(remote.root):
         upload(path)
     mirror = Mirror(url, cache)
-    mirror.sync()
+    sync(mirror)
     assert mirror.store.models() == ["faces", "fruits"]
     mirror.fetch("fruits", 2)
     mirror.store.verify("fruits", 2)
@@ -332,7 +337,7 @@ def test_a_store_in_memory_is_mirrored_too(gfile: Any, remote: ModelStore, cache
     remote.set_rollout("fruits", Rollout(pinned=2))
     upload("fruits/rollout.json")
     gfile.rmtree(f"{url}/faces")
-    mirror.sync()
+    sync(mirror)
     assert mirror.store.models() == ["fruits"]
     assert mirror.store.rollout("fruits").pinned == 2
     assert mirror.store.fingerprint("fruits", 2) == fingerprint

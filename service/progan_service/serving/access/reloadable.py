@@ -14,19 +14,19 @@ Value = TypeVar("Value")
 
 
 class Reloadable(Generic[Value]):
-    """A value read from files: the last one that could be used.
+    """A value read from files: the last one that could be used. `what` names it, in the plural.
 
     Threads: one task calls `reload`, in any thread, and never twice at a time. Any thread may read `value`: it is
     replaced in one assignment and never changed, so there is no lock.
     """
 
     def __init__(self, what: str, read: Callable[[], Value]) -> None:
-        """`what` names the value in the log, in the plural. `read` raises ConfigError for a value that cannot be used.
+        """`read` raises ConfigError for a value that cannot be used.
 
         Raises what `read` raises.
         """
         self.value = read()
-        self._what = what
+        self.what = what
         self._read = read
         self._problem = ""
         self._reported = False
@@ -44,14 +44,14 @@ class Reloadable(Generic[Value]):
         self._problem = ""
         if value != self.value:
             self.value = value
-            log.info("%s were reloaded", self._what)
+            log.info("%s were reloaded", self.what)
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:
             self._problem, self._reported = problem, False
         elif not self._reported:
             self._reported = True
-            log.error("%s were not reloaded: %s; the old ones stay in use", self._what, problem)
+            log.error("%s were not reloaded: %s; the old ones stay in use", self.what, problem)
 
 
 def text(path: Path) -> str:

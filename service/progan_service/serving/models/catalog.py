@@ -7,19 +7,22 @@ better one is ready, whatever happens in the store.
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from progan_service.errors import sentence
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
+from progan_service.serving.models.bring_up import BringUps
+from progan_service.serving.models.default import DefaultModel, listed
 from progan_service.serving.models.loader import Loader
+from progan_service.serving.models.looks import Looks
 from progan_service.serving.models.model import Model, State, VersionStatus
 from progan_service.serving.models.room import NoRoomError
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
-from progan_service.store.errors import DamagedVersionError, ModelStoreError
+from progan_service.store.errors import DamagedVersionError, ModelStoreError, NoAnswerError
 from progan_service.store.watcher import Found
 
 log = logging.getLogger(__name__)
@@ -29,34 +32,60 @@ class ModelCatalog:
     """The models of a store. Of each model the serving version and the labelled ones are loaded.
 
     Threads: used in one event loop only, without a lock, but for `queued_rows`, which any thread may call. Only one
-    `refresh` runs at a time. While it waits for the loader, calls and drains go on: state that belongs together changes
-    without an `await` between.
+    `refresh` runs at a time. A task for each model brings up its versions; while it waits for the loader, looks at the
+    store, calls and drains go on: state that belongs together changes without an `await` between.
     """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
         """Raises ModelStoreError when the store does not exist."""
         self._metrics = metrics
-        self._loader = Loader(config, metrics)
+        self._looks = Looks(config, metrics)
+        self._loader = Loader(config, metrics, self._looks.store)
         self._store_was_read = False
-        self._first_round = True  # until the first refresh has ended
+        self._refreshed = False  # whether the first refresh has read the store
+        self._first: set[str] = set()  # the models that it brings up
+        self._bring_ups = BringUps(self._bring_up_or_report, config.hang_s)
         self._drains: dict[LoadedVersion, asyncio.Task[None]] = {}
         self.models: dict[str, Model] = {}
-        self.default = config.model
-        self._configured = bool(config.model)
-        self._warned = False  # about the default
+        self._default = DefaultModel(config.model)
         self._reported: dict[str, str] = {}  # what was wrong with models as a whole, at the last poll
 
-    async def read_store(self) -> None:
-        """Bring the list of models in line with the store; load nothing. Raises OSError when it cannot be read."""
-        found = await self._loader.read_store()
-        for name in sorted(found.keys() | self.models.keys()):
-            model = self.models.setdefault(name, Model(name))
-            model.update(found.get(name, Found({}, model.rollout)))
-            self._report_model(model, "unreadable" if isinstance(found.get(name), ModelStoreError) else "rollout")
-            if not model.versions:
-                del self.models[name]
-        self._choose_default()
-        self._store_was_read = self._store_was_read or bool(self.models) or self._loader.reachable
+    async def look(self) -> None:
+        """Bring the list of models in line with the store; load nothing.
+
+        Raises OSError when the store cannot be listed. Of one behind a URL the copy is read all the same.
+        """
+        await self._look(lambda model: None)
+
+    async def _look(self, then: Callable[[Model], None]) -> None:
+        """Read all models, several at a time, and call `then` for each that the server knows."""
+        unreachable, remote = None, set[str]()
+        try:
+            remote = await self._looks.remote_names()
+        except Exception as error:
+            unreachable = error
+        names = remote | await self._looks.names()
+
+        async def look_at(name: str) -> bool:
+            found = await self._looks.look(name) if name in names else Found({}, self.models[name].rollout)
+            self._update(name, found)
+            if name in self.models:
+                then(self.models[name])
+            return not isinstance(found, NoAnswerError)
+
+        answered = await asyncio.gather(*map(look_at, sorted(names | self.models.keys())))
+        if all(answered):
+            self._default.choose(self.models)
+        self._store_was_read = self._store_was_read or bool(self.models) or self._looks.reachable
+        if unreachable:
+            raise unreachable
+
+    def _update(self, name: str, found: Found | ModelStoreError) -> None:
+        model = self.models.setdefault(name, Model(name))
+        model.update(found)
+        self._report_model(model, "unreadable" if isinstance(found, ModelStoreError) else "rollout")
+        if not model.versions:
+            del self.models[name]
 
     def _report_model(self, model: Model, reason: str) -> None:
         """Log and count what is wrong with a model as a whole: once, until it changes."""
@@ -65,36 +94,36 @@ class ModelCatalog:
             log.error("model %s: %s; the loaded versions stay in use", model.name, model.error)
         self._reported[model.name] = model.error
 
-    def _choose_default(self) -> None:
-        """Take the configured model, or the first that is alone in the store. It never changes: clients rely on it."""
-        if not self.default and len(self.models) == 1:
-            self.default = next(iter(self.models))
-        alone = not self._configured and self.default and len(self.models) > 1
-        missing = self._configured and self.default not in self.models
-        if (alone or missing) and not self._warned:
-            self._warned = True
-            if missing:
-                log.warning("the default model %s is not in the store yet; it holds: %s", self.default, self._names())
-            else:
-                text = "model %s stays the default until the next start, which needs --model: there are several now: %s"
-                log.warning(text, self.default, self._names())
-
-    async def refresh(self) -> None:
+    async def refresh(self, patience_s: float | None = None) -> None:
         """Poll the store, and bring the loaded versions in line with it. Bad versions are reported and skipped.
 
+        patience_s   how long to wait for versions that are loaded; None: to the end. They go on being loaded
         Raises OSError when the store cannot be read. The copy of a store behind a URL serves all the same.
         """
-        unreachable: OSError | None = None
+        problem: Exception | None = None
         try:
-            await self._loader.sync()
-        except OSError as error:
-            unreachable = error
-        await self.read_store()
-        for model in list(self.models.values()):
-            await self._bring_up_or_report(model)
-        self._first_round = False
-        if unreachable:
-            raise unreachable
+            await self._look(self._begin_to_bring_up)
+        except Exception as error:
+            problem = error
+        self._refreshed = True
+        await self._bring_ups.wait(patience_s)
+        if problem:
+            raise problem
+
+    def _begin_to_bring_up(self, model: Model) -> None:
+        if not self._refreshed:
+            self._first.add(model.name)
+        self._bring_ups.begin(model)
+
+    @property
+    def default(self) -> str:
+        """Return the model for requests that name none; empty until it is known."""
+        return self._default.name
+
+    @property
+    def loading(self) -> bool:
+        """Whether versions are being loaded, or it is being found out whether they can be."""
+        return bool(self._bring_ups)
 
     def serving_versions(self) -> list[LoadedVersion]:
         """Return the version of each model that answers requests without a version."""
@@ -129,11 +158,12 @@ class ModelCatalog:
         """
         if not self._store_was_read:
             raise Unavailable("the server has not read its store yet")
-        name = name or self._default_name()
+        name = name or self._default.required(self.models)
         if name not in self.models:
+            known = listed(self.models)
             if name == self.default:
-                raise Unavailable(f"model {name!r}, the default, is not in the store yet; it holds: {self._names()}")
-            raise ModelNotFound(f"no model {name!r}; this server has: {self._names()}")
+                raise Unavailable(f"model {name!r}, the default, is not in the store yet; it holds: {known}")
+            raise ModelNotFound(f"no model {name!r}; this server has: {known}")
         return self.models[name]
 
     def queued_rows(self, priority: Priority) -> int:
@@ -146,7 +176,9 @@ class ModelCatalog:
             loaded.batcher.close()
         for drain in self._drains.values():
             drain.cancel()
+        self._bring_ups.close()
         self._loader.close()
+        self._looks.close()
 
     def _resolve(self, name: str, version: int, label: str) -> LoadedVersion:
         if version and label:
@@ -158,7 +190,9 @@ class ModelCatalog:
             return self._numbered(model, version)
         if model.serving is None:
             why = f": {model.error}" if model.error else ""
-            raise Unavailable(f"model {model.name!r} is {'still loading' if self._first_round else f'not ready{why}'}")
+            raise Unavailable(
+                f"model {model.name!r} is {'still loading' if self._is_first(model) else f'not ready{why}'}"
+            )
         return model.serving
 
     def _numbered(self, model: Model, version: int) -> LoadedVersion:
@@ -168,7 +202,7 @@ class ModelCatalog:
         if status is None:
             known = ", ".join(str(status.number) for status in model.versions)
             raise ModelNotFound(f"model {model.name!r} has no version {version}; it has: {known}")
-        if self._first_round:
+        if self._is_first(model):
             raise Unavailable(f"model {model.name!r} is still loading")
         if status.state is State.FAILED:
             raise FailedPrecondition(f"version {version} of model {model.name!r} cannot be served: {status.error}")
@@ -186,15 +220,9 @@ class ModelCatalog:
         version = model.rollout.labels[label]
         raise Unavailable(f"version {version} of model {model.name!r}, labelled {label!r}, is not ready")
 
-    def _default_name(self) -> str:
-        if not self.default and self.models:
-            raise InvalidArgument("model", f"is empty, and this server has several models: {self._names()}")
-        if not self.default:
-            raise Unavailable("this server has no model yet: its store is empty")
-        return self.default
-
-    def _names(self) -> str:
-        return ", ".join(self.models) or "none"
+    def _is_first(self, model: Model) -> bool:
+        """Tell whether the model was there from the start, and nobody knows yet which of its versions can serve."""
+        return not self._refreshed or model.name in self._first
 
     def _in_memory(self) -> list[LoadedVersion]:
         return [loaded for model in list(self.models.values()) for loaded in model.in_memory]
@@ -205,11 +233,13 @@ class ModelCatalog:
             await self._bring_up(model)
         except Exception as error:
             log.error("model %s: its versions could not be brought up", model.name, exc_info=error)
+        finally:
+            self._first.discard(model.name)
 
     async def _bring_up(self, model: Model) -> None:
         """Load the versions that the rollout asks for, and retire the others."""
         best = await self._first_good(model, model.candidates())
-        if best and best is not model.serving:
+        if best and best is not model.serving and best.number in model.candidates():  # it was pinned away meanwhile
             if model.serving:
                 log.info("model %s: version %d takes over from %d", model.name, best.number, model.serving.number)
             model.serving = best
@@ -258,17 +288,22 @@ class ModelCatalog:
         A new version that is damaged may be a copy in progress. It is reported once its files have stopped changing.
         """
         try:
-            files = await self._loader.fingerprint(model.name, status.number)
+            files = await self._looks.fingerprint(model.name, status.number)
         except Exception as error:
             self._note_unreadable(model, status, error)
             return None
+        if model.status(status.number) is not status:
+            return None  # gone meanwhile
         if status.state is State.FAILED and status.tried == files and not await self._has_room_now(model, status):
             return None
-        at_rest = self._first_round or status.tried == files
+        at_rest = self._is_first(model) or status.tried == files
         status.tried = files
         status.move_to(State.LOADING)
         try:
             loaded = await self._loader.load(model.name, status.number)
+        except asyncio.CancelledError:
+            status.move_to(State.AVAILABLE)
+            raise
         except Exception as error:
             self._note_bad(model, status, error, at_rest)
             return None

@@ -1,21 +1,18 @@
-"""Versions come into memory and leave it, in a thread of their own, while batches run in others."""
+"""Versions come into memory and leave it, in threads of their own, while batches run in others."""
 
 import asyncio
 import gc
-import shutil
-import tempfile
+import logging
+import threading
 import time
-import weakref
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.host.aside import aside, in_time
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, DeviceThread, Run
@@ -24,56 +21,34 @@ from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.room import NoRoomError, estimated_bytes, fits, require_room
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
-from progan_service.store.errors import ModelStoreError
-from progan_service.store.mirror import Mirror
-from progan_service.store.store import Fingerprint, ModelStore
-from progan_service.store.watcher import Found, StoreWatcher
+from progan_service.store.store import ModelStore
 
 if TYPE_CHECKING:
     from progan_service.serving.models.servable import DeviceMemory, Servable
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Loader:
-    """Reads the store and loads versions. Of a store behind a URL it reads a copy.
+    """Loads versions from a store, and unloads them.
 
-    reachable   whether the last `sync` brought the copy up to date; always true without a copy
-
-    Threads: the event loop calls everything that is public. The methods that read the store, load and unload hand their
-    work to the one loader thread and wait, so that no two of them run at a time; the store, the mirror and TensorFlow's
-    loading are used there only. Batches run in a thread for each device (`_runners`). These threads only look up
-    `_servables`: a version stays there from before its first batch until after its last call. So there is no lock.
+    Threads: the event loop calls everything that is public. Each version is loaded in a thread of its own. Loads take
+    turns, so that each has the machine to itself when it times its batches; but a turn ends after `hang_s`, so that one
+    that hangs holds up no others. Batches run in a thread for each device (`_runners`). These threads only look up
+    `_servables`: a version stays there from before its first batch until after its last call. `_preparing` is the only
+    lock: the devices are made once.
     """
 
-    def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
-        """Raises ModelStoreError when the store does not exist or its cache cannot be used."""
+    def __init__(self, config: ServerConfig, metrics: Metrics, store: ModelStore) -> None:
         self._config = config
         self._metrics = metrics
-        self._mirror = Mirror(config.store, config.cache or self._private()) if isinstance(config.store, str) else None
-        self._store = self._mirror.store if self._mirror else ModelStore(Path(config.store))
-        self._watcher = StoreWatcher(self._store)
-        self.reachable = self._mirror is None
+        self._store = store
+        self._turn = asyncio.Lock()
+        self._preparing = threading.Lock()
         self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow
-        self._loader_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
         self._memories: dict[str, DeviceMemory] = {}  # by device
         self._needs: dict[str, int] = {}  # the bytes that versions took on a device, by digest
         self._servables: dict[tuple[str, int], dict[str, Servable]] = {}  # by device
-
-    async def sync(self) -> None:
-        """Bring a copied store up to date, except for the files of versions. Raises OSError when that fails."""
-        if self._mirror:
-            self.reachable = False
-            await self._in_thread(self._mirror.sync)
-            self.reachable = True
-
-    async def read_store(self) -> dict[str, Found | ModelStoreError]:
-        """Return the models that are in the store now. Raises OSError when it cannot be read."""
-        return await self._in_thread(self._look)
-
-    async def fingerprint(self, name: str, version: int) -> Fingerprint:
-        """Return the fingerprint of a version's files, and copy them first if need be. Raises OSError if that fails."""
-        return await self._in_thread(lambda: self._fingerprint(name, version))
 
     async def load(self, name: str, version: int) -> LoadedVersion:
         """Load a version, verify its files and its golden pictures, and warm it up.
@@ -82,7 +57,9 @@ class Loader:
         images are wrong, NoRoomError when it does not fit into memory beside what is loaded.
         """
         started = time.monotonic()
-        servable, memory_bytes = await self._in_thread(lambda: self._load(name, version))
+        loading = await self._loading(name, version)
+        servables = self._servables[name, version] = {device: servable for device, (servable, _) in loading.items()}
+        servable, memory_bytes = next(iter(servables.values())), sum(taken for _, taken in loading.values())
         self._metrics.model_load_duration.observe(time.monotonic() - started)
         self._metrics.model_memory.labels(name, str(version)).set(memory_bytes)
         sizes = servable.batch_sizes
@@ -94,7 +71,7 @@ class Loader:
 
     async def has_room(self, name: str, version: int) -> bool:
         """Return whether a version that did not fit into memory would fit now."""
-        return await self._in_thread(lambda: self._has_room(name, version))
+        return await aside(partial(self._has_room, name, version), f"room for {name} {version}")
 
     async def unload(self, loaded: LoadedVersion) -> None:
         """Free the memory of a version that no call uses any more."""
@@ -103,54 +80,36 @@ class Loader:
         self._metrics.model_memory.remove(loaded.name, str(loaded.number))
         for size in self._config.batching.allowed_batch_sizes:
             self._metrics.inference_duration.remove(loaded.name, str(loaded.number), str(size))
-        await self._in_thread(lambda: self._forget(loaded.name, loaded.number))
+        await aside(partial(self._forget, loaded.name, loaded.number), f"unload {loaded.name} {loaded.number}")
 
     def close(self) -> None:
-        """End the threads after their current work."""
-        if self._mirror:
-            self._mirror.close()
+        """End the threads of the devices after their current work."""
         for thread in self._devices:
             thread.close()
-        self._loader_thread.shutdown(wait=False, cancel_futures=True)
 
-    def _private(self) -> Path:
-        """Return a new directory that is removed with the loader, or at the end of the process."""
-        directory = Path(tempfile.mkdtemp(prefix="progan-"))
-        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
-        return directory
+    async def _loading(self, name: str, version: int) -> "dict[str, tuple[Servable, int]]":
+        """Load the version in its turn. If nobody waits for it any more, nothing keeps it in memory."""
+        async with self._turn:
+            loading = aside(partial(self._load, name, version), f"load {name} {version}")
+            if not await in_time(loading, self._config.hang_s):
+                self._metrics.hangs.labels("load").inc()
+                text = "model %s version %d has been loading for more than %g s; other models do not wait for it"
+                log.warning(text, name, version, self._config.hang_s)
+        return await loading
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._loader_thread, work)
-
-    def _fingerprint(self, name: str, version: int) -> Fingerprint:
-        if self._mirror and self.reachable:
-            self._mirror.fetch(name, version)
-        return self._store.fingerprint(name, version)
-
-    def _look(self) -> dict[str, Found | ModelStoreError]:
-        models = {}
-        for name in self._watcher.names():
-            found = self._watcher.look(name)
-            if isinstance(found, Found) and self._mirror:
-                found = replace(found, stale=self._mirror.problems.get(name))
-            if isinstance(found, ModelStoreError) or found.versions:
-                models[name] = found
-        return models
-
-    def _load(self, name: str, version: int) -> "tuple[Servable, int]":
-        """Load the version on all devices. Return the servable of the first one, and the bytes that all take."""
+    def _load(self, name: str, version: int) -> "dict[str, tuple[Servable, int]]":
+        """Load the version on all devices. Return by device its servable, and the bytes that it takes."""
         # Imported in this thread: TensorFlow takes seconds to import, and the ports are open before.
         import_tensorflow()
         from progan_service.serving.models.servable import DeviceMemory, prepare_devices
 
-        if not self._devices:
-            names = prepare_devices() or [""] * self._config.replicas
-            self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
-            self._memories = {device: DeviceMemory(device) for device in names}
-            gc.freeze()  # later collections skip all that is in memory now, such as TensorFlow
-        loaded = {device: self._load_on(device, name, version) for device in self._memories}
-        self._servables[name, version] = {device: servable for device, (servable, _) in loaded.items()}
-        return next(iter(loaded.values()))[0], sum(taken_bytes for _, taken_bytes in loaded.values())
+        with self._preparing:
+            if not self._devices:
+                names = prepare_devices() or [""] * self._config.replicas
+                self._memories = {device: DeviceMemory(device) for device in names}
+                self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
+                gc.freeze()  # later collections skip all that is in memory now, such as TensorFlow
+        return {device: self._load_on(device, name, version) for device in self._memories}
 
     def _load_on(self, device: str, name: str, version: int) -> "tuple[Servable, int]":
         """Return the servable on a device, and the bytes that it takes there. Raises NoRoomError."""

@@ -46,6 +46,9 @@ VERSION_LIFE = {
 }
 
 
+_HELD = {State.LOADING, State.READY, State.DRAINING}  # a version in this state is known, even if it is gone
+
+
 @dataclass
 class VersionStatus:
     """A version as the server sees it.
@@ -142,15 +145,15 @@ class Model:
         return status
 
     def update(self, found: Found | ModelStoreError) -> None:
-        """Bring the versions and the rollout in line with the store. Versions in memory stay known if they are gone.
+        """Bring the versions and the rollout in line with the store. Where that could not be read, all stays as it is.
 
-        Where the store could not be read, all stays as it is.
+        Versions that are in memory, or come into it, stay known if they are gone.
         """
         if isinstance(found, ModelStoreError):
             self.error = sentence(found)
             return
         known = {status.number: status for status in self.versions}
-        held = self.loaded.keys() | self.draining.keys()
+        held = {number for number, status in known.items() if status.state in _HELD}
         for version in sorted(found.versions.keys() | (known.keys() & held), reverse=True):
             status = known.setdefault(version, VersionStatus(version))
             read = found.versions.get(version)

@@ -142,6 +142,14 @@ class Metrics:
         self.model_load_failures = self._counter(
             "progan_model_load_failures_total", "Versions that could not be loaded.", "model", "reason"
         )
+        self.hangs = self._counter(
+            "progan_hangs_total",
+            "Reads of a part of the store, loads of a version, and reloads of certificates or tokens that took longer "
+            "than --hang-s.",
+            "what",
+        )
+        for what in ("look", "load", "reload"):
+            self.hangs.labels(what)
         self.store_failures = self._counter(
             "progan_store_failures_total", "Times that the model store could not be read."
         )

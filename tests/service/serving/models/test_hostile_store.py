@@ -26,10 +26,10 @@ PROGAN = Path(sys.executable).with_name("progan")
 
 
 class Served:
-    """A `progan serve` in a process of its own, which polls its store five times a second."""
+    """A `progan serve` in a process of its own, which polls its store every three seconds."""
 
     def __init__(self, store: Path, *options: str) -> None:
-        places = ("--store", store, "--port", "0", "--http-port", "0", "--poll-s", "0.2", "--max-batch-size", "1")
+        places = ("--store", store, "--port", "0", "--http-port", "0", "--poll-s", "3", "--max-batch-size", "1")
         command = [PROGAN, "serve", *places, "--lame-duck-s", "0", "--log-format", "json", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
@@ -208,7 +208,7 @@ def test_every_bad_file_is_a_sentence_and_the_other_versions_and_models_are_serv
     (good / "a-file").touch()
     (good / "loop").symlink_to(good / "loop")
     with served(good, "--model", "good") as server:
-        server.line("ready: rollout-deep version 1")
+        assert {server.line("ready: ")["model"] for _ in range(3)} == {"bad", "good", "rollout-deep"}
         models = server.models()
         assert sorted(models) == ["bad", "good", *(f"rollout-{name}" for name in sorted(ROLLOUTS))]
         broken = {version.version: version for version in models["bad"].versions}

@@ -149,7 +149,8 @@ async def test_a_kept_copy_is_served_while_the_store_is_away(
         await catalog.refresh()
     remote.rename(remote.with_name("away"))
     async with catalog_of(f"file://{remote}", cache) as catalog:
-        await catalog.read_store()
+        with pytest.raises(OSError, match=f"file://{remote}: not found"):
+            await catalog.look()
         assert states(catalog) == {1: State.AVAILABLE}
         with pytest.raises(OSError, match=f"file://{remote}: not found"):
             await catalog.refresh()
@@ -161,10 +162,13 @@ async def test_a_kept_copy_is_served_while_the_store_is_away(
 
 
 async def test_before_the_store_was_reached_nothing_is_known(remote: Path) -> None:
+    away = remote.rename(remote.with_name("away"))
     async with catalog_of(f"file://{remote}") as catalog:
-        await catalog.read_store()
+        with pytest.raises(OSError, match=f"file://{remote}: not found"):
+            await catalog.look()
         with pytest.raises(Unavailable, match="the server has not read its store yet"):
             catalog.model("puppet")
+        away.rename(remote)
         await catalog.refresh()
         assert await answer(catalog) == 10
 

@@ -75,8 +75,8 @@ class ImageGeneratorServicer:
                 yield data
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        models = [self._message(model) for name, model in self._catalog.models.items() if call.rights.may_use(name)]
-        return pb.ListModelsResponse(models=reply.fitting(models, self._limits.max_reply_bytes))
+        models = [model for name, model in sorted(self._catalog.models.items()) if call.rights.may_use(name)]
+        return pb.ListModelsResponse(models=reply.fitting([*map(self._message, models)], self._limits.max_reply_bytes))
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         with parse.fields(model="name"):
