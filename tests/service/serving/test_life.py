@@ -88,10 +88,11 @@ def test_a_server_gets_ready_and_a_sigterm_finishes_its_calls_before_it_ends_wel
 ) -> None:
     with served(puppet_store, "--model", "puppet", "--lame-duck-s", "0.2") as server:
         assert server.health("") == "SERVING"
-        lines = [server.line() for _ in range(4)]
-        (failed,) = (line for line in lines if not line.startswith("ready: "))
-        assert "model puppet version 3 cannot be served: " in failed
-        assert {line.partition(",")[0] for line in lines if line != failed} == {
+        lines = [server.line()]
+        while sum(line.startswith("ready: ") for line in lines) < 3:
+            lines.append(server.line())
+        assert sum("model puppet version 3 cannot be served: " in line for line in lines) == 1
+        assert {line.partition(",")[0] for line in lines if line.startswith("ready: ")} == {
             "ready: labelled version 1",
             "ready: puppet version 2",
             "ready: wide version 1",
@@ -128,8 +129,9 @@ def test_where_no_person_reads_every_line_is_an_object_of_json(puppet_store: Pat
     assert (server.process.returncode, errors) == (0, "")
     lines += [json.loads(line) for line in rest.splitlines()]
     told = [(line["level"], line["message"].split(": ")[0]) for line in lines]
-    assert sorted(told[2:6]) == [("ERROR", "model puppet version 3 cannot be served"), *[("INFO", "ready")] * 3]
-    assert told[:2] + told[6:] == [
+    ready = max(number for number, (_, text) in enumerate(told) if text == "ready")
+    assert ("ERROR", "model puppet version 3 cannot be served") in told[2:ready]
+    assert told[:2] + told[ready + 1 :] == [
         ("INFO", "configuration"),
         ("INFO", "listening"),
         ("INFO", "Generate OK"),
