@@ -10,10 +10,10 @@ TERMINATED = 143
 
 MEANINGS = {
     DONE: "done",
-    FAILED: "failed; fix what the message names, then run again",
+    FAILED: "failed: fix what the message names, then run again",
     USAGE: "wrong usage",
-    PREEMPTED: "stopped by a signal or the loss of a worker, run again to go on",
-    BAD_CONFIG: "bad configuration or data, running again will not help",
+    PREEMPTED: "stopped by a signal or the loss of a worker: run again to go on",
+    BAD_CONFIG: "bad configuration or data: running again will not help",
     INTERRUPTED: "ended by Ctrl-C",  # what `serve` and `train` do with signals, their own help says
     TERMINATED: "ended by SIGTERM",
 }

@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="progan",
         description="Train, export and serve Progressive GANs.",
-        epilog="exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exit_codes.MEANINGS.items()),
+        epilog="exit codes:\n" + "\n".join(f"  {code:<3} {text}" for code, text in exit_codes.MEANINGS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"progan {__version__}")
     subparsers = root.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -114,7 +114,8 @@ class ServerConfig(Settings):
     )
     max_connections_per_address: int = setting(
         0,
-        "maximum number of gRPC connections from one address, for servers that no proxy stands before",
+        "maximum number of gRPC connections from one address; leave it off behind a proxy, where all callers have the "
+        "same address",
         at_least(0),
         default_help="0, no limit",
     )

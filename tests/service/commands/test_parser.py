@@ -95,11 +95,15 @@ def test_a_directory_that_tensorflow_cannot_name_is_refused(tmp_path: Path) -> N
 
 
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
-    text = " ".join(progan("--help").out.split())
-    assert text.endswith(
-        "exit codes: 0 done; 1 failed; fix what the message names, then run again; 2 wrong usage; 75 stopped by a "
-        "signal or the loss of a worker, run again to go on; 78 bad configuration or data, running again will not "
-        "help; 130 ended by Ctrl-C; 143 ended by SIGTERM"
+    assert progan("--help").out.endswith(
+        "exit codes:\n"
+        "  0   done\n"
+        "  1   failed: fix what the message names, then run again\n"
+        "  2   wrong usage\n"
+        "  75  stopped by a signal or the loss of a worker: run again to go on\n"
+        "  78  bad configuration or data: running again will not help\n"
+        "  130 ended by Ctrl-C\n"
+        "  143 ended by SIGTERM\n"
     )
 
 
