@@ -69,9 +69,10 @@ class HttpServer:
         assert isinstance(connection, Connection)
         connection.limit(REPLY_S)
         response = as_response(self._reply(request))
-        await response.prepare(request)
-        await response.write_eof()
-        connection.limit(REQUEST_S)
+        with suppress(ConnectionError):  # a caller that has left is no fault
+            await response.prepare(request)
+            await response.write_eof()
+            connection.limit(REQUEST_S)
         return response
 
     def _reply(self, request: web.BaseRequest) -> Reply:

@@ -4,6 +4,7 @@ import logging
 import re
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -156,6 +157,22 @@ def test_a_reply_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) 
             assert time.monotonic() < until
             time.sleep(0.02)
         assert len(to_the_end(caller)) < 64 * 2**20
+
+
+def test_callers_that_leave_before_they_have_their_answers_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
+    with listening({"/metrics": lambda: Reply(200, bytes(16 * 2**20)), **PAGES}) as server:
+        for _ in range(5):
+            caller = connected(server)
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets it
+            caller.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+            assert caller.recv(1)
+            caller.close()
+        until = time.monotonic() + PATIENCE_S
+        while server.open_connections():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert answer(server, b"GET /livez HTTP/1.0\r\n\r\n")[1] == b"alive\n"
+    assert caplog.messages == []
 
 
 def test_whoever_holds_all_connections_keeps_no_probe_out() -> None:
