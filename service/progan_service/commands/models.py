@@ -224,11 +224,17 @@ def prune(*, store: Path, model: str, keep: int, dry_run: bool) -> int:
     models = ModelStore(store)
     if model:
         models.require(model)
-    for name in [model] if model else models.models():
-        for version in models.superfluous(name, keep):
-            if not dry_run:
-                models.remove(name, version)
-            print(f"{name} version {version}: {'would be removed' if dry_run else 'removed'}")
+    superfluous = [
+        (name, version)
+        for name in ([model] if model else models.models())
+        for version in models.superfluous(name, keep)
+    ]
+    for name, version in superfluous:
+        if not dry_run:
+            models.remove(name, version)
+        print(f"{name} version {version}: {'would be removed' if dry_run else 'removed'}")
+    if not superfluous:
+        print("no version to remove")
     if not dry_run and (abandoned := models.remove_abandoned()):
         print(f"removed what killed processes left half-written: {abandoned}")
     return exit_codes.DONE

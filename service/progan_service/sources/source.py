@@ -43,9 +43,7 @@ def open_source(
 
 def _refuse_version(path: Path) -> None:
     if (path / METADATA_FILE).is_file():
-        raise SourceError(
-            f"{path}: is a version of a model store, a graph without its layers; give what it was made of"
-        )
+        raise SourceError(f"{path}: is exported already; to use it in another store, copy the directory")
 
 
 def _open_run(path: Path, sha256: str) -> TrainedGenerator:

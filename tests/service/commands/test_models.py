@@ -245,6 +245,7 @@ def test_prune_keeps_the_newest_the_pinned_and_the_labelled(progan: Progan, stor
         "tiny version 1: removed",
     ]
     assert ModelStore(store).versions("tiny") == [6, 5, 3, 2]
+    assert progan("models", "prune", "--keep", "2", "--store", store).out == "no version to remove\n"
 
 
 def test_prune_does_not_count_damaged_versions(progan: Progan, store: Path) -> None:

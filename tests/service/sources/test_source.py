@@ -48,7 +48,7 @@ def test_content_can_be_pinned(finished_run: Path, tmp_path: Path) -> None:
 def test_a_version_of_a_store_is_no_source(tiny_store: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BadInputError,
-        match="/tiny/1: is a version of a model store, a graph without its layers; give what it was made of",
+        match="/tiny/1: is exported already; to use it in another store, copy the directory",
     ):
         opened(tiny_store / "tiny" / "1", tmp_path)
 

@@ -129,10 +129,17 @@ def test_a_caller_uses_and_sees_the_models_of_its_token_only(host: Host) -> None
 
 
 def test_the_default_model_needs_permission_too(host: Host) -> None:
-    host.reload("alice alice-token-0123456789 models=wide\n")
-    sentence = "'alice' may use these models only: wide"
+    host.reload("alice alice-token-0123456789 models=labelled,wide\n")
+    sentence = "'alice' may use these models only: labelled, wide"
     assert refused(lambda: host.generate("alice", 1)) == ("PERMISSION_DENIED", "PERMISSION_DENIED", sentence)
     assert host.generate("alice", 1, "wide") == 1
+
+
+def test_the_only_model_of_a_caller_is_its_default(host: Host) -> None:
+    host.reload("alice alice-token-0123456789 models=wide\n")
+    assert host.generate("alice", 1) == 1
+    (model,) = host.call("ListModels", "alice", pb.ListModelsRequest()).models
+    assert (model.name, model.is_default) == ("wide", True)
 
 
 def test_health_is_for_everybody(host: Host) -> None:

@@ -13,6 +13,7 @@ from progan_service.serving.jobs.job import Job
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker, note_sent
 from progan_service.serving.models.catalog import ModelCatalog
+from progan_service.serving.models.default import listed
 from progan_service.serving.models.model import Model
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.calls import Call
@@ -76,36 +77,42 @@ class ImageGeneratorServicer:
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         models = [model for name, model in sorted(self._catalog.models.items()) if call.rights.may_use(name)]
-        return pb.ListModelsResponse(models=reply.fitting([*map(self._message, models)], self._limits.max_reply_bytes))
+        messages = [self._message(model, call) for model in models]
+        return pb.ListModelsResponse(models=reply.fitting(messages, self._limits.max_reply_bytes))
 
     async def GetModel(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         with parse.fields(model="name"):
             model = self._catalog.model(self._permitted(request.name, call))
         call.model = model.name
-        (message,) = reply.fitting([self._message(model)], self._limits.max_reply_bytes)
+        (message,) = reply.fitting([self._message(model, call)], self._limits.max_reply_bytes)
         return pb.GetModelResponse(model=message)
 
     @contextmanager
     def _use(self, selector: pb.ModelSelector, call: Call) -> Iterator[LoadedVersion]:
         """Keep the selected version loaded within the block."""
-        name = self._permitted(selector.name, call)
-        with (
-            parse.fields(model="model.name", label="model.version_label"),
-            self._catalog.use(name, selector.version, selector.version_label) as version,
-        ):
-            call.model, call.version = version.name, version.number
-            yield version
+        with parse.fields(model="model.name", label="model.version_label"):
+            name = self._permitted(selector.name, call)
+            with self._catalog.use(name, selector.version, selector.version_label) as version:
+                call.model, call.version = version.name, version.number
+                yield version
 
     def _permitted(self, name: str, call: Call) -> str:
-        """Return the name of a model, or of the default model if it is empty. Raise PermissionDenied."""
-        name = name or self._catalog.default
-        models = call.rights.models
-        if models is not None and name not in models:
-            raise PermissionDenied(f"{call.caller!r} may use these models only: {', '.join(sorted(models))}")
-        return name
+        """Return the name of a model, or of the caller's default model if it is empty. Raise PermissionDenied."""
+        name = name or self._default(call)
+        if call.rights.models is None or name in call.rights.models:
+            return name
+        models = listed(call.rights.models)
+        if not name:
+            raise InvalidArgument("model", f"is empty, and {call.caller!r} may use several models: {models}")
+        raise PermissionDenied(f"{call.caller!r} may use these models only: {models}")
 
-    def _message(self, model: Model) -> pb.Model:
-        return self._models.message(model, is_default=model.name == self._catalog.default)
+    def _default(self, call: Call) -> str:
+        """Return the only model that the caller may use, else the default model of the server."""
+        models = call.rights.models or ()
+        return next(iter(models)) if len(models) == 1 else self._catalog.default
+
+    def _message(self, model: Model, call: Call) -> pb.Model:
+        return self._models.message(model, is_default=model.name == self._default(call))
 
 
 def _of(call: Call, job: Job) -> Job:
