@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,6 +28,12 @@ settings.register_profile(
     "random", settings.get_profile("fixed"), derandomize=False, max_examples=1000, print_blob=True
 )
 settings.load_profile("fixed")
+
+# Under nohup, or in the background of a script, signals are ignored. Processes that tests start would inherit that; a
+# handler they do not.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 
