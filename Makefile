@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help serve test lint check soak bench protos locks clean
+.PHONY: help serve test lint check soak bench overload protos locks clean
 
 help:
 	@echo "make serve    serve the bundled model on localhost:8500"
@@ -13,6 +13,7 @@ help:
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
+	@echo "make overload print how much is useful when too much is asked: simulated, and on a real server; takes 15 minutes"
 	@echo "make protos   generate the stubs from the .proto again"
 	@echo "make locks    resolve the locked versions again"
 
@@ -52,6 +53,10 @@ bench: .venv/ready
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/evaluation.py
 	$(BIN)/python tests/bench/picture.py
+
+overload: export TF_CPP_MIN_LOG_LEVEL = 2
+overload: .venv/ready
+	$(BIN)/python tests/overload/table.py
 
 protos: $(UV)
 	$(call generate_stubs,protos)
