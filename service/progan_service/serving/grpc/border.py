@@ -90,7 +90,7 @@ class Border:
         reply = self._stream if inspect.isasyncgenfunction(behaviour) else self._answer
 
         async def answer(call: Call, context: Context) -> None:
-            request = await self._receiver.receive(context, parse, limit())
+            request = await self._receiver.receive(context, parse, call.owner, limit())
             with self._gate.enter():
                 call.run()
                 await reply(behaviour(request, call), context)

@@ -14,11 +14,16 @@ from weakref import WeakValueDictionary
 import grpc
 from google.protobuf import message
 
-from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError
+from progan_service.serving.grpc.places import Places
 
-_AT_A_TIME = 128  # requests that are on their way into the server, each of up to the largest size
+# Requests that are on their way into the server, each of up to the largest size: 128 in all
+_AT_A_TIME = 96
+_OF_LIBRARIES = 32  # health and reflection; health is open to strangers
 _OF_A_CONNECTION = 32  # of these
 _PATIENCE_S = 20  # until the last byte
+_HURRIED_S = 2.0  # instead, while others wait for a place
+_LIBRARY_HURRIED_S = 0.1  # a name comes together with its call
 _SMALL_BYTES = 64 * 2**10  # parsed in less than a millisecond
 _LIBRARY_BYTES = 4 * 2**10  # the largest request of health and reflection, which are names
 
@@ -31,17 +36,31 @@ class Receiver:
 
     def __init__(self, max_request_bytes: int) -> None:
         self._max_bytes = max_request_bytes
-        self._places = asyncio.Semaphore(_AT_A_TIME)
+        self._places = Places(_AT_A_TIME, _PATIENCE_S, _HURRIED_S)
+        self._library_places = Places(_OF_LIBRARIES, _PATIENCE_S, _LIBRARY_HURRIED_S)
         self._of_peer: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._parsing = asyncio.Lock()
 
-    async def receive(self, context: Context, parse: Callable[[bytes], Request], limit: int | None = None) -> Request:
-        """Return the request of a call. Raise InvalidArgument if it is too large, too slow or does not parse.
+    async def receive(
+        self, context: Context, parse: Callable[[bytes], Request], owner: str, limit: int | None = None
+    ) -> Request:
+        """Return the request of a call. Raise a ServingError if it is too large, too slow or does not parse.
 
+        owner   who shares places with whom
         limit   of its bytes, if this rpc needs fewer than the server takes
         """
-        async with self._of(context.peer()), self._places:
-            data = await self._read(context)
+        return await self._receive(context, parse, self._places, owner, limit)
+
+    async def receive_name(self, context: Context, parse: Callable[[bytes], Request]) -> Request:
+        """Return a request of health or reflection. Anybody may call them, so they have places of their own."""
+        address = context.peer().rpartition(":")[0]
+        return await self._receive(context, parse, self._library_places, address, _LIBRARY_BYTES)
+
+    async def _receive(
+        self, context: Context, parse: Callable[[bytes], Request], places: Places, owner: str, limit: int | None
+    ) -> Request:
+        async with self._of(context.peer()), places.place(owner):
+            data = await self._read(context, places, owner)
             if limit is not None and len(data) > limit:
                 raise InvalidArgument("request", f"has {len(data)} bytes; this rpc takes at most {limit}")
             return _parsed(parse, data) if len(data) <= _SMALL_BYTES else await self._parsed_in_turn(parse, data)
@@ -52,11 +71,14 @@ class Receiver:
             self._of_peer[peer] = places = asyncio.Semaphore(_OF_A_CONNECTION)
         return places
 
-    async def _read(self, context: Context) -> bytes:
+    async def _read(self, context: Context, places: Places, owner: str) -> bytes:
+        arrival = None
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with places.arriving(owner) as arrival:
                 data = await context.read()
         except TimeoutError:
+            if arrival and arrival.hurried:
+                raise QueueFull("the server receives too many requests at a time, and this one is slow", 1.0) from None
             raise InvalidArgument("request", f"did not arrive within {_PATIENCE_S} s") from None
         if data is grpc.aio.EOF:  # gRPC says the same of no message, of half a message and of one above its limit
             raise InvalidArgument("request", f"did not arrive whole; it may have at most {self._max_bytes} bytes")
@@ -95,9 +117,9 @@ class LibraryRequests(grpc.aio.ServerInterceptor):
     def _one(self, handler: Any) -> Callable[..., Any]:
         async def handle(_: object, context: Context) -> None:
             try:
-                request = await self._receiver.receive(context, handler.request_deserializer, _LIBRARY_BYTES)
-            except InvalidArgument as error:
-                context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
+                request = await self._receiver.receive_name(context, handler.request_deserializer)
+            except ServingError as error:
+                context.set_code(getattr(grpc.StatusCode, error.code))
                 context.set_details(str(error))
                 return
             if handler.response_streaming:  # it writes its replies itself
@@ -109,9 +131,9 @@ class LibraryRequests(grpc.aio.ServerInterceptor):
 
     def _many(self, handler: Any) -> Callable[..., Any]:
         async def requests(context: Context) -> AsyncIterator[Any]:
-            with suppress(InvalidArgument):  # the end of the stream is one, too
+            with suppress(ServingError):  # the end of the stream is one, too
                 while True:
-                    yield await self._receiver.receive(context, handler.request_deserializer, _LIBRARY_BYTES)
+                    yield await self._receiver.receive_name(context, handler.request_deserializer)
 
         async def handle(_: object, context: Context) -> AsyncIterator[Any]:
             async for reply in handler.stream_stream(requests(context), context):

@@ -174,6 +174,18 @@ def test_of_a_hundred_unfinished_requests_of_a_connection_32_are_received(server
         assert server.health_s() < 1.5
 
 
+def test_unfinished_requests_of_strangers_keep_no_place_from_others(server: Server) -> None:
+    strangers = [socket.create_connection(("127.0.0.1", server.port), timeout=0.1) for _ in range(4)]
+    try:
+        for peer in strangers:
+            begin_requests(peer, "/grpc.health.v1.Health/Check", 32)
+        assert all(asked_for(peer, at_least=1) for peer in strangers)
+        assert server.health_s() < 10
+    finally:
+        for peer in strangers:
+            peer.close()
+
+
 async def test_a_request_that_does_not_come_is_refused(
     puppet_store: Path, run_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
