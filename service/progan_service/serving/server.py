@@ -98,9 +98,9 @@ class Server:
         self.http_port = self._http.port
 
     def _follow_tokens(self) -> None:
-        callers = self._tokens.value.names if self._tokens else set()
-        self._quotas.keep(callers)
-        self._metrics.set_callers(callers)
+        quotas = self._tokens.value.quotas if self._tokens else {}
+        self._quotas.follow(quotas)
+        self._metrics.set_callers(set(quotas))
 
     def _measure_queues(self) -> None:
         for priority in Priority:

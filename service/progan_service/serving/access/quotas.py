@@ -7,7 +7,7 @@ call leaves what that stream waits for.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 from progan_service.serving.errors import QuotaExceeded, ServingError
@@ -22,8 +22,8 @@ _MAX_START_S = 10.0  # that a stream waits for its first images
 class Bucket:
     """Holds the images that a caller may still ask for. It begins full, and refills at a constant rate.
 
-    Pure: `now` is in seconds of any clock, and never decreases from one call to the next. `images` are at most as many
-    as the quota allows at once. Streams ask one at a time.
+    Pure: `now` is in seconds of any clock, and never decreases from one call to the next. Waits are for at most as many
+    images as the quota allows at once; more may be taken, and are missing later. Streams ask one at a time.
     """
 
     def __init__(self, quota: Quota, now: float) -> None:
@@ -79,6 +79,12 @@ class Bucket:
         """Return images that were taken and not made."""
         self._images = min(self._images + images, self.quota.images_at_once)
 
+    def change(self, quota: Quota, now: float) -> None:
+        """Go on with another quota and the images that are there, but no more than it allows at once."""
+        self._refill(now)
+        self.quota = quota
+        self._images = min(self._images, quota.images_at_once)
+
     def _refill(self, now: float) -> None:
         added = (now - self._at) * self.quota.images_per_s
         self._images, self._at = min(self._images + added, self.quota.images_at_once), now
@@ -88,7 +94,6 @@ class _Account:
     """The bucket of a caller, and the queue of its streams."""
 
     def __init__(self, caller: str, quota: Quota) -> None:
-        self.quota = quota
         self._caller = caller
         self._bucket = Bucket(quota, time.monotonic())
         self._queue = asyncio.Lock()
@@ -98,8 +103,9 @@ class _Account:
     def take(self, images: int) -> None:
         """Take images for a call. Raise QuotaExceeded if they are not there."""
         now = time.monotonic()
-        if self._bucket.call_wait_s(images, now):
-            raise self._exceeded(self._bucket.promise_s(images, now))
+        awaited = self._awaited(images)
+        if self._bucket.call_wait_s(awaited, now):
+            raise self._exceeded(self._bucket.promise_s(awaited, now))
         self._bucket.take_for_call(images, now)
 
     async def take_in_turn(self, images: int, *, first: bool) -> None:
@@ -116,22 +122,33 @@ class _Account:
 
     async def _take_next(self, images: int) -> None:
         try:
-            while wait_s := self._bucket.stream_wait_s(images, time.monotonic()):
+            while wait_s := self._bucket.stream_wait_s(self._awaited(images), time.monotonic()):
                 await asyncio.sleep(min(wait_s, _LOOK_S))
         except asyncio.CancelledError:
             self._bucket.stream_left()
             raise
         self._bucket.take_for_stream(images, time.monotonic())
 
+    def change(self, quota: Quota) -> None:
+        self._bucket.change(quota, time.monotonic())
+
+    def _awaited(self, images: int) -> int:
+        """Return how many images must be there: a job from before a change may take more at once than the quota."""
+        return min(images, self._bucket.quota.images_at_once)
+
     def _exceeded(self, retry_after_s: float) -> QuotaExceeded:
-        return QuotaExceeded(self._caller, self.quota.images_per_s, self.quota.images_at_once, retry_after_s)
+        quota = self._bucket.quota
+        return QuotaExceeded(self._caller, quota.images_per_s, quota.images_at_once, retry_after_s)
 
 
 class Quotas:
-    """The quotas of all callers, by name: the tokens of a name share one. Used in the event loop only."""
+    """The quotas of all callers, by name: the tokens of a name share one. Used in the event loop only.
+
+    A caller keeps its account for good: streams that have begun go on when their caller is removed.
+    """
 
     def __init__(self) -> None:
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, _Account | None] = {}  # None: no quota
 
     @asynccontextmanager
     async def taken(self, caller: str, quota: Quota | None, images: int) -> AsyncIterator[None]:
@@ -154,18 +171,20 @@ class Quotas:
         with _given_back(account, images):
             yield
 
-    def keep(self, callers: set[str]) -> None:
-        """Forget the callers that no longer exist."""
-        self._accounts = {name: account for name, account in self._accounts.items() if name in callers}
+    def follow(self, quotas: Mapping[str, Quota | None]) -> None:
+        """Set the quotas of callers. Those that had one before go on with the images that are left of it."""
+        for caller, quota in quotas.items():
+            account = self._accounts.get(caller)
+            if account and quota:
+                account.change(quota)
+            else:
+                self._accounts[caller] = _Account(caller, quota) if quota else None
 
     def _account(self, caller: str, quota: Quota | None) -> _Account | None:
-        """Return the account of a caller: one with a full bucket if its quota is new or has changed."""
-        if quota is None:
-            return None
-        account = self._accounts.get(caller)
-        if account is None or account.quota != quota:
-            self._accounts[caller] = account = _Account(caller, quota)
-        return account
+        """Return the account of a caller. The quota of a job, which may be an old one, counts for a new caller only."""
+        if caller not in self._accounts:
+            self._accounts[caller] = _Account(caller, quota) if quota else None
+        return self._accounts[caller]
 
 
 @contextmanager

@@ -40,8 +40,9 @@ class Tokens:
     entries: tuple[Entry, ...] = field(repr=False)
 
     @property
-    def names(self) -> set[str]:
-        return {entry.name for entry in self.entries}
+    def quotas(self) -> dict[str, Quota | None]:
+        """Return the quotas of all callers, by name; None for a caller without one."""
+        return {entry.name: entry.rights.quota for entry in self.entries}
 
     def caller(self, authorization: Sequence[str]) -> Entry:
         """Return the entry of the token in a call's `authorization` metadata. Raises Unauthenticated.

@@ -222,11 +222,67 @@ async def test_who_leaves_while_waiting_has_taken_nothing() -> None:
     assert await refused_s(kept, "alice", 1, slow) <= 1000
 
 
-async def test_a_changed_quota_begins_anew_and_an_unchanged_one_goes_on(clock: Clock) -> None:
+async def test_a_quota_that_changes_goes_on_with_what_is_left_and_old_jobs_do_not_bring_the_old_one_back(
+    clock: Clock,
+) -> None:
+    kept, smaller = Quotas(), Quota(images_per_s=1, images_at_once=4)
+    kept.follow({"alice": TEN_A_SECOND})
+    await take(kept, "alice", 3)
+    kept.follow({"alice": smaller})
+    await take_in_turn(kept, "alice", 1)  # a stream of before, with the quota of before
+    await take(kept, "alice", 1, quota=smaller)
+    for quota in (TEN_A_SECOND, smaller, TEN_A_SECOND):
+        assert await refused_s(kept, "alice", 1, quota) == pytest.approx(1)
+    kept.follow({"alice": Quota(images_per_s=10, images_at_once=50)})
+    assert await refused_s(kept, "alice", 1) == pytest.approx(0.1)
+
+
+async def test_a_stream_whose_pieces_are_larger_than_the_new_quota_goes_on_at_the_new_rate(clock: Clock) -> None:
     kept = Quotas()
+    kept.follow({"alice": TEN_A_SECOND})
+    await take_in_turn(kept, "alice", 5)
+    kept.follow({"alice": Quota(images_per_s=1, images_at_once=2)})
+    for _ in range(10):
+        await take_in_turn(kept, "alice", 5)
+    assert clock.now == pytest.approx(47)  # 50 images more; 3 of the last are missing later
+
+
+async def test_a_stream_of_a_caller_that_was_removed_goes_on_at_its_last_quota(clock: Clock) -> None:
+    kept = Quotas()
+    kept.follow({"alice": TEN_A_SECOND})
+    await take_in_turn(kept, "alice", 5)
+    for _ in range(10):
+        kept.follow({"bob": None})
+        await take_in_turn(kept, "alice", 2)
+    assert clock.now == pytest.approx(2)
+
+
+async def test_a_quota_may_come_and_go(clock: Clock) -> None:
+    kept = Quotas()
+    kept.follow({"alice": None})
+    await take(kept, "alice", 1000)
+    kept.follow({"alice": TEN_A_SECOND})
     await take(kept, "alice", 5)
-    kept.keep({"alice", "bob"})
-    assert await refused_s(kept, "alice", 5) == pytest.approx(0.5)
-    await take(kept, "alice", 8, quota=Quota(images_per_s=10, images_at_once=8))
-    kept.keep({"bob"})
-    await take(kept, "alice", 8, quota=Quota(images_per_s=10, images_at_once=8))
+    assert await refused_s(kept, "alice", 1) == pytest.approx(0.1)
+    kept.follow({"alice": None})
+    await take(kept, "alice", 1000)
+
+
+quotas_of_files = st.builds(Quota, st.floats(0.001, 100), st.integers(1, 50))
+moves = st.lists(st.tuples(st.floats(0, 10), quotas_of_files, st.integers(1, 50)), max_size=30)
+
+
+@given(first=quotas_of_files, moves=moves)
+def test_however_often_a_quota_changes_nobody_gets_more_than_once_the_start_and_then_the_rates(
+    first: Quota, moves: list[tuple[float, Quota, int]]
+) -> None:
+    bucket, now, taken, allowed = Bucket(first, 0.0), 0.0, 0, float(first.images_at_once)
+    for pause_s, following, images in moves:
+        now += pause_s
+        allowed += pause_s * bucket.quota.images_per_s
+        bucket.change(following, now)
+        if not bucket.stream_wait_s(images, now):
+            bucket.take_for_stream(images, now)
+            taken += images
+            assert images <= following.images_at_once
+        assert taken <= allowed + 1e-3

@@ -104,7 +104,7 @@ def test_without_more_a_caller_has_the_images_of_a_second_at_once(tokens: Path) 
 
 def test_tokens_of_one_name_have_the_same_rights(tokens: Path) -> None:
     tokens.write_text(f"bob {BOB} images_per_s=5\nbob {NEW_BOB} images_per_s=5.0\n")
-    assert read_tokens(tokens).names == {"bob"}
+    assert read_tokens(tokens).quotas == {"bob": Quota(images_per_s=5, images_at_once=5)}
 
 
 @pytest.mark.parametrize(
