@@ -152,6 +152,7 @@ class AsyncClient:
                             stream.arrived(reply)
                             for part in decode(reply):
                                 yield part
+                stream.ended()
                 return
             except ProganError as error:
                 async with explained_aside(self._settings):

@@ -139,6 +139,7 @@ class Client:
         """Return the health of the service, or of one model.
 
         "SERVING": ready. "NOT_SERVING": not ready. "SERVICE_UNKNOWN": the service has no such model.
+        "UNKNOWN": any other state.
         """
         try:
             reply: health_pb2.HealthCheckResponse = self._call(
@@ -189,6 +190,7 @@ class Client:
                         for reply in call:
                             stream.arrived(reply)
                             yield from decode(reply)
+                stream.ended()
                 return
             except ProganError as error:
                 with explained(self._settings):

@@ -10,7 +10,7 @@ from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from progan_client.errors import ArgumentError, ReplyError
 from progan_client.models import ServedModel
@@ -98,7 +98,7 @@ class GeneratedImages:
             return self.raw
         pixels = np.empty(self.shape, np.uint8)
         for index, file in enumerate(self.files):
-            pixels[index] = _decoded(file, self.shape[1:])
+            pixels[index] = _decoded(file, self.encoding, self.shape[1:])
         return pixels
 
     def grid(self, columns: int | None = None, *, scale: int = 1) -> Image.Image:
@@ -216,14 +216,14 @@ def encoded(image: Image.Image, suffix: str, quality: int = DEFAULT_QUALITY) -> 
     return file.getvalue()
 
 
-def _decoded(file: bytes, shape: tuple[int, ...]) -> Pixels:
-    """Decode a file of the service to uint8 [H, W, C]."""
+def _decoded(file: bytes, encoding: Encoding, shape: tuple[int, ...]) -> Pixels:
+    """Decode a file of the service to uint8 [H, W, C]. Its size is checked before its pixels are decoded."""
     height, width, channels = shape
     try:
-        with Image.open(io.BytesIO(file)) as image:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))  # WebP has no grey
-    except (UnidentifiedImageError, OSError) as error:
+        with Image.open(io.BytesIO(file), formats=[encoding]) as image:
+            if image.size == (width, height):
+                return np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(shape)  # WebP has no grey
+            sent = image.size[::-1]
+    except Exception as error:  # Pillow has no class for broken files: SyntaxError, ValueError, struct.error, ...
         raise ReplyError(f"the service sent a file that is not an image: {error}") from error
-    if pixels.shape[:2] != (height, width):
-        raise ReplyError(f"the service announced images of {(height, width)} pixels and sent one of {pixels.shape[:2]}")
-    return pixels.reshape(shape)
+    raise ReplyError(f"the service announced images of {(height, width)} pixels and sent one of {sent}")

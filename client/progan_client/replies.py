@@ -11,18 +11,21 @@ from grpc_health.v1 import health_pb2
 from progan_client.errors import ReplyError
 from progan_client.images import Encoding, Frame, GeneratedImages, Latents, Pixels, StageTimes
 from progan_client.models import Model, ModelState, ModelVersion, ServedModel
-from progan_client.requests import WIRE_ENCODINGS
+from progan_client.requests import WIRE_ENCODINGS, row_count
 from progan_protos.v1 import image_generator_pb2 as pb
 
 Part = TypeVar("Part", GeneratedImages, Frame)  # the items of a stream
 
+MAX_IMAGE_PIXELS = 2**26  # 8192 x 8192; no model makes larger images
 UNKNOWN_HEALTH = "SERVICE_UNKNOWN"  # the health service answers NOT_FOUND instead of sending this status
 
 _ENCODINGS: dict[int, Encoding] = {wire: encoding for encoding, wire in WIRE_ENCODINGS.items()}
 
 
 def images_of_reply(reply: pb.GenerateResponse, request: pb.GenerateRequest) -> GeneratedImages:
-    """Return the images of a reply to Generate."""
+    """Return the images of a reply to Generate. Raise ReplyError if they are not as many as were requested."""
+    if reply.images.count != row_count(request.latents):
+        raise ReplyError(f"the service sent {reply.images.count} images instead of {row_count(request.latents)}")
     return _images(reply, seeds_of(request.latents, 0, reply.images.count))
 
 
@@ -70,8 +73,9 @@ def model_of_message(message: pb.Model) -> Model:
 
 
 def health_of_reply(reply: health_pb2.HealthCheckResponse) -> str:
-    """Return the name of a health status: 1 -> "SERVING"."""
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+    """Return the name of a health status: 1 -> "SERVING"; a status that this client does not know is "UNKNOWN"."""
+    statuses = health_pb2.HealthCheckResponse.ServingStatus
+    return str(statuses.Name(reply.status if reply.status in statuses.values() else statuses.UNKNOWN))
 
 
 def _images(
@@ -80,6 +84,8 @@ def _images(
     """Return the images of one message; raise ReplyError if its sizes do not fit together."""
     images = reply.images
     shape = (images.count, images.height, images.width, images.channels)
+    if images.channels not in (1, 3) or not 1 <= images.height * images.width <= MAX_IMAGE_PIXELS:
+        raise ReplyError(f"the service announced images of shape {shape}")
     encoding = _ENCODINGS.get(images.encoding)
     if encoding is None:
         raise ReplyError(f"the service sent images in an encoding that this client does not know ({images.encoding})")

@@ -54,19 +54,21 @@ class Stream:
 
     def arrived(self, reply: pb.StreamGenerateResponse | pb.InterpolateResponse) -> None:
         """Record a reply. Raise ReplyError if it does not continue the stream."""
-        if reply.first_index != self._arrived:
-            raise ReplyError(f"the service sent image {reply.first_index} of the stream instead of {self._arrived}")
-        if self._model not in (None, reply.model):
-            raise ReplyError(f"the next server has other files of {reply.model.name} version {reply.model.version}")
+        self._check_continues(reply)
         if self._broken_by:
             _log.info("the stream went on after %d of %d images: %s", self._arrived, self._count, self._broken_by)
         self._model = reply.model
         self._arrived += reply.images.count
         self._broken_by, self._failures = None, 0
 
+    def ended(self) -> None:
+        """Record that the service ended the stream as a success. Raise ReplyError if images are missing."""
+        if not self.is_complete:
+            raise ReplyError(f"the service ended the stream after {self._arrived} of {self._count} images")
+
     def pause_s(self, error: ProganError, remaining_s: float) -> float:
         """Return how many seconds to wait before the rest is requested. Raise the error that ends the stream."""
-        if self.is_complete:
+        if self.is_complete and not isinstance(error, ReplyError):
             return 0.0
         self._failures += 1
         pause_s = _pause_s(error, self._failures)
@@ -76,6 +78,15 @@ class Stream:
         self._broken_by = self._broken_by or error
         self._request_the_rest()
         return pause_s
+
+    def _check_continues(self, reply: pb.StreamGenerateResponse | pb.InterpolateResponse) -> None:
+        if reply.first_index != self._arrived:
+            raise ReplyError(f"the service sent image {reply.first_index} of the stream instead of {self._arrived}")
+        if not 1 <= reply.images.count <= self._count - self._arrived:
+            sent = f"{reply.images.count} images after {self._arrived} of {self._count}"
+            raise ReplyError(f"the service sent a message of {sent}")
+        if self._model not in (None, reply.model):
+            raise ReplyError(f"the next server has other files of {reply.model.name} version {reply.model.version}")
 
     def _request_the_rest(self) -> None:
         assert self._model

@@ -147,9 +147,9 @@ def _details(
     trailers: Any = error.trailing_metadata() or ()  # pairs, with asyncio a mapping
     try:
         status = status_pb2.Status.FromString(dict(trailers).get("grpc-status-details-bin", b""))
+        for detail in status.details:
+            for message in found:
+                detail.Unpack(message)
     except DecodeError:  # the trailer of a proxy; the status code is enough
-        return found
-    for detail in status.details:
-        for message in found:
-            detail.Unpack(message)
+        pass
     return found

@@ -79,8 +79,14 @@ def test_errors_of_grpc_itself_are_readable_sentences(code: grpc.StatusCode, sen
     assert str(service_error(rpc_error(code, "why"), THERE, 2.5)) == sentence
 
 
-def test_a_trailer_that_cannot_be_read_leaves_the_status() -> None:
-    trailers = grpc.aio.Metadata(("grpc-status-details-bin", b"\xff\xff"))
+UNREADABLE_DETAIL = status_pb2.Status(
+    details=[any_pb2.Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff")]
+)
+
+
+@pytest.mark.parametrize("trailer", [b"\xff\xff", UNREADABLE_DETAIL.SerializeToString()])
+def test_a_trailer_that_cannot_be_read_leaves_the_status(trailer: bytes) -> None:
+    trailers = grpc.aio.Metadata(("grpc-status-details-bin", trailer))
     error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), trailers, "gone")
     assert str(service_error(error, THERE, 1.0)) == "there:1 answered NOT_FOUND: gone"
 

@@ -1,6 +1,8 @@
 """Images in memory, as files, as grids, as animations."""
 
 import io
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +151,39 @@ def test_a_file_of_the_service_is_written_unchanged(three: GeneratedImages, tmp_
 @pytest.mark.parametrize("file", [b"no image", b""])
 def test_a_file_that_is_no_image_is_the_services_fault(three: GeneratedImages, file: bytes) -> None:
     sent = replace(sent_as_png(three.pixels[:1]), files=(file,))
+    with pytest.raises(ReplyError, match="the service sent a file that is not an image"):
+        _ = sent.pixels
+
+
+def huge_png() -> bytes:
+    """A PNG of 57 bytes that announces 30000 x 30000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    chunks = [
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in (header, b"IDAT", b"IEND")
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def half_a_png(pixels: Pixels) -> bytes:
+    file = encoded(to_image(pixels), ".png")
+    return file[: len(file) // 2]
+
+
+def test_a_file_that_would_fill_the_memory_is_not_decoded(three: GeneratedImages) -> None:
+    sent = replace(sent_as_png(three.pixels[:1]), files=(huge_png(),))
+    with pytest.raises(ReplyError, match="could be decompression bomb"):
+        _ = sent.pixels
+
+
+def test_half_a_file_is_the_services_fault(three: GeneratedImages) -> None:
+    sent = replace(sent_as_png(three.pixels[:1]), files=(half_a_png(three.pixels[0]),))
+    with pytest.raises(ReplyError, match="the service sent a file that is not an image"):
+        _ = sent.pixels
+
+
+def test_a_file_of_another_format_is_the_services_fault(three: GeneratedImages) -> None:
+    sent = replace(sent_as_png(three.pixels[:1]), files=(encoded(three[0], ".webp"),))
     with pytest.raises(ReplyError, match="the service sent a file that is not an image"):
         _ = sent.pixels
 

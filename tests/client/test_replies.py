@@ -77,6 +77,8 @@ def test_frames_are_numbered_along_the_walk() -> None:
             "the service sent images in an encoding that this client does not know (9)",
         ),
         ({"latents": pb.FloatMatrix(rows=3)}, "the service sent latents of shape (3, 1) for 2 images"),
+        ({"images": pb.Images(channels=7)}, "the service announced images of shape (2, 1, 2, 7)"),
+        ({"images": pb.Images(width=2**31)}, "the service announced images of shape (2, 1, 2147483648, 1)"),
         ({"latents": pb.FloatMatrix(values=b"\x00")}, "the service sent latents of shape (2, 1) for 2 images"),
     ],
 )
