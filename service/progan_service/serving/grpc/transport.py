@@ -7,7 +7,9 @@ from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.config import ServerConfig
 
 _MAX_CALLS = 4096  # at a time on a connection; high, because gRPC fails calls above it instead of queueing them
-_MAX_PENDING = 100_000  # calls that gRPC holds for the server; more end as CANCELLED, neither logged nor counted
+# Calls that gRPC holds for the server; more end as CANCELLED, neither logged nor counted. A caller that resets its
+# calls as fast as it can fills these places, and the others wait until the server has looked at all of them.
+_MAX_PENDING = 4096
 _MAX_METADATA_BYTES = 8192  # gRPC's own limit is a soft one: up to twice as much it would refuse at random
 _HANDSHAKE_S = 20  # time limit for a new connection to become usable
 _MAX_CONNECTION_AGE_S = 300  # then clients resolve the name again and find new pods
