@@ -9,14 +9,12 @@ import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import sleeper
 from prometheus_client.parser import text_string_to_metric_families
 
 from progan_client import Client
-from progan_service.store.metadata import ModelMetadata
-from progan_service.store.store import ModelStore
 
 PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 120
@@ -101,26 +99,10 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def publish_sleeper(tmp_path_factory: pytest.TempPathFactory) -> Publish:
     """A store with a model that takes `batch_s` for a batch of any size, without a processor, and draws grey."""
-    import tensorflow as tf
-    from tensorflow.python.data.experimental.ops.testing import sleep  # TensorFlow has no other sleep in a graph
 
     def publish(batch_s: float, resolution: int = 4) -> Path:
-        nap = int(batch_s * 1e6 / 2)  # slept twice: before the only element and before the end
-
-        def generate(latents: Any) -> dict[str, Any]:
-            zero = tf.data.Dataset.range(1).apply(sleep(nap)).reduce(tf.constant(0, tf.int64), lambda a, b: a + b)
-            shade = tf.cast(latents[:, :1, None, None] * 0.0 + tf.cast(zero, tf.float32) + 128.0, tf.uint8)
-            return {"images": tf.tile(shade, [1, resolution, resolution, 3])}
-
-        latents = tf.TensorSpec([None, 4], tf.float32, name="latents")
-        signature = tf.function(generate).get_concrete_function(latents)
-
-        def write(directory: Path) -> ModelMetadata:
-            tf.saved_model.save(tf.Module(), str(directory), signatures={"generate_uint8": signature})
-            return ModelMetadata(4, resolution, 3, 0, (), {"source": "tests"}, {})
-
         root = tmp_path_factory.mktemp("sleeper")
-        ModelStore(root).publish("sleeper", write)
+        sleeper.publish_sleeper(root, batch_s, resolution)
         return root
 
     return publish

@@ -31,6 +31,7 @@ from progan_service.serving.watching.metrics import Metrics
 
 _UNKNOWN_BATCH_S = 0.1  # the estimate before the first batch
 
+_MOST_LAG = 1 / 4  # of a call's time: only a batch can correct a lag that is estimated too long
 _EXPIRED = "the deadline passed before the work began"
 _TOO_SLOW = "the deadline cannot be met any more: the device has become slower"
 _CLOSED = "the server is shutting down; ask another one"
@@ -49,8 +50,8 @@ class DynamicBatcher:
     """Runs the requests of one version in shared batches, on whichever device is free.
 
     Threads:
-    - One event loop makes it and calls `submit` and `close`. Futures and `_room` are set in that loop only: other
-      threads reach them through `_in_loop`.
+    - One event loop makes it and calls `submit` and `close`. Futures, `_room` and `_lag` are set in that loop only:
+      other threads reach them through `_in_loop`.
     - A device's thread reports the end of a batch to `_end`, and takes the next batch there.
     - One lock guards the queue, the requests, the retries, the devices' state, the pace and the largest batch. Methods
       named `_locked` need it held. It is reentrant, for a Run may report its outcome before it returns.
@@ -74,6 +75,7 @@ class DynamicBatcher:
         self._room.set()
         self._closed = False
         self._pace = Pace()
+        self._lag = Pace()  # from the end of a batch until the event loop has its images; used in that loop only
 
     async def submit(
         self,
@@ -87,14 +89,17 @@ class DynamicBatcher:
     ) -> Generated:
         """Return the images of all rows of `inputs` (arrays of equal length), in order.
 
-        deadline   seconds of time.monotonic(); rows not yet run by then are dropped and DeadlineExceeded is raised
+        deadline   seconds of time.monotonic(); rows not yet run by then are dropped and DeadlineExceeded is raised. The
+                   images are to be there a little earlier, by as much as the event loop was late with others.
         flow       submissions of the same flow are one call; None: this one alone
         caller     callers share the devices evenly
         patient    wait for room in the queue, and do not ask whether the deadline can be met
         Raises QueueFull at once when there is no room or the deadline cannot be met, and later if the device has become
         so slow that it cannot be met any more. Raises Unavailable once closed. Cancelling drops the rows that wait.
         """
-        work = Work(len(inputs[0]), deadline, time.monotonic(), flow, priority, caller, patient)
+        now = time.monotonic()
+        due = deadline - min(self._lag.seconds_at_worst(1), (deadline - now) * _MOST_LAG)
+        work = Work(len(inputs[0]), due, now, flow, priority, caller, patient)
         request = Request(work, inputs, self._loop.create_future())
         while not self._admit(request):
             await self._room.wait()
@@ -153,6 +158,8 @@ class DynamicBatcher:
             if work.deadline <= now:
                 self._metrics.rows_dropped.labels("expired").inc(work.rows)
                 raise DeadlineExceeded(_EXPIRED)
+            if self._start_at_once_locked(request, now):
+                return True
             if refusal := self._queue.admit(work, self._forecast_locked(now, at_worst=not self._is_idle_locked())):
                 if work.patient:
                     self._room.clear()
@@ -163,9 +170,22 @@ class DynamicBatcher:
             self._dispatch_locked()
             return True
 
+    def _start_at_once_locked(self, request: Request, now: float) -> bool:
+        """Run a small request that is alone, if it can be in time, as the rules of the queue would decide."""
+        work, idle = request.work, next((device for device in self._devices if device.since is None), None)
+        if not idle or self._queue.rows or self._retries or work.rows >= self.max_batch_size:
+            return False
+        if now + self._pace.seconds(self._padded(work.rows)) > work.deadline:
+            return False
+        self._largest.next(work.rows)
+        self._requests[work] = request
+        self._begin_locked(idle, [self._queue.pass_by(work)])
+        return True
+
     def _forecast_locked(self, now: float, most_rows: int = 0, *, at_worst: bool) -> Forecast | None:
         """Return what the devices can do in batches of up to `most_rows`, by default of the size in use."""
-        sizes = [size for size in self._config.allowed_batch_sizes if size <= (most_rows or self.max_batch_size)]
+        allowed, most_rows = self._config.allowed_batch_sizes, most_rows or self.max_batch_size
+        sizes = allowed if most_rows == allowed[-1] else tuple(size for size in allowed if size <= most_rows)
         running = [None if device.since is None else (device.size, device.since) for device in self._devices]
         return self._pace.forecast(now, sizes, running, at_worst=at_worst)
 
@@ -184,6 +204,8 @@ class DynamicBatcher:
                 self._begin_locked(device, slices)
 
     def _next_batch_locked(self) -> list[Slice]:
+        if not self._queue.rows and not self._retries:
+            return []
         now = time.monotonic()
         self._drop_late_locked(now)
         while self._retries:
@@ -247,7 +269,12 @@ class DynamicBatcher:
                     self._discard_locked(request.work)
             self._dispatch_locked()
         if not retry:
-            self._in_loop(deliver, slices, requests, outcome)
+            self._in_loop(self._deliver, now, slices, requests, outcome)
+
+    def _deliver(self, ended: float, slices: list[Slice], requests: list[Request], outcome: Batch | Exception) -> None:
+        now = time.monotonic()
+        self._lag.record(1, now - ended, now)
+        deliver(slices, requests, outcome)
 
     def _halve_locked(self, slices: list[Slice]) -> None:
         """Run a batch that did not fit in two parts, and never again so many rows at once."""

@@ -67,9 +67,13 @@ class Forecast:
         """Return when the next batch ends if it is of this size."""
         return self.free_at[0] + self.seconds[self.sizes.index(size)]
 
+    def is_met_at_once(self, work: Work) -> bool:
+        """Return whether the next batch can hold all rows of a work, and ends before its deadline."""
+        return work.rows <= self.largest and _is_in_time(self.end_of(self.padded(work.rows)), work.deadline)
+
     def size_until(self, time: float, rows: int) -> int:
         """Return the size of the next batch, for up to `rows`, that ends by `time`; the largest if none does."""
-        sizes = [size for size in self.sizes if size <= self.padded(rows) and self.end_of(size) <= time + _ROUNDING_S]
+        sizes = [size for size in self.sizes if size <= self.padded(rows) and _is_in_time(self.end_of(size), time)]
         return sizes[-1] if sizes else self.largest
 
 
@@ -119,7 +123,7 @@ class Deadlines:
 
     def passed(self, time: float) -> list[Work]:
         """Return the works whose deadline is at `time` or before."""
-        return self._works[: self._place_after(time)]
+        return self._works[: self._place_after(time)] if self._works else []
 
     def first(self, rows: int) -> Iterator[tuple[Work, int]]:
         """Yield the works to which the first `rows` belong, and how many of them each has."""
@@ -128,6 +132,12 @@ class Deadlines:
                 return
             yield work, min(rows, work.waiting)
             rows -= work.waiting
+
+    def met_at_once(self, waiting: int, forecast: Forecast) -> bool:
+        """Return whether the next batch holds all rows that wait, and ends before all deadlines. It takes no array."""
+        if not self._works:
+            return True
+        return waiting <= forecast.largest and _is_in_time(forecast.end_of(forecast.padded(waiting)), self._table[0, 0])
 
     def demand_with(self, work: Work, waiting: int, forecast: Forecast) -> Demand:
         """Return the demand by the deadline of new work and by all later deadlines. So many rows wait, with it."""
@@ -150,17 +160,21 @@ class Deadlines:
 
         A batch is smaller than it could be if one of that size would end too late.
         """
+        if self.met_at_once(waiting, forecast):
+            return forecast.padded(waiting), 0
         for size in reversed([size for size in forecast.sizes if size <= forecast.padded(waiting)]):
-            if not self._works or self._deadlines[0] + _ROUNDING_S >= forecast.end_of(size):
+            if _is_in_time(forecast.end_of(size), self._deadlines[0]):
                 overdue = np.cumsum(self._rows) - forecast.after(size).rows_by(self._deadlines)
                 if (rows := int(overdue.max(initial=0))) <= size:
                     return size, rows
         size = forecast.size_until(self._deadlines[0], waiting)
         return size, size
 
-    def hopeless(self, forecast: Forecast) -> list[Work]:
+    def hopeless(self, waiting: int, forecast: Forecast) -> list[Work]:
         """Return works to drop so that the others can be in time. As few rows as possible are lost. [Moore 1968]"""
-        dropped = []
+        dropped: list[Work] = []
+        if self.met_at_once(waiting, forecast):
+            return dropped
         rows, done = self._rows.copy(), forecast.most_rows_by(self._deadlines)
         while len(late := np.flatnonzero(np.cumsum(rows) > done)):
             place = int(late[0])
@@ -192,6 +206,10 @@ class Deadlines:
     @property
     def _bulk(self) -> Floats:
         return self._table[3, : len(self._works)]
+
+
+def _is_in_time(end: float, deadline: float) -> bool:
+    return end <= deadline + _ROUNDING_S
 
 
 def _code(caller: str) -> float:

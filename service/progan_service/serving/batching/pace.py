@@ -1,8 +1,7 @@
 """Estimates of how long a batch or a file takes."""
 
-import bisect
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from progan_service.serving.batching.deadlines import Forecast
@@ -26,23 +25,31 @@ class Pace:
 
     def __init__(self) -> None:
         self._measured: dict[int, deque[float]] = {}
+        self._usual: dict[int, float] = {}  # by size
+        self._at_worst: dict[int, float] = {}
         self._measured_at = float("-inf")
+        self._estimates: dict[tuple[tuple[int, ...], bool], tuple[float, ...]] = {}  # since the last measurement
 
     def record(self, size: int, seconds: float, now: float) -> None:
         """Note that a batch of `size` rows, padding included, took so long and ended now."""
+        measured = self._measured.setdefault(size, deque(maxlen=_KEPT))
+        measured.append(seconds)
+        in_order = sorted(measured)
+        self._usual[size] = in_order[len(in_order) // 2]
+        self._at_worst[size] = in_order[len(in_order) * 3 // 4]
         self._measured_at = now
-        self._measured.setdefault(size, deque(maxlen=_KEPT)).append(seconds)
+        self._estimates.clear()
 
     def seconds(self, size: int) -> float:
         """Return the median time of a batch of this size; 0 before the first batch of any size."""
-        return self._estimate(size, 0.5)
+        return _estimate(size, self._usual)
 
     def seconds_at_worst(self, size: int) -> float:
         """Return the time that four of the last five batches of this size kept; 0 before the first of any size."""
-        return self._estimate(size, 0.75)
+        return _estimate(size, self._at_worst)
 
     def forecast(
-        self, now: float, sizes: Sequence[int], running: Sequence[tuple[int, float] | None], *, at_worst: bool
+        self, now: float, sizes: tuple[int, ...], running: Sequence[tuple[int, float] | None], *, at_worst: bool
     ) -> Forecast | None:
         """Return what the devices can do from `now` on.
 
@@ -52,21 +59,25 @@ class Pace:
         running    for each device the size of the batch that it runs and when that began; None for an idle one
         at_worst   estimate by the time that most batches kept, else by the usual one
         """
-        seconds = self.seconds_at_worst if at_worst else self.seconds
-        if not self._measured or (not any(running) and now - self._measured_at > _STALE_S):
+        if not self._measured or (now - self._measured_at > _STALE_S and not any(running)):
             return None
+        seconds = self.seconds_at_worst if at_worst else self.seconds
+        if (sizes, at_worst) not in self._estimates:
+            falling = accumulate(map(seconds, reversed(sizes)), min)  # a batch takes no longer than a larger one
+            self._estimates[sizes, at_worst] = tuple(falling)[::-1]
         ends = [now if batch is None else batch[1] + seconds(batch[0]) for batch in running]
         free_at = sorted(now + abs(end - now) for end in ends)  # a batch that is late may be as late again
-        return Forecast(tuple(free_at), tuple(sizes), tuple(accumulate(map(seconds, sizes), max)))
+        return Forecast(tuple(free_at), sizes, self._estimates[sizes, at_worst])
 
-    def _estimate(self, size: int, quantile: float) -> float:
-        """A size not measured yet takes as long as the next larger one, or longer by its rows than the next smaller."""
-        known = sorted(self._measured)
-        if not known:
-            return 0.0
-        nearest = known[min(bisect.bisect_left(known, size), len(known) - 1)]
-        measured = sorted(self._measured[nearest])
-        return measured[int(quantile * (len(measured) - 1) + 0.5)] * max(1.0, size / nearest)
+
+def _estimate(size: int, known: Mapping[int, float]) -> float:
+    """A size not measured yet takes as long as the next larger one, or longer by its rows than the next smaller."""
+    if size in known:
+        return known[size]
+    if not known:
+        return 0.0
+    nearest = min((other for other in known if other > size), default=max(known))
+    return known[nearest] * max(1.0, size / nearest)
 
 
 def reason_to_drop(work: Work) -> str:

@@ -65,7 +65,8 @@ class BatchQueue:
 
     def __init__(self, config: BatchingConfig) -> None:
         self._max_rows = config.max_queued_rows
-        self._turns = {priority: Turns() for priority in Priority}
+        self._interactive, self._bulk = Turns(), Turns()
+        self._turns = {Priority.INTERACTIVE: self._interactive, Priority.BULK: self._bulk}
         self._promised = Deadlines()
         self._unpromised = Deadlines()
         self._bulk_left_out = 0  # batches in a row
@@ -74,7 +75,7 @@ class BatchQueue:
 
     @property
     def rows(self) -> int:
-        return sum(turns.rows for turns in self._turns.values())
+        return self._interactive.rows + self._bulk.rows
 
     def rows_of(self, priority: Priority) -> int:
         return self._turns[priority].rows
@@ -83,13 +84,19 @@ class BatchQueue:
         """Put work into the queue, or return why not. Without a forecast no deadline is checked."""
         alone = self._ask(work)
         refusal = self._refused_for_room(work, alone)
-        if not refusal and forecast and _is_promise(work):
+        if not refusal and forecast and _is_promise(work) and (self.rows or not forecast.is_met_at_once(work)):
             demand = self._promised.demand_with(work, self.rows + work.rows, forecast)
             refusal = _refused_for_time(work, demand, forecast)
             refusal = refusal or self._refused_for_share(work, demand, forecast, alone)
         if not refusal:
             self._put(work)
         return refusal
+
+    def pass_by(self, work: Work) -> Slice:
+        """Return all rows of a work for a batch at once. Nothing else may wait."""
+        self._ask(work)
+        work.taken = work.rows
+        return Slice(work, 0, work.rows)
 
     def discard(self, work: Work) -> int:
         """Remove the rows of a work that still wait. Return how many there were."""
@@ -102,29 +109,31 @@ class BatchQueue:
         """Return the works that cannot be in time any more. They stay until they are discarded."""
         if not forecast:
             return self._promised.passed(now) + self._unpromised.passed(now)
-        return self._promised.hopeless(forecast) + self._unpromised.passed(now + forecast.seconds[0])
+        return self._promised.hopeless(self.rows, forecast) + self._unpromised.passed(now + forecast.seconds[0])
 
     def take(self, most_rows: int, forecast: Forecast | None = None) -> list[Slice]:
         """Take the next batch of at most `most_rows`. Empty when nothing waits."""
         size, pressing = most_rows, 0
         if forecast and len(self._promised):
             size, pressing = self._promised.pressing(self.rows, forecast)
-        size = min(size, most_rows, self.rows)
+        size, bulk_waited = min(size, most_rows, self.rows), self._bulk.rows
         taken = dict(self._promised.first(min(pressing, size)))
         for work, rows in taken.items():
             self._take(work, rows)
-        bulk, waited = self._turns[Priority.BULK], self.rows_of(Priority.BULK)
+        room = size - sum(taken.values())
         for turns in self._in_order():
-            while sum(taken.values()) < size and (turn := turns.first()):
-                rows = min(size - sum(taken.values()), turn.waiting)
+            while room and (turn := turns.first()):
+                rows = min(room, turn.waiting)
                 self._take(turn, rows)
                 taken[turn] = taken.get(turn, 0) + rows
-        self._bulk_left_out = self._bulk_left_out + 1 if waited and bulk.rows == waited else 0
+                room -= rows
+        self._bulk_left_out = self._bulk_left_out + 1 if bulk_waited and self._bulk.rows == bulk_waited else 0
         return [Slice(work, work.taken - rows, work.taken) for work, rows in taken.items()]
 
-    def _in_order(self) -> list[Turns]:
-        interactive, bulk = self._turns[Priority.INTERACTIVE], self._turns[Priority.BULK]
-        return [bulk, interactive] if self._bulk_left_out >= BULK_TURN - 1 else [interactive, bulk]
+    def _in_order(self) -> tuple[Turns, Turns]:
+        if self._bulk_left_out >= BULK_TURN - 1:
+            return self._bulk, self._interactive
+        return self._interactive, self._bulk
 
     def _take(self, work: Work, rows: int) -> None:
         self._turns[work.priority].take(work, rows)

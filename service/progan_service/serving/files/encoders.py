@@ -128,9 +128,12 @@ class Encoders:
             with self._lock:
                 del self._orders[work]
 
-    def expected_s(self, rows: int) -> float:
-        """Estimate how long the files of so many rows take, if all threads encode them. May lag."""
-        return math.ceil(rows / self._threads) * self._pace.seconds(1)
+    def pixels_due(self, work: Work) -> float:
+        """Return when the pixels of a call must be there, so that its files are there by its deadline.
+
+        At most half of its time is for the files. A wrong estimate must not end a call: only a file can correct it.
+        """
+        return work.deadline - min(self._expected_s(work.rows), work.left_s / 2)
 
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)
@@ -141,8 +144,12 @@ class Encoders:
 
     def _refusal(self, version: LoadedVersion, work: Work, message: str) -> QueueFull:
         self._metrics.rows_dropped.labels("rejected").inc(work.rows)
-        slowest_s = max(version.batcher.until_empty_s(), self.expected_s(version.encode_queue.rows))
+        slowest_s = max(version.batcher.until_empty_s(), self._expected_s(version.encode_queue.rows))
         return QueueFull(message, max(slowest_s, MIN_RETRY_S))
+
+    def _expected_s(self, rows: int) -> float:
+        """Estimate how long the files of so many rows take, if all threads encode them. May lag."""
+        return math.ceil(rows / self._threads) * self._pace.seconds(1)
 
     def _forecast(self, files: int, seconds: float) -> Forecast | None:
         """Return the forecast that so many files are encoded every so many seconds; None if that is unknown."""

@@ -40,8 +40,9 @@ class ImageMaker:
         if job.format.encoding is Encoding.RAW:
             piece = await self._generated(job, start, stop, job.deadline)
         else:
-            async with self._encoders.room(job.version, job.work(stop - start, patient=start > job.first)):
-                due = job.deadline - self._encoders.expected_s(stop - start)
+            work = job.work(stop - start, patient=start > job.first)
+            async with self._encoders.room(job.version, work):
+                due = self._encoders.pixels_due(work)
                 piece = await self._encoded(job, await self._generated(job, start, stop, due))
         self._metrics.images.labels(job.version.name, str(job.version.number)).inc(stop - start)
         self._metrics.count_images_of(job.caller, stop - start)

@@ -232,6 +232,17 @@ async def test_a_promise_that_a_slower_device_cannot_keep_is_dropped_before_it_c
         assert played.metric("progan_rows_dropped_total", reason="rejected") == 1
 
 
+async def test_a_call_is_due_earlier_by_what_the_event_loop_takes_to_pick_up_its_images() -> None:
+    """At most by a quarter of its time."""
+    async with scene(max_batch_size=1) as played:
+        await played.submit(1)
+        played.set_pace(10.0)
+        played.batcher._lag.record(1, 60.0, time.monotonic())
+        with pytest.raises(QueueFull, match="the deadline in 9 s cannot be met"):
+            await played.submit(2, deadline_s=12)
+        assert numbers(await played.submit(3, deadline_s=30)) == [6]
+
+
 async def test_the_patient_wait_for_room() -> None:
     async with busy_scene(max_batch_size=2, max_queued_rows=2) as played:
         first = played.submit(1, 2)

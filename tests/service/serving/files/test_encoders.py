@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -360,6 +361,19 @@ async def test_a_stream_of_files_waits_for_room_and_comes_whole() -> None:
             assert [piece.first for piece in pieces] == list(range(0, 50, 4))
             assert sum(len(piece.files) for piece in pieces) == 50
         assert played.dropped("rejected") == 0
+
+
+async def test_files_that_took_long_once_do_not_keep_later_calls_from_showing_a_better_pace() -> None:
+    """As after a pause of the whole process."""
+    async with scene() as played:
+        set_pace(played, 70.0)
+        version = loaded_version(played.metrics)
+        maker = ImageMaker(played.encoders, Quotas(), Unsent(2**28, played.metrics), played.metrics)
+        for _ in range(3):
+            job = replace(seeds(version, Encoding.PNG, 1), deadline=time.monotonic() + 60)
+            assert len((await maker.make(job, 0, 1)).files) == 1
+        assert played.encoders._pace.seconds(1) < 70
+        version.batcher.close()
 
 
 async def test_files_that_nobody_waits_for_are_counted_as_dropped_and_not_as_sent() -> None:
