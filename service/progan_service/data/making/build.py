@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.archives import SourceFile, UnreadableFileError, open_source
-from progan_service.data.making.picture import Fit, PictureError, check_size, decode_rgb, is_picture_name, to_square
+from progan_service.data.making.kinds import is_picture
+from progan_service.data.making.picture import Fit, PictureError, check_size, decode_rgb, to_square
 from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
 from progan_service.host.files import new_directory
@@ -55,7 +56,7 @@ def build_dataset(source: Path, out: Path, resolution: int, fit: Fit, progress: 
     if fit not in get_args(Fit):
         raise DatasetError(f"fit is {fit!r}: it must be one of {', '.join(get_args(Fit))}")
     with new_directory(out) as directory, open_source(source, scratch=directory) as files:
-        pictures = [file for file in files if is_picture_name(file.name)]
+        pictures = [file for file in files if is_picture(file.name, b"")]
         if not pictures:
             raise DatasetError(
                 f"{source}: holds no pictures ({len(files)} other files): looked for .jpg, .png, .webp, …"

@@ -2,33 +2,21 @@
 
 import io
 import warnings
-from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from progan_service.data.making.kinds import is_decoded, may_be_tga, picture_kind, refusal
+
 Fit = Literal["crop", "pad"]
 
-# Endings of pictures. Those that Pillow cannot decode (.heic) are included, so that they are refused and not ignored.
-_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".tga"),
-    *(".pbm", ".pgm", ".pnm", ".ppm", ".jp2", ".avif", ".heic", ".heif"),
-)
-# Not every format of Pillow: a PostScript file under another name would start Ghostscript.
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 _WHITE = (255, 255, 255)
 
 
 class PictureError(Exception):
     """A picture cannot be used. The message is the reason."""
-
-
-def is_picture_name(name: str) -> bool:
-    """Return whether the path has the ending of a picture and contains no hidden file or folder."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
 def decode_rgb(content: bytes) -> Image.Image:
@@ -39,12 +27,16 @@ def decode_rgb(content: bytes) -> Image.Image:
     Raises:
         PictureError: the picture is broken, of an unknown format or mode, or a possible decompression bomb.
     """
+    kind = picture_kind(content) or ("TGA" if may_be_tga(content) else None)
+    if kind != "TGA" and not is_decoded(kind):
+        raise PictureError(refusal(content))
     Image.init()
-    formats = [name for name in _FORMATS if name in Image.OPEN]
+    if kind not in Image.OPEN:
+        raise PictureError(f"{kind} is not read by the Pillow that is installed: save it as PNG or JPEG")
     try:
         with warnings.catch_warnings(action="ignore"):  # of a damaged EXIF block, for instance
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=formats)
+            image = Image.open(io.BytesIO(content), formats=[kind])
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
     except PictureError:
@@ -52,7 +44,7 @@ def decode_rgb(content: bytes) -> Image.Image:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise PictureError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: scale it down first") from None
     except UnidentifiedImageError:
-        raise PictureError("no picture of a known format") from None
+        raise PictureError(f"cannot be decoded: a damaged {kind}, or one of an unknown layout") from None
     except Exception as error:
         raise PictureError(f"cannot be decoded: {error}") from None
 

@@ -159,7 +159,7 @@ def test_all_problems_are_collected_and_named(tmp_path: Path, save_pictures: Sav
     assert lines[0].endswith("photos: 3 of 4 pictures cannot be used: mend or remove them")
     assert lines[1].startswith("  broken.png: cannot be decoded: ")
     assert lines[2:] == [
-        "  empty.jpg: no picture of a known format",
+        "  empty.jpg: is empty",
         "  small.png: 20x7 pixels: the shorter side must be at least 8",
     ]
 
@@ -296,7 +296,7 @@ def test_a_picture_that_changes_between_the_passes_is_named(tmp_path: Path, save
         if (stage, done) == ("Checking", total):
             (source / "001.png").write_text("spoiled")
 
-    with pytest.raises(DatasetError, match=r"001\.png changed while it was read: no picture of a known format"):
+    with pytest.raises(DatasetError, match=r"001\.png changed while it was read: is a text"):
         build_dataset(source, tmp_path / "out", 8, "crop", spoil)
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
