@@ -217,6 +217,24 @@ def test_a_call_by_hand_is_answered_like_any_other(served: Served) -> None:
     assert is_answered_well(served)
 
 
+def reset_at_once(stream: int) -> bytes:
+    call, cancel = packed(LIST_MODELS), (8).to_bytes(4)
+    begun = frame(HEADERS, END_HEADERS, stream, call) + frame(DATA, END_STREAM, stream, bytes(5))
+    return begun + frame(RST_STREAM, 0, stream, cancel)
+
+
+def test_calls_that_are_reset_at_once_by_tens_of_thousands_fail_no_other_call(served: Served) -> None:
+    flood = PREFACE + frame(SETTINGS, 0, 0) + b"".join(map(reset_at_once, range(1, 20_000, 2)))
+    with another_caller(served) as codes:
+        for _ in range(6):
+            with socket.create_connection(("127.0.0.1", served.port), PATIENCE_S) as peer, suppress(ConnectionError):
+                peer.sendall(flood)  # gRPC may cut the connection off
+        before = len(codes)
+        until(lambda: len(codes) > before + 10)
+    assert set(codes) == {"OK"}
+    assert is_answered_well(served)
+
+
 def begin_stream(server: Served) -> Iterator[pb.StreamGenerateResponse]:
     """80 images of 196,608 bytes: most of them are not made before somebody reads."""
     latents = pb.Latents(seed_range=pb.SeedRange(count=80))

@@ -16,9 +16,9 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from progan_service.serving.errors import ReaderStalled, ServingError
 from progan_service.serving.grpc.accepting import hang_up
 from progan_service.serving.grpc.connections import Callers
-from progan_service.serving.grpc.receiving import Context, Receiver
+from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
-from progan_service.serving.grpc.status import trailers
+from progan_service.serving.grpc.status import Context, refuse
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.accounted import accounted
@@ -78,10 +78,10 @@ class Border:
     def refusal(self, path: str, error: ServingError) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return a handler that refuses a call of any kind before anything of its request is read."""
 
-        async def refuse(call: Call, context: Context) -> None:
+        async def reject(call: Call, context: Context) -> None:
             raise error
 
-        return self._bordered(*self._names.get(path, _UNKNOWN), refuse)
+        return self._bordered(*self._names.get(path, _UNKNOWN), reject)
 
     def _handler(self, service: Service, method: MethodDescriptor) -> "grpc.RpcMethodHandler[Any, Any]":
         parse = message_factory.GetMessageClass(method.input_type).FromString
@@ -109,7 +109,7 @@ class Border:
             except ReaderStalled:
                 hang_up()
             except ServingError as error:
-                _refuse(context, call, error)
+                refuse(context, error, (REQUEST_ID, call.request_id))
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
@@ -136,9 +136,3 @@ def _begin(service: str, method: str, context: Context, headers: Headers) -> Cal
     )
     context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
     return call
-
-
-def _refuse(context: Context, call: Call, error: ServingError) -> None:
-    context.set_code(getattr(grpc.StatusCode, error.code))
-    context.set_details(str(error))
-    context.set_trailing_metadata(((REQUEST_ID, call.request_id), *trailers(error)))

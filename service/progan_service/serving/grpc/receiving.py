@@ -16,18 +16,18 @@ from google.protobuf import message
 
 from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError
 from progan_service.serving.grpc.places import Places
+from progan_service.serving.grpc.status import Context, refuse
 
-# Requests that are on their way into the server, each of up to the largest size: 128 in all
-_AT_A_TIME = 96
+# Requests that are on their way into the server at a time: 128 in all
+_AT_A_TIME = 96  # each of up to the largest size
 _OF_LIBRARIES = 32  # health and reflection; health is open to strangers
-_OF_A_CONNECTION = 32  # of these
+_OF_A_CONNECTION = 32  # of whatever kind
 _PATIENCE_S = 20  # until the last byte
 _HURRIED_S = 2.0  # instead, while others wait for a place
 _LIBRARY_HURRIED_S = 0.1  # a name comes together with its call
 _SMALL_BYTES = 64 * 2**10  # parsed in less than a millisecond
 _LIBRARY_BYTES = 4 * 2**10  # the largest request of health and reflection, which are names
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Request = TypeVar("Request")
 
 
@@ -119,9 +119,7 @@ class LibraryRequests(grpc.aio.ServerInterceptor):
             try:
                 request = await self._receiver.receive_name(context, handler.request_deserializer)
             except ServingError as error:
-                context.set_code(getattr(grpc.StatusCode, error.code))
-                context.set_details(str(error))
-                return
+                return refuse(context, error)
             if handler.response_streaming:  # it writes its replies itself
                 await handler.unary_stream(request, context)
             else:

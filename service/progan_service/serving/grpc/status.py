@@ -1,7 +1,9 @@
 """Errors as gRPC sends them: a status with google.rpc details, and trailers."""
 
 from math import ceil
+from typing import Any
 
+import grpc
 from google.protobuf import any_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -9,7 +11,15 @@ from progan_service.serving.errors import InvalidArgument, ServingError
 
 ERROR_DOMAIN = "progan"
 
+Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+def refuse(context: Context, error: ServingError, *metadata: tuple[str, str | bytes]) -> None:
+    """Let a call end with this error, once its handler returns. `metadata` goes with it."""
+    context.set_code(getattr(grpc.StatusCode, error.code))
+    context.set_details(str(error))
+    context.set_trailing_metadata((*metadata, *trailers(error)))
 
 
 def status_of(error: ServingError) -> status_pb2.Status:

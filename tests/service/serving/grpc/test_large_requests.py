@@ -116,6 +116,8 @@ def test_health_takes_names_and_nothing_larger(server: Server) -> None:
     call: Any = refused.value
     assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert call.details() == "request: has 10003 bytes; this rpc takes at most 4096"
+    [status] = [value for key, value in call.trailing_metadata() if key == "grpc-status-details-bin"]
+    assert b"google.rpc.ErrorInfo" in status
 
 
 # --- requests that do not end ---
