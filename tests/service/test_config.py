@@ -123,6 +123,7 @@ def test_a_written_run_is_plain_json_that_a_person_can_read() -> None:
         "digest": "0f1e",
         "label_names": [],
         "license": "CC0",
+        "parts": {},
     }
     assert document["training"]["batch_sizes"] == {"4": 32, "16": 16}
 
@@ -153,6 +154,7 @@ OTHER: dict[str, Any] = {
     "dataset.name": "fruits",
     "dataset.image_count": 1001,
     "dataset.digest": "ffff",
+    "dataset.parts": {"4x4": "eeee"},
     "dataset.label_names": ("round", "square"),
     "dataset.license": "MIT",
     "network.resolution": 64,

@@ -1,4 +1,4 @@
-"""`progan dataset build` and `progan dataset demo`."""
+"""`progan dataset build`, `progan dataset demo` and `progan dataset verify`."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -13,10 +13,13 @@ _OUT_HELP = "new directory; its name is the name of the dataset"
 
 
 def add_dataset(subparsers: Any) -> None:
-    command = subparsers.add_parser("dataset", help="make training data", description="Make training data.")
+    command = subparsers.add_parser(
+        "dataset", help="make or verify training data", description="Make or verify training data."
+    )
     kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(kinds)
     _add_demo(kinds)
+    _add_verify(kinds)
 
 
 def _add_build(kinds: Any) -> None:
@@ -90,4 +93,27 @@ def draw_dataset(*, out: Path, resolution: int, count: int, seed: int, label: st
     with progress_bars() as progress:
         build_demo(out, resolution, count, seed, progress, label)
     print(f"{out}: {count} faces, 4x4 to {resolution}x{resolution}")
+    return exit_codes.DONE
+
+
+def _add_verify(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "verify",
+        help="read every image and check it",
+        description="Read a whole dataset. Check that every record fits its checksum, that all resolutions show the "
+        "same images, and that labels and dataset.json fit them. Training checks each record that it reads, too.",
+    )
+    add_path(command, "dataset", metavar="DIR", help="dataset made by `progan dataset`, or by NVIDIA's tools")
+    command.set_defaults(run=lambda given: verify_dataset(directory=given.dataset))
+
+
+def verify_dataset(*, directory: Path) -> int:
+    """Read a whole dataset and print its size."""
+    from progan_service.data import verify
+
+    with progress_bars(transient=True) as progress:
+        dataset = verify.verify_dataset(directory, progress)
+    labels = "without labels" if dataset.labels is None else f"{dataset.labels.shape[1]} labels"
+    size = f"{dataset.resolution}x{dataset.resolution}"
+    print(f"{directory}: {dataset.count} images, 4x4 to {size}, {labels}: all records are whole and all sizes agree")
     return exit_codes.DONE

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
+from progan_service.checks import resolutions_up_to
 from progan_service.commands.terminal import progress_bars, say
 from progan_service.errors import ConfigError
 from progan_service.host.signals import take_over
@@ -223,11 +224,18 @@ def run_config(dataset: "Dataset", *, preset: str, settings: Mapping[str, Any], 
     network["resolution"] = _resolution(dataset, preset, chosen.network.get("resolution"), settings.get("resolution"))
     label_names = _label_names(dataset) if labels else ()
     license_text = (dataset.manifest and dataset.manifest.license_text) or ""
+    parts = _parts(dataset, network["resolution"], labels)
     return RunConfig(
-        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text),
+        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text, parts),
         NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
         replace(chosen.training, **_only(TrainingConfig, settings)),
     )
+
+
+def _parts(dataset: "Dataset", resolution: int, labels: bool) -> dict[str, str]:
+    """Return the digests of what a run reads: images up to its resolution, and labels if it learns them."""
+    read = {*(f"{size}x{size}" for size in resolutions_up_to(resolution)), *(["labels"] if labels else [])}
+    return {part: digest for part, digest in dataset.digests.items() if part in read}
 
 
 def _only(config: type, settings: Mapping[str, Any]) -> dict[str, Any]:

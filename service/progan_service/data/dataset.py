@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from progan_service.data.errors import DatasetError
 from progan_service.data.level import Level
 from progan_service.data.manifest import Manifest
-from progan_service.errors import FileError
 from progan_service.host.faults import named
+from progan_service.host.npy import DamagedArrayError, read_array
 
 _LEVEL_NAME = re.compile(r"(?P<name>.+)-r(?P<log2>\d\d)\.tfrecords")
 _SMALLEST_LOG2 = 2
@@ -76,8 +76,19 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the 4x4 level, which identifies the dataset without reading all of it."""
-        return hashlib.sha256(self.levels[4].records.data).hexdigest()
+        """SHA-256 of the file of the 4x4 images."""
+        smallest = self.levels[4]
+        with named(smallest.path):
+            return hashlib.sha256(smallest.file.read(0, smallest.file.size)).hexdigest()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by part: of the images "4x4", "8x8", ... by their checksums, and of the "labels" if there are any."""
+        parts = {f"{resolution}x{resolution}": level.digest for resolution, level in self.levels.items()}
+        if self.labels is None:
+            return parts
+        content = f"{self.labels.shape}".encode() + self.labels.astype("<f4").tobytes()
+        return parts | {"labels": hashlib.sha256(content).hexdigest()}
 
     def images(self, indices: NDArray[np.int64], resolution: int) -> NDArray[np.uint8]:
         """Return the images at `indices` [N], in that order, as uint8 [N, resolution, resolution, channels].
@@ -124,10 +135,18 @@ def _check_agreement(full: Level, levels: dict[int, Level], manifest: Manifest |
                 f"{level.path}: {level.count} images of {level.channels} channels, but {full.path.name} has "
                 f"{full.count} of {full.channels}: all levels hold the same images"
             )
-    if manifest and (manifest.resolution, manifest.image_count) != (full.resolution, full.count):
+    if manifest is None:
+        return
+    promised, found = manifest.image_count, full.count
+    if (manifest.resolution, promised) != (full.resolution, found):
         raise DatasetError(
-            f"{full.path.parent}: dataset.json promises {manifest.image_count} images up to {manifest.resolution} "
-            f"pixels, the files hold {full.count} up to {full.resolution}: a level is missing or truncated"
+            f"{full.path.parent}: dataset.json promises {promised} images up to {manifest.resolution} "
+            f"pixels, the files hold {found} up to {full.resolution}: a level is missing or truncated"
+        )
+    if manifest.channels != full.channels:
+        raise DatasetError(
+            f"{full.path.parent}: dataset.json promises {manifest.channels} channels, the files hold {full.channels}: "
+            f"they are of another dataset"
         )
 
 
@@ -135,14 +154,12 @@ def _read_labels(path: Path, count: int) -> NDArray[np.float32] | None:
     if not path.exists():
         return None
     try:
-        with named(path), path.open("rb") as file:
-            labels = np.load(file, allow_pickle=False)
-    except FileError:
-        raise
-    except Exception as error:  # a damaged file leads NumPy to errors of many kinds
+        with named(path):
+            labels = read_array(path.read_bytes())
+    except DamagedArrayError as error:
         raise DatasetError(f"{path}: labels are a float32 array in .npy format: {error}") from None
-    if not isinstance(labels, np.ndarray) or labels.dtype != np.float32 or labels.ndim != 2 or len(labels) != count:
-        found = f"{labels.dtype} {list(labels.shape)}" if isinstance(labels, np.ndarray) else "an archive"
+    if labels.dtype != np.float32 or labels.ndim != 2 or len(labels) != count:
+        found = f"{labels.dtype} {list(labels.shape)}"
         raise DatasetError(f"{path}: {found} found, labels are float32 [{count}, L], one row per image")
     if not np.isfinite(labels).all():
         raise DatasetError(f"{path}: labels hold a NaN or an infinity: every value must be finite")

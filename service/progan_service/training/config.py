@@ -98,9 +98,11 @@ class TrainingConfig(Settings):
 class DatasetConfig:
     """The images that a run is trained on; a run that goes on needs the same ones.
 
-    digest        of the images at 4x4
+    digest        of the file of 4x4 images
     label_names   one a label, for a run with labels
     license       text; empty where the dataset has none
+    parts         digests of all that the run reads: of the images "4x4", "8x8", ..., and of the "labels" for a run with
+                  labels; none if an earlier commit began the run
     """
 
     name: str
@@ -108,6 +110,7 @@ class DatasetConfig:
     digest: str = ""
     label_names: tuple[str, ...] = ()
     license: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 # What may change when a run goes on: it is still the same run.
@@ -155,9 +158,11 @@ class RunConfig:
         return _digest(self._fixed_settings(beside=frozenset()))
 
     @property
-    def digests(self) -> tuple[str, str]:
-        """The digest, and the one that the first commits wrote, from all settings that they had."""
-        return self.digest, _digest(earlier.in_first_words(self._fixed_settings(beside=earlier.SETTINGS)))
+    def digests(self) -> tuple[str, ...]:
+        """The digest, and those that earlier commits wrote for the same settings."""
+        first = earlier.without_parts(self._fixed_settings(beside=earlier.SETTINGS))
+        second = earlier.without_parts(self._fixed_settings(beside=frozenset()))
+        return tuple(dict.fromkeys((self.digest, _digest(earlier.in_first_words(first)), _digest(second))))
 
     @classmethod
     def from_json(cls, content: str | bytes) -> Self:

@@ -39,6 +39,11 @@ OUTCOMES = {
     "dataset demo readonly/set --count 4": (1, f"readonly/set: {READ_ONLY}"),
     "dataset demo closed/set --count 4": (1, f"closed/set: {DENIED}"),
     "dataset demo file/set --count 4": (1, f"file/set: {IN_THE_WAY}"),
+    "dataset verify unreadable/faces": (1, f"unreadable/faces: {DENIED}"),
+    "dataset verify none": (
+        78,
+        "none: does not exist: give a dataset directory, such as `progan dataset build` makes",
+    ),
     f"train --data faces --run full/run {TRAIN}": (1, f"full/run/config.json: {FULL}"),
     f"train --data faces --run small/run {TRAIN}": (1, f"small/run/checkpoints/images-000000032.npz: {FULL}"),
     f"train --data faces --run readonly/run {TRAIN}": (1, f"readonly/run: {READ_ONLY}"),

@@ -518,7 +518,13 @@ def test_a_dataset_with_labels_is_trained_with_them_on_request(faces: Dataset) -
 
 
 def test_a_run_knows_its_dataset(faces: Dataset) -> None:
-    assert configured(faces.directory).dataset == DatasetConfig("faces", 48, faces.digest, (), "")
+    parts = {"4x4": faces.digests["4x4"], "8x8": faces.digests["8x8"]}
+    assert configured(faces.directory).dataset == DatasetConfig("faces", 48, faces.digest, (), "", parts)
+
+
+def test_a_run_knows_the_parts_of_its_dataset_that_it_reads(faces: Dataset) -> None:
+    assert configured(faces.directory, "--labels").dataset.parts.keys() == {"4x4", "8x8", "labels"}
+    assert configured(faces.directory, "--resolution", "4").dataset.parts.keys() == {"4x4"}
 
 
 def test_automatic_batches_and_dry_runs_are_no_settings_of_a_run(faces: Dataset) -> None:

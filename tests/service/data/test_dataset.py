@@ -1,4 +1,8 @@
+import gc
+import hashlib
 import json
+import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -7,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.data.dataset import Dataset
@@ -62,8 +67,8 @@ def test_a_manifest_written_by_a_newer_release_is_read(dataset_directory: Path) 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_two_features_of_a_record_may_stand_in_any_order(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, channels, 4, 4), dtype=np.uint8)
-    records = [_record(image, shape_first=index % 3 == 1) for index, image in enumerate(images)]
-    (tmp_path / "mixed-r02.tfrecords").write_bytes(b"".join(records))
+    payloads = [_payload(image, shape_first=index % 3 == 1) for index, image in enumerate(images)]
+    _write(tmp_path / "mixed-r02.tfrecords", payloads)
     dataset = Dataset.open(tmp_path)
     assert dataset.channels == channels
     assert (dataset.images(np.arange(40), 4) == images.transpose(0, 2, 3, 1)).all()
@@ -135,15 +140,20 @@ def test_a_level_that_lost_whole_records_is_named(dataset_directory: Path) -> No
     ("content", "message"),
     [
         (b"", "the file is empty: a level holds at least one image"),
-        (b"short", "truncated or no uncompressed TFRecord file"),
-        (b"\x1f\x8b" + bytes(range(200)), "truncated or no uncompressed TFRecord file"),
-        (struct.pack("<QI", 4, 0) + b"\xff\xff\xff\xff" + bytes(4), "a record is no tf.Example of an image"),
-        (struct.pack("<QI", 0, 0) + bytes(4), "a record is no tf.Example of an image"),
+        (b"short", "the length of a record does not fit its checksum: it is damaged or no uncompressed TFRecord file"),
+        (b"\x1f\x8b" + bytes(range(200)), "the length of a record does not fit its checksum"),
     ],
 )
 def test_a_foreign_file_is_named(dataset_directory: Path, content: bytes, message: str) -> None:
     (dataset_directory / "things-r03.tfrecords").write_bytes(content)
-    with pytest.raises(DatasetError, match=rf"things-r03\.tfrecords: .*{message}"):
+    with pytest.raises(DatasetError, match=rf"things-r03\.tfrecords: {message}"):
+        Dataset.open(dataset_directory)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff\xff\xff"])
+def test_records_of_something_else_are_refused(dataset_directory: Path, payload: bytes) -> None:
+    _write(dataset_directory / "things-r03.tfrecords", [payload])
+    with pytest.raises(DatasetError, match=r"things-r03\.tfrecords: record 0: a record is no tf\.Example of an image"):
         Dataset.open(dataset_directory)
 
 
@@ -207,12 +217,23 @@ def test_labels_are_never_unpickled(dataset_directory: Path) -> None:
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, (",
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2)}" % 10**12,
         b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 2)}" % 10**30,
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (-5, 2)}",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (5, 2)}",
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (5L, 2)}",
     ],
 )
 def test_labels_with_a_damaged_header_are_refused(dataset_directory: Path, header: bytes) -> None:
     content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(40)
     (dataset_directory / "things-rxx.labels").write_bytes(content)
     with pytest.raises(DatasetError, match=r"labels are a float32 array in \.npy format"):
+        Dataset.open(dataset_directory)
+
+
+def test_labels_take_no_more_memory_than_their_file(dataset_directory: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (5, 100000000000)}"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(40)
+    (dataset_directory / "things-rxx.labels").write_bytes(content)
+    with pytest.raises(DatasetError, match="its header promises 2000000000000 bytes of data, there are 40$"):
         Dataset.open(dataset_directory)
 
 
@@ -267,6 +288,105 @@ def test_a_manifest_of_a_higher_version_is_refused_by_name(dataset_directory: Pa
         Dataset.open(dataset_directory)
 
 
+def test_a_manifest_of_other_channels_is_refused(dataset_directory: Path) -> None:
+    path = dataset_directory / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"channels": 1}))
+    with pytest.raises(DatasetError, match=r"dataset\.json promises 1 channels, the files hold 3: they are of another"):
+        Dataset.open(dataset_directory)
+
+
+def test_levels_that_all_lost_a_record_are_noticed_by_the_manifest(dataset_directory: Path) -> None:
+    for log2, record_bytes in ((2, 98), (3, 247), (4, 823)):
+        path = dataset_directory / f"things-r{log2:02d}.tfrecords"
+        path.write_bytes(path.read_bytes()[:-record_bytes])
+    with pytest.raises(
+        DatasetError, match=r"dataset\.json promises 5 images up to 16 pixels, the files hold 4 up to 16"
+    ):
+        Dataset.open(dataset_directory)
+
+
+# What happens to files while they are read
+
+
+def test_a_damaged_pixel_is_found_when_it_is_read(dataset_directory: Path, pixels: NDArray[np.uint8]) -> None:
+    path = dataset_directory / "things-r03.tfrecords"
+    content = bytearray(path.read_bytes())
+    content[2 * 247 + 100] ^= 4
+    path.write_bytes(content)
+    dataset = Dataset.open(dataset_directory)
+    assert (dataset.images(np.array([0, 1, 2, 3, 4]), 16) == pixels).all()
+    with pytest.raises(
+        DatasetError, match=rf"^{path}: record 2 does not fit its checksum: it is damaged, or was changed"
+    ):
+        dataset.images(np.array([0, 2]), 8)
+
+
+def test_a_file_that_is_cut_while_it_is_in_use_is_named(dataset_directory: Path) -> None:
+    dataset = Dataset.open(dataset_directory)
+    path = dataset_directory / "things-r04.tfrecords"
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    assert dataset.images(np.array([0]), 16).shape == (1, 16, 16, 3)
+    with pytest.raises(
+        DatasetError, match=rf"^{path}: ends after 1000 of 4115 bytes: it was cut while it was in use; "
+    ):
+        dataset.images(np.array([1]), 16)
+
+
+def test_a_file_that_is_rewritten_while_it_is_in_use_is_named(dataset_directory: Path) -> None:
+    dataset = Dataset.open(dataset_directory)
+    path = dataset_directory / "things-r02.tfrecords"
+    records = [path.read_bytes()[start : start + 98] for start in range(0, 490, 98)]
+    path.write_bytes(b"".join([records[1], records[0], *records[2:]]))  # each is whole, with its checksum
+    with pytest.raises(DatasetError, match=rf"^{path}: record 0 does not fit its checksum: "):
+        dataset.images(np.array([2, 0, 1]), 4)
+
+
+def test_a_dataset_that_is_removed_while_it_is_in_use_can_be_read(
+    dataset_directory: Path, pixels: NDArray[np.uint8]
+) -> None:
+    dataset = Dataset.open(dataset_directory)
+    shutil.rmtree(dataset_directory)
+    assert (dataset.images(np.array([3]), 16)[0] == pixels[3]).all()
+
+
+def test_a_closed_dataset_leaves_no_file_open(dataset_directory: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    dataset = Dataset.open(dataset_directory)
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 3
+    del dataset
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+# Which dataset it is
+
+
+def test_the_digest_of_a_level_is_that_of_its_checksums(dataset_directory: Path) -> None:
+    content = (dataset_directory / "things-r03.tfrecords").read_bytes()
+    checksums = b"".join(content[247 * index + 243 : 247 * index + 247] for index in range(5))
+    assert Dataset.open(dataset_directory).digests["8x8"] == hashlib.sha256(checksums).hexdigest()
+
+
+def test_digests_tell_which_part_differs(dataset_directory: Path, pixels: NDArray[np.uint8]) -> None:
+    before = Dataset.open(dataset_directory).digests
+    assert before.keys() == {"4x4", "8x8", "16x16", "labels"}
+
+    path = dataset_directory / "things-r03.tfrecords"
+    records = [path.read_bytes()[start : start + 247] for start in range(0, 1235, 247)]
+    path.write_bytes(b"".join([*records[:3], records[4], records[3]]))
+    assert _changed(before, dataset_directory) == {"8x8"}
+
+    with (dataset_directory / "things-rxx.labels").open("wb") as file:
+        np.save(file, np.eye(2, dtype=np.float32)[[1, 0, 0, 1, 0]])
+    assert _changed(before, dataset_directory) == {"8x8", "labels"}
+
+
+def _changed(before: dict[str, str], directory: Path) -> set[str]:
+    after = Dataset.open(directory).digests
+    return {part for part in before if before[part] != after[part]}
+
+
 def test_a_resolution_without_a_level_is_refused(dataset_directory: Path) -> None:
     with pytest.raises(DatasetError, match=r"no images of resolution 32: it has \[4, 8, 16\]"):
         Dataset.open(dataset_directory).images(np.array([0]), 32)
@@ -278,13 +398,18 @@ def test_an_index_outside_the_dataset_is_refused(dataset_directory: Path, index:
         Dataset.open(dataset_directory).images(np.array([0, index]), 4)
 
 
-def _record(image: NDArray[np.uint8], *, shape_first: bool) -> bytes:
-    """A TFRecord of a (C,H,W) image in the wire format of protobuf, checksums left blank."""
+def _payload(image: NDArray[np.uint8], *, shape_first: bool) -> bytes:
+    """A tf.Example of a (C,H,W) image in the wire format of protobuf."""
     shape = _field(1, b"shape") + _field(2, _field(3, _field(1, bytes(image.shape))))
     data = _field(1, b"data") + _field(2, _field(1, _field(1, image.tobytes())))
     entries = (shape, data) if shape_first else (data, shape)
-    payload = _field(1, b"".join(_field(1, entry) for entry in entries))
-    return struct.pack("<QI", len(payload), 0) + payload + bytes(4)
+    return _field(1, b"".join(_field(1, entry) for entry in entries))
+
+
+def _write(path: Path, payloads: list[bytes]) -> None:
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for payload in payloads:
+            writer.write(payload)
 
 
 def _field(number: int, content: bytes) -> bytes:

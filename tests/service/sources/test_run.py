@@ -56,7 +56,7 @@ def test_its_provenance_says_how_it_was_trained(finished_run: Path, run_config: 
     assert load_run(finished_run).provenance == {
         "source": "progan train",
         "images_shown": 224,
-        "dataset": {"name": "faces", "image_count": 48, "digest": "", "label_names": ()},
+        "dataset": {"name": "faces", "image_count": 48, "digest": "", "label_names": (), "parts": {}},
         "network": asdict(run_config.network),
         "training": asdict(run_config.training),
     }
@@ -67,7 +67,7 @@ def test_its_licence_is_that_of_the_dataset(copied_run: Path, run_config: RunCon
     (copied_run / "config.json").write_text(licensed.to_json())
     provenance = load_run(copied_run).provenance
     assert provenance["license"] == "CC0"
-    assert provenance["dataset"] == {"name": "faces", "image_count": 48, "digest": "", "label_names": ()}
+    assert provenance["dataset"] == {"name": "faces", "image_count": 48, "digest": "", "label_names": (), "parts": {}}
 
 
 def test_a_directory_of_something_else_is_no_run(tmp_path: Path) -> None:

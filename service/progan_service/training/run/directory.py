@@ -69,9 +69,16 @@ def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
     different = [
         f"{name} was {value!r}, is {new[name]!r}"
         for name, value in before.settings().items()
-        if value != new[name] and name not in MAY_CHANGE
+        if value != new[name] and name not in MAY_CHANGE and name != "dataset.parts"
     ]
     if different:
         raise ConfigError(
             f"{run}: began with another configuration: {'; '.join(different)}; go on with the same or name a new run"
+        )
+    parts = [part for part, digest in before.dataset.parts.items() if now.dataset.parts.get(part) != digest]
+    if parts:
+        changed = ", ".join(part if part == "labels" else f"{part} images" for part in parts)
+        raise ConfigError(
+            f"{run}: began with other data: the dataset {now.dataset.name} has other {changed}; go on with the same or "
+            "name a new run"
         )

@@ -127,6 +127,30 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
         claim_run_directory(tmp_path, replace(CONFIG, dataset=DatasetConfig("faces", 1000, digest="ffff")))
 
 
+def test_changed_parts_of_the_dataset_are_named(tmp_path: Path) -> None:
+    def with_parts(**parts: str) -> RunConfig:
+        return replace(CONFIG, dataset=DatasetConfig("faces", 1000, parts=parts))
+
+    begun = with_parts(**{"4x4": "aa", "8x8": "bb", "labels": "cc"})
+    claim_run_directory(tmp_path, begun)
+    claim_run_directory(tmp_path, begun)
+    with pytest.raises(ConfigError) as refused:
+        claim_run_directory(tmp_path, with_parts(**{"4x4": "aa", "8x8": "b0", "labels": "c0"}))
+    assert str(refused.value) == (
+        f"{tmp_path}: began with other data: the dataset faces has other 8x8 images, labels; go on with the same or "
+        "name a new run"
+    )
+
+
+def test_a_run_of_an_earlier_commit_gets_the_parts_of_its_dataset(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    now = replace(CONFIG, dataset=DatasetConfig("faces", 1000, parts={"4x4": "aa"}))
+    claim_run_directory(tmp_path, now)
+    assert read_run_config(tmp_path).dataset.parts == {"4x4": "aa"}
+    assert CONFIG.digest in now.digests
+    assert now.digest not in CONFIG.digests
+
+
 def test_the_same_labels_go_on_and_others_are_refused(tmp_path: Path) -> None:
     labelled, other = (
         replace(CONFIG, dataset=DatasetConfig("faces", 1000, label_names=names)) for names in (("a", "b"), ("a", "c"))
