@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
-from progan_service.data.making.picture import Fit
+from progan_service.data.making.square import Fit
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.settings.manual import add_path
 

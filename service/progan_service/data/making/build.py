@@ -11,11 +11,12 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from progan_service.data.errors import DatasetError
+from progan_service.data.errors import DatasetError, PictureError
 from progan_service.data.making.archives import SourceFile, UnreadableFileError, open_source
 from progan_service.data.making.kinds import is_picture
-from progan_service.data.making.picture import Fit, PictureError, check_size, decode_rgb, to_square
+from progan_service.data.making.picture import decode_rgb
 from progan_service.data.making.records import check_resolution, write_dataset
+from progan_service.data.making.square import Fit, check_size, to_square
 from progan_service.data.manifest import Manifest
 from progan_service.host.files import new_directory
 from progan_service.license import is_license_name, text_of
@@ -74,7 +75,7 @@ def _check_pictures(source: Path, pictures: list[SourceFile], resolution: int, f
     problems: list[str] = []
     for done, picture in enumerate(pictures, start=1):
         try:
-            check_size(decode_rgb(picture.read()), resolution, fit)
+            check_size(decode_rgb(picture.read(), resolution), resolution, fit)
         except (UnreadableFileError, PictureError) as error:
             problems.append(f"{picture.name}: {error}")
         progress("Checking", done, len(pictures))
@@ -93,7 +94,7 @@ def _shuffled_images(
     np.random.RandomState(_SHUFFLE_SEED).shuffle(order)
     for done, index in enumerate(order, start=1):
         try:
-            image = decode_rgb(pictures[index].read())
+            image = decode_rgb(pictures[index].read(), resolution)
         except (UnreadableFileError, PictureError) as error:
             raise DatasetError(f"{source}: {pictures[index].name} changed while it was read: {error}") from None
         yield to_square(image, resolution, fit)
