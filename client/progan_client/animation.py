@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from progan_client.errors import ArgumentError
-from progan_client.images import DEFAULT_QUALITY, Frame, enlarged, to_image
+from progan_client.images import DEFAULT_QUALITY, Frame, enlarged, require_directory, to_image
 
 # Suffix -> (format name in Pillow, unit of its frame durations in milliseconds).
 ANIMATION_FORMATS = {".webp": ("WEBP", 1), ".gif": ("GIF", 10)}
@@ -21,14 +21,16 @@ def save_animation(
     `scale`    draw each pixel as a square of scale x scale pixels.
     `quality`  1 to 100, for WebP. A GIF has 256 colours per frame and no quality.
 
-    Raise ArgumentError for another suffix, no frames or a number out of range, and OSError if the file cannot be
-    written. If the iterator of the frames raises an error, no file is written.
+    Raise ArgumentError for another suffix, no frames or a number out of range, FileNotFoundError if the directory does
+    not exist, another OSError if the file cannot be written. If the iterator of the frames raises an error, no file is
+    written.
     """
     unit_ms = animation_format(path)[1]
     if not 0 < fps <= 100:
         raise ArgumentError("fps", "must be above 0 and at most 100", fps)
     if not 1 <= quality <= 100:
         raise ArgumentError("quality", "must be 1 to 100", quality)
+    require_directory(path)
     pictures = [to_image(enlarged(frame.pixels, scale)) for frame in frames]
     if not pictures:
         raise ArgumentError("frames", "must be at least one", 0)

@@ -110,9 +110,10 @@ class GeneratedImages:
 
         One image is written to `path`, several to `stem-0000.suffix`, `stem-0001.suffix`, ... in the same directory.
         The suffix (.png, .jpg, .jpeg, .webp) selects the format. If the service sent this format, its bytes are written
-        unchanged. `quality` is 1 to 100, for JPEG and WebP. Raise ArgumentError for another suffix or quality, OSError
-        if a file cannot be written.
+        unchanged. `quality` is 1 to 100, for JPEG and WebP. Raise ArgumentError for another suffix or quality,
+        FileNotFoundError if the directory does not exist, another OSError if a file cannot be written.
         """
+        require_directory(path)
         paths = [Path(path)] if len(self) == 1 else [numbered(path, index) for index in range(len(self))]
         for index, each in enumerate(paths):
             each.write_bytes(self.file(index, each.suffix, quality=quality))
@@ -196,6 +197,13 @@ def numbered(path: Path | str, index: int) -> Path:
     """Add a number to a path: ("out/image.png", 7) -> out/image-0007.png."""
     path = Path(path)
     return path.with_name(f"{path.stem}-{index:04d}{path.suffix}")
+
+
+def require_directory(path: Path | str) -> None:
+    """Raise FileNotFoundError unless the directory of a file exists."""
+    directory = Path(path).parent
+    if not directory.exists():
+        raise FileNotFoundError(f"{directory}: there is no such directory for {Path(path).name}; make it first")
 
 
 def encoding_of(suffix: str) -> Encoding:

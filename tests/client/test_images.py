@@ -226,6 +226,19 @@ def test_a_frame_is_an_array_a_picture_and_a_file(walk: list[Frame], tmp_path: P
     assert walk[2].save(tmp_path / "frame.png") == tmp_path / "frame.png"
 
 
+def test_a_directory_that_is_not_there_is_named(
+    three: GeneratedImages, walk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for save in (three.save, three[:1].save, walk[0].save):
+        with pytest.raises(
+            FileNotFoundError, match=r"^missing/dir: there is no such directory for x\.png; make it first$"
+        ):
+            save("missing/dir/x.png")
+    with pytest.raises(FileNotFoundError, match=r"^missing: there is no such directory for x\.gif; make it first$"):
+        save_animation(walk, "missing/x.gif")
+
+
 def test_a_wrong_animation_is_refused(walk: list[Frame], tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"suffix: must be \.webp or \.gif; got '\.mp4'"):
         save_animation(walk, tmp_path / "walk.mp4")

@@ -21,9 +21,11 @@ from progan_client.command.options import (
     ModelOptions,
     OutputOptions,
 )
-from progan_client.command.output import Output, check_writable, checked_output, write
+from progan_client.command.output import Output, check_writable, checked_output, checked_suffix, write
+from progan_client.command.terminal import say
+from progan_client.command.usage import UsageError, input_of, only_one
 from progan_client.errors import ArgumentError
-from progan_client.images import Encoding, encoded, encoding_of
+from progan_client.images import ENCODING_OF_SUFFIX, Encoding, encoded
 from progan_client.load.drive import run_load
 from progan_client.load.picture import latency_picture
 from progan_client.load.plan import Load
@@ -32,7 +34,7 @@ from progan_client.requests import GenerateArguments, ImageArguments, generate_r
 
 MAX_IN_ONE_PICTURE = 10_000
 MAX_IN_FLIGHT = 1_000  # default of an open loop
-SUCCESS, FAILURE, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+SUCCESS, FAILURE, WRONG_USAGE, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141  # exit codes; 128 + the signal
 
 
 def generate(client: Client, options: GenerateOptions) -> int:
@@ -76,8 +78,8 @@ def interpolate(client: Client, options: InterpolateOptions) -> int:
 
 def models(client: Client, options: Connection) -> int:
     """Print all models of the service and their versions."""
-    listed = ["\n".join(model_lines(model)) for model in client.models()]
-    print("\n\n".join(listed) or f"{options.target} has no models")
+    listed = [line for model in client.models() for line in ("", *model_lines(model))]
+    say(*listed[1:] or [f"{options.target} has no models"])
     return SUCCESS
 
 
@@ -86,14 +88,14 @@ def health(client: Client, options: HealthOptions) -> int:
     if options.wait is not None:
         client.wait_until_ready(options.wait)
     state = client.health(options.model)
-    print(f"{options.target}{f' {options.model}' if options.model else ''}: {state}")
+    say(f"{options.target}{f' {options.model}' if options.model else ''}: {state}")
     return SUCCESS if state == "SERVING" else FAILURE
 
 
 def load(client: Client, options: LoadOptions) -> int:
     """Put load on the service and print the report; succeed if any call did."""
     if options.output:
-        _ = encoding_of(options.output.suffix)
+        checked_suffix(options.output, ENCODING_OF_SUFFIX)
     for path in filter(None, (options.output, options.json)):
         check_writable(path)
     plan = _plan(options)
@@ -106,7 +108,7 @@ def load(client: Client, options: LoadOptions) -> int:
     )
     show = _show_progress if sys.stderr.isatty() else None
     report = run_load(plan, request, settings, show)
-    print("\n".join(report_lines(report)))
+    say(*report_lines(report))
     if options.json:
         write(options.json, (json.dumps(as_json(report), indent=2) + "\n").encode())
     if options.output:
@@ -116,6 +118,8 @@ def load(client: Client, options: LoadOptions) -> int:
 
 def _plan(options: LoadOptions) -> Load:
     """Return the load. Some defaults depend on other options."""
+    if options.even and options.rate is None:
+        raise UsageError("--even needs --rate")
     clients = Load.clients if options.rate is None else MAX_IN_FLIGHT
     duration_s = Load.duration_s if options.calls is None else math.inf
     return Load(
@@ -152,6 +156,7 @@ def _output(options: OutputOptions, stem: str, *, animated: bool = False) -> Out
 
 def _source(options: GenerateOptions) -> GenerateArguments:
     """Return the source of the latents; by default one image of a random seed."""
+    only_one(seeds=options.seeds, latents=options.latents, count=options.count)
     nothing = options.seed is None and options.seeds is None and options.latents is None and options.count is None
     return {
         "latents": _latents(options.latents),
@@ -183,7 +188,8 @@ def _latents(path: Path | None) -> NDArray[Any] | None:
     if path is None:
         return None
     try:
-        array = np.load(path, allow_pickle=False)
+        with input_of("--latents", path):
+            array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ArgumentError("--latents", "must be a .npy file of numbers", str(path)) from error
     if not isinstance(array, np.ndarray):

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from progan_client.command.terminal import printable
 from progan_client.load.histogram import Histogram
 from progan_client.load.report import PERCENTILES, Report
 from progan_client.load.summary import headline, milliseconds, plural
@@ -134,9 +135,8 @@ def _percentiles(histogram: Histogram) -> list[str]:
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
     """Wrap a text into lines that begin with `first` and `others`; addresses and paths stay whole."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
     return textwrap.wrap(
-        printable,
+        printable(text),
         WIDTH,
         initial_indent=first,
         subsequent_indent=others,

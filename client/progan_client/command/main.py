@@ -9,9 +9,11 @@ from pathlib import Path
 
 from progan_client.channel import Tls
 from progan_client.client import Client
-from progan_client.command.commands import FAILURE, INTERRUPTED, WRONG_USAGE
+from progan_client.command.commands import FAILURE, INTERRUPTED, NOBODY_READS, WRONG_USAGE
 from progan_client.command.parser import command_parser
+from progan_client.command.terminal import complain, drop_output, flush_output, print_any_text
 from progan_client.command.token import checked_token
+from progan_client.command.usage import UsageError, input_of
 from progan_client.command.words import in_options, option_names
 from progan_client.errors import ArgumentError, ProganError, UnavailableError
 
@@ -19,35 +21,49 @@ HEALTH_S = 2  # timeout of the health check after a call that found no ready ser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    """Run one command and return its exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 not read."""
+    print_any_text()
     try:
-        args = command_parser().parse_args(argv)
-        _report_streams()
-        args.tls, args.token = _tls(args), _token(args)
-        with _client(args) as client:
-            code = _run(client, args)
-        _flush_output()
+        code = _command(argv)
+        flush_output()
         return code
+    except UsageError as error:
+        return _fail(str(error), WRONG_USAGE)
     except ArgumentError as error:
-        named = f"{option_names(error.argument)}: {in_options(error.rule)}"
-        return _fail(f"{named}; got {error.value!r}", WRONG_USAGE)
+        got = "" if error.value is None else f"; got {error.value!r}"
+        return _fail(f"{option_names(error.argument)}: {in_options(error.rule)}{got}", WRONG_USAGE)
     except ProganError as error:
         return _fail(in_options(str(error)), FAILURE)
+    except BrokenPipeError:  # as of `| head -1`
+        drop_output()
+        return NOBODY_READS
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            _drop_output()
         return _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", FAILURE)
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
 
 
+def _command(argv: Sequence[str] | None) -> int:
+    try:
+        args = command_parser().parse_args(argv)
+    except SystemExit as leaving:  # after --help, or wrong usage
+        return int(leaving.code or 0)
+    _report_streams()
+    args.tls, args.token = _tls(args), _token(args)
+    with _client(args) as client:
+        return _run(client, args)
+
+
 def _report_streams() -> None:
     """Report a stream that went on at another server, if somebody watches."""
     log = logging.getLogger("progan_client")
-    report = logging.StreamHandler()
-    report.setFormatter(logging.Formatter("progan-client: %(message)s"))
-    log.handlers = [report]
+    log.handlers = [_Complaining()]
     log.setLevel(logging.INFO if sys.stderr.isatty() else logging.WARNING)
+
+
+class _Complaining(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        complain(record.getMessage())
 
 
 def _run(client: Client, args: argparse.Namespace) -> int:
@@ -58,21 +74,6 @@ def _run(client: Client, args: argparse.Namespace) -> int:
             raise
         reason = "is up but not ready: it has no model yet, or it is shutting down"
         return _fail(f"{args.target} {reason}; see `progan-client models`", FAILURE)
-
-
-def _flush_output() -> None:
-    """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
-    if sys.stdout is None:  # it was closed before the command began
-        return
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _drop_output()
-        raise
-
-
-def _drop_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_up(client: Client) -> bool:
@@ -88,19 +89,26 @@ def _client(args: argparse.Namespace) -> Client:
 
 
 def _tls(args: argparse.Namespace) -> Tls | None:
-    if args.use_tls or args.tls_root or args.tls_cert or args.tls_key:
-        return Tls(args.tls_root, args.tls_cert, args.tls_key)
-    return None
+    files = {"--tls-root": args.tls_root, "--tls-cert": args.tls_cert, "--tls-key": args.tls_key}
+    given = {option: path for option, path in files.items() if path is not None}
+    if len(given.keys() & {"--tls-cert", "--tls-key"}) == 1:
+        raise UsageError("give both --tls-cert and --tls-key, or neither")
+    for option, path in given.items():
+        with input_of(option, path):
+            Path(path).open("rb").close()
+    return Tls(*files.values()) if given or args.use_tls else None
 
 
 def _token(args: argparse.Namespace) -> str:
     """Read the token from a file or the environment. No option takes it: all users can read command lines."""
     if args.token_file is not None:
-        return checked_token(Path(args.token_file).read_bytes(), "--token-file", args.token_file)
+        with input_of("--token-file", args.token_file):
+            content = Path(args.token_file).read_bytes()
+        return checked_token(content, "--token-file", args.token_file)
     token = os.environ.get("PROGAN_TOKEN", "")
     return token and checked_token(token.encode(errors="replace"), "PROGAN_TOKEN", "other text")
 
 
 def _fail(sentence: str, code: int) -> int:
-    print(f"progan-client: {sentence}", file=sys.stderr)
+    complain(sentence)
     return code

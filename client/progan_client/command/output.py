@@ -2,17 +2,19 @@
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from progan_client.animation import animation_format, save_animation
+from progan_client.animation import ANIMATION_FORMATS, save_animation
+from progan_client.command.terminal import say
 from progan_client.errors import ArgumentError
 from progan_client.images import (
     DEFAULT_QUALITY,
+    ENCODING_OF_SUFFIX,
     Encoding,
     Frame,
     GeneratedImages,
@@ -47,17 +49,23 @@ class Output:
         return encoding, 0 if encoding in ("raw", "png") else self.quality
 
     def write_each(self, parts: Iterable[GeneratedImages]) -> None:
-        """Write each image to a numbered file as soon as it arrives."""
+        """Write each image to a numbered file as soon as it arrives. Report what was written, even after an error."""
         count = 0
         seeds: list[int] = []
-        for part in parts:
-            seeds += part.seeds or ()
-            for index in range(len(part)):
-                write(numbered(self.path, count), self._file(part, index))
-                count += 1
-        last = f" to {numbered(self.path, count - 1).name}" if count > 1 else ""
-        size = f"{part.shape[2] * self.scale}x{part.shape[1] * self.scale}"
-        _report(f"{numbered(self.path, 0)}{last}", f"{_count(count)}{_seeds(seeds)}, {size} pixels", part.model)
+        try:
+            for part in parts:
+                seeds += part.seeds or ()
+                for index in range(len(part)):
+                    write(numbered(self.path, count), self._file(part, index))
+                    count += 1
+        finally:
+            if count:
+                self._report_each(count, seeds[:count], part)
+
+    def _report_each(self, count: int, seeds: list[int], last: GeneratedImages) -> None:
+        files = f"{numbered(self.path, 0)}{f' to {numbered(self.path, count - 1).name}' if count > 1 else ''}"
+        size = f"{last.shape[2] * self.scale}x{last.shape[1] * self.scale}"
+        _report(files, f"{_count(count)}{_seeds(seeds)}, {size} pixels", last.model)
 
     def write_grid(self, parts: Sequence[GeneratedImages], columns: int | None) -> None:
         """Write all images to one picture. A single image that arrived as a file is written unchanged."""
@@ -104,12 +112,17 @@ def checked_output(
         file, each = file / f"{stem}.{file_format or 'png'}", True
     elif file_format is not None:
         raise ArgumentError("--format", "needs -o DIR/; the suffix of a file selects its format", file_format)
-    try:
-        _ = animation_format(file) if animated and not each else encoding_of(file.suffix)
-    except ArgumentError as error:
-        raise ArgumentError("--output", f"{error.rule}, or end in / for a directory", path) from error
+    suffixes = ANIMATION_FORMATS if animated and not each else ENCODING_OF_SUFFIX
+    checked_suffix(file, suffixes, f" for {'an animation' if animated else 'a picture'}, or in / for a directory")
     check_writable(numbered(file, 0) if each else file)
     return Output(file, each, _checked_quality(quality, file), scale)
+
+
+def checked_suffix(path: Path, suffixes: Collection[str], otherwise: str = "") -> None:
+    """Raise ArgumentError unless the name of the file ends in one of the suffixes, in small or large letters."""
+    if path.suffix.lower() not in suffixes:
+        *first, last = suffixes
+        raise ArgumentError("--output", f"must end in {', '.join(first)} or {last}{otherwise}", str(path))
 
 
 def check_writable(path: Path) -> None:
@@ -144,7 +157,7 @@ def _checked_quality(quality: int | None, path: Path) -> int:
 
 
 def _report(path: Path | str, content: str, model: ServedModel) -> None:
-    print(f"{path}: {content}, {model.name} version {model.version}")
+    say(f"{path}: {content}, {model.name} version {model.version}")
 
 
 def _count(count: int) -> str:

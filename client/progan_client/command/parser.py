@@ -13,6 +13,7 @@ from progan_client import __version__
 from progan_client.animation import ANIMATION_FORMATS
 from progan_client.channel import DEFAULT_TARGET
 from progan_client.command import commands
+from progan_client.command.usage import Parser
 from progan_client.images import DEFAULT_QUALITY
 from progan_client.load.plan import Load
 
@@ -28,7 +29,7 @@ examples:
 
 The same seed and model version always give the same image. PROGAN_TARGET sets the address, PROGAN_TOKEN the
 bearer token.
-exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted
+exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 nobody reads the output any more
 """
 LOAD_EXAMPLES = """\
 examples:
@@ -50,7 +51,7 @@ examples:
 
 def command_parser() -> argparse.ArgumentParser:
     """Return the parser. The parsed arguments contain `run`, the function of the command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="progan-client",
         description="Request images from a ProGAN service.",
         epilog=EXAMPLES,

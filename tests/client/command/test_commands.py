@@ -2,9 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -13,9 +14,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 import progan_client
-from progan_client import Client
+from progan_client import Client, GeneratedImages, ReplyError
 from progan_client.command import main
 from progan_client.command.options import GenerateOptions, HealthOptions, InterpolateOptions, LoadOptions
+from progan_client.command.output import Output
 from progan_client.command.parser import command_parser
 from progan_service.serving.config import ServerConfig
 
@@ -182,10 +184,11 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
     [
         ("generate --seed -1 -o a.png", "--seed: must be 0 to 18446744073709551615; got -1"),
         ("generate --count 0 -o a.png", "--count: must be 1 to 4294967295; got 0"),
-        (
-            "generate --seeds 1 --count 2 -o a.png",
-            "--latents, --seeds, --count: give exactly one; got ['seeds', 'count']",
-        ),
+        ("generate --seeds 1 --count 2 -o a.png", "give only one of --seeds and --count"),
+        ("generate --latents z.npy --count 2 -o a.png", "give only one of --latents and --count"),
+        ("health --tls-cert a.pem", "give both --tls-cert and --tls-key, or neither"),
+        ("health --tls-key a.pem", "give both --tls-cert and --tls-key, or neither"),
+        ("load --even", "--even needs --rate"),
         ("generate --seed 1 --version 0 -o a.png", "--version: must be 1 to 18446744073709551615; got 0"),
         ("interpolate --seeds 1,2 --version -1 -o a.gif", "--version: must be 1 to 18446744073709551615; got -1"),
         (
@@ -195,7 +198,11 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
         ),
         (
             "generate --seed 1 -o a.bmp",
-            "--output: must be one of .png, .jpg, .jpeg, .webp, or end in / for a directory; got 'a.bmp'",
+            "--output: must end in .png, .jpg, .jpeg or .webp for a picture, or in / for a directory; got 'a.bmp'",
+        ),
+        (
+            "generate --seed 1 -o a",
+            "--output: must end in .png, .jpg, .jpeg or .webp for a picture, or in / for a directory; got 'a'",
         ),
         ("generate --seed 1 -o a.png --quality 90", "--quality: is for JPEG and WebP; got 90"),
         (
@@ -211,8 +218,9 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
         ("interpolate --seeds 1 -o walk.webp", "--seeds: must be two or more; got 1"),
         (
             "interpolate --seeds 1,2 -o walk.mp4",
-            "--output: must be .webp or .gif, or end in / for a directory; got 'walk.mp4'",
+            "--output: must end in .webp or .gif for an animation, or in / for a directory; got 'walk.mp4'",
         ),
+        ("load -o load", "--output: must end in .png, .jpg, .jpeg or .webp; got 'load'"),
     ],
 )
 def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sentence: str) -> None:
@@ -234,12 +242,17 @@ def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sen
         ("generate --labels 1;2 -o a.png", "must be numbers separated by commas, such as 0,1; got '1;2'"),
         ("generate --seed 1 --seeds 2 -o a.png", "argument --seeds: not allowed with argument --seed"),
         ("interpolate -o walk.webp", "one of the arguments --seeds --latents is required"),
+        ("generate --sedes 1,2", "there is no option --sedes; did you mean --seeds?"),
+        ("generate --see=1 --cuont=2 -o a.png", "there is no option --cuont; did you mean --count?"),
+        ("generate -o a.png --xyzzy", "there is no option --xyzzy\n"),
+        ("--tagret localhost:8500 models", "there is no option --tagret; did you mean --target?"),
+        ("models tiny", "unrecognized arguments: tiny"),
     ],
 )
 def test_a_command_that_cannot_be_read_shows_its_usage(run: Run, command: str, sentence: str) -> None:
     code, out, err = run(*command.split())
     assert (code, out) == (2, "")
-    assert err.startswith("usage: progan-client")
+    assert err.startswith(" ".join(["usage: progan-client", *re.findall("^[a-z]+", command)]))
     assert sentence in err
 
 
@@ -248,8 +261,12 @@ def test_a_command_that_cannot_be_read_shows_its_usage(run: Run, command: str, s
     [
         ("generate --seed 1 -o nowhere/a.png", "nowhere: no such directory"),
         ("generate --seed 1 -o file/", "file: File exists"),
-        ("generate --latents z.npy -o a.png", "z.npy: No such file or directory"),
-        ("generate --seed 1 --tls-root ca.pem -o a.png", "ca.pem: No such file or directory"),
+        ("generate --latents z.npy -o a.png", "--latents z.npy: no such file"),
+        ("generate --latents . -o a.png", "--latents .: is a directory"),
+        ("interpolate --latents file/z.npy -o a.gif", "--latents file/z.npy: not a directory"),
+        ("generate --seed 1 --tls-root ca.pem -o a.png", "--tls-root ca.pem: no such file"),
+        ("health --tls-cert c.pem --tls-key k.pem", "--tls-cert c.pem: no such file"),
+        ("health --token-file token", "--token-file token: no such file"),
     ],
 )
 def test_a_path_that_cannot_be_used_is_found_before_the_call(run: Run, command: str, sentence: str) -> None:
@@ -364,13 +381,85 @@ def test_bash_completes_commands_and_options(run: Run, words: str, completed: st
     assert (done.stdout, done.stderr) == (f"{completed}\n", "")
 
 
-def test_a_reader_that_leaves_early_is_a_sentence() -> None:
+@pytest.mark.parametrize("command", ["models", "completion bash", "health", "generate --seeds 1,2 -o images/"])
+def test_a_reader_that_has_left_ends_the_command_quietly(server_target: str, tmp_path: Path, command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [Path(sys.executable).with_name("progan-client"), "completion", "bash"]
-    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("progan-client"), *command.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PROGAN_TARGET": server_target},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, "progan-client: standard output: Broken pipe\n")
+    assert (done.returncode, done.stderr) == (141, "")  # as a program that SIGPIPE ends, in a shell
+
+
+def test_the_output_goes_to_a_terminal_of_another_encoding(server_target: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("progan-client"), "generate", "--seed", "1", "-o", "\u00e4pfel.png"],
+        cwd=tmp_path,
+        env=os.environ | {"PROGAN_TARGET": server_target, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "\\xe4pfel.png: 1 image of seed 1, 8x8 pixels, tiny version 1\n"
+
+
+def test_a_name_that_is_no_text_is_printed_as_it_can_be(run: Run) -> None:
+    name = os.fsdecode(b"\xff\x1b[2J\n.png")
+    assert run("generate", "--seed", "1", "-o", name) == (
+        0,
+        "\\udcff\\x1b[2J\\n.png: 1 image of seed 1, 8x8 pixels, tiny version 1\n",
+        "",
+    )
+    assert run("generate", "--latents", name + "y", "-o", "a.png") == (
+        1,
+        "",
+        "progan-client: --latents \\udcff\\x1b[2J\\n.pngy: no such file\n",
+    )
+
+
+def test_ctrl_c_reports_what_was_written(server_target: str, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("progan-client")), "--target", server_target, "generate"]
+    command += ["--seed", "5", "--count", "100000000", "-o", "images/"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "images" / "image-0002.png").exists():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, err) == (130, "progan-client: interrupted\n")
+    written = re.fullmatch(
+        r"images/image-0000\.png to image-(\d+)\.png: (\d+) images of seeds 5 to (\d+), 8x8 pixels, tiny version 1\n",
+        out,
+    )
+    assert written
+    last, count, seed = map(int, written.groups())
+    assert count >= 3
+    assert (last, seed) == (count - 1, count + 4)
+    assert len(os.listdir(tmp_path / "images")) in (count, count + 1)  # it may have been writing the next
+
+
+def test_a_stream_that_breaks_reports_what_was_written(
+    server_target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Client(server_target) as client:
+        images = client.generate(seeds=[7, 8, 9])
+
+    def parts() -> Iterator[GeneratedImages]:
+        yield images[:2]
+        yield images[2:]
+        raise ReplyError("the service sent nonsense")
+
+    with pytest.raises(ReplyError):
+        Output(tmp_path / "face.png", each=True, quality=90, scale=2).write_each(parts())
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/face-0000.png to face-0002.png: 3 images of seeds 7 to 9, 16x16 pixels, tiny version 1\n"
+    )
 
 
 def test_the_installed_command(server_target: str) -> None:

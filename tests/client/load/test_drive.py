@@ -210,8 +210,8 @@ def test_an_unreachable_target_is_one_sentence(run: Run) -> None:
         ("--images 257", 1, "the call asks for 257 images; one call gives at most 256, give fewer --images"),
         ("--label glasses", 2, "--label: needs a model with labels; got 'glasses'"),
         ("--clients 0", 2, "--clients: must be 1 to 10000; got 0"),
-        ("--even", 2, "--even: needs a rate; got True"),
-        ("-o load.bmp", 2, "--output: must be one of .png, .jpg, .jpeg, .webp; got '.bmp'"),
+        ("--even", 2, "--even needs --rate"),
+        ("-o load.bmp", 2, "--output: must end in .png, .jpg, .jpeg or .webp; got 'load.bmp'"),
         ("--json nowhere/load.json", 1, "nowhere: no such directory"),
         ("--timeout 0", 2, "--timeout: must be a number of seconds above 0; got 0.0"),
     ],
@@ -223,9 +223,7 @@ def test_what_cannot_be_asked_is_one_sentence(
 
 
 def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as leaving:
-        main(["load", "--help"])
-    assert leaving.value.code == 0
+    assert main(["load", "--help"]) == 0
     assert "exit codes: 0 at least one call succeeded, 1 no call succeeded, 2 wrong usage" in capsys.readouterr().out
 
 
