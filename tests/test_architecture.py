@@ -48,6 +48,13 @@ def test_tensorflow_is_imported_only_where_it_is_used(module: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
+def test_a_dataset_is_made_without_tensorflow(tmp_path: Path) -> None:
+    command = f"['progan', 'dataset', 'demo', '{tmp_path}/faces', '--count', '4', '--resolution', '8']"
+    code = f"{WITHOUT_TENSORFLOW}sys.argv = {command}; from progan_service.commands import parser; parser.main()"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+    assert (tmp_path / "faces" / "faces-r03.tfrecords").exists()
+
+
 @pytest.mark.parametrize("lock", ["client", "dev", "service-cpu", "service-gpu"])
 def test_locks_hold_hashes_and_name_no_package_host(lock: str) -> None:
     text = (ROOT / "locks" / f"{lock}.txt").read_text()

@@ -6,7 +6,6 @@ from typing import Any, get_args
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
 from progan_service.data.making.square import Fit
-from progan_service.host.tensorflow import import_tensorflow
 from progan_service.settings.manual import add_path
 
 _OUT_HELP = "new directory; its name is the name of the dataset"
@@ -27,9 +26,9 @@ def _add_build(kinds: Any) -> None:
         "build",
         help="from a folder, zip or tar of images",
         description="Make a dataset of multi-resolution TFRecords from images of any size. All images are checked "
-        "first. If one is broken or too small, the error names it and no files are left.",
+        "first. If one is broken or too small, the error names it and no files are left. What is no image is counted.",
     )
-    add_path(command, "source", metavar="SOURCE", help="folder, zip or tar of images")
+    add_path(command, "source", metavar="SOURCE", help="folder, zip, tar, .npy, .npz or idx file of images")
     add_path(command, "out", metavar="OUT", help=_OUT_HELP)
     command.add_argument(
         "--resolution", type=int, required=True, metavar="R", help="side of the images, a power of two"
@@ -40,22 +39,41 @@ def _add_build(kinds: Any) -> None:
         default="crop",
         help="make images square by a centre crop or by white borders (default: %(default)s)",
     )
+    command.add_argument(
+        "--skip-unusable", action="store_true", help="leave out images that are broken or too small, and name them"
+    )
+    add_path(
+        command,
+        "--report",
+        metavar="FILE",
+        help="CSV file to write: the name of everything that is not in the dataset, and why",
+    )
     command.set_defaults(
-        run=lambda given: build_dataset(source=given.source, out=given.out, resolution=given.resolution, fit=given.fit)
+        run=lambda given: build_dataset(
+            source=given.source,
+            out=given.out,
+            resolution=given.resolution,
+            fit=given.fit,
+            skip_unusable=given.skip_unusable,
+            report=given.report,
+        )
     )
 
 
-def build_dataset(*, source: Path, out: Path, resolution: int, fit: Fit) -> int:
-    """Make a dataset from images and print its size."""
+def build_dataset(
+    *, source: Path, out: Path, resolution: int, fit: Fit, skip_unusable: bool, report: Path | None
+) -> int:
+    """Make a dataset from images, and print its size and what is not in it."""
     from progan_service.data.making import build
 
-    import_tensorflow()
     with progress_bars() as progress:
-        summary = build.build_dataset(source, out, resolution, fit, progress)
+        summary = build.build_dataset(
+            source, out, resolution, fit, progress, skip_unusable=skip_unusable, report=report
+        )
     size = f"{summary.resolution}x{summary.resolution}"
-    print(
-        f"{summary.directory}: {summary.image_count} images, 4x4 to {size}; {summary.ignored_count} other files ignored"
-    )
+    print(f"{summary.directory}: {summary.image_count} images, 4x4 to {size}")
+    for line in summary.remainder.summary():
+        print(f"  {line}")
     return exit_codes.DONE
 
 
@@ -89,7 +107,6 @@ def draw_dataset(*, out: Path, resolution: int, count: int, seed: int, label: st
     """Draw a dataset of faces and print its size."""
     from progan_service.data.making.demo import build_demo
 
-    import_tensorflow()
     with progress_bars() as progress:
         build_demo(out, resolution, count, seed, progress, label)
     print(f"{out}: {count} faces, 4x4 to {resolution}x{resolution}")

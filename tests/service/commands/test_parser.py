@@ -204,7 +204,7 @@ def test_dataset_build_tells_what_it_made(progan: Progan, tmp_path: Path) -> Non
         Image.new("RGB", (20, 10), (number, 0, 0)).save(photos / f"{number}.png")
     (photos / "README.md").write_text("three pictures")
     ended = progan("dataset", "build", photos, tmp_path / "set", "--resolution", 8)
-    assert ended == (0, f"{tmp_path}/set: 3 images, 4x4 to 8x8; 1 other files ignored\n", "")
+    assert ended == (0, f"{tmp_path}/set: 3 images, 4x4 to 8x8\n  1 left out: is a text\n", "")
     assert Dataset.open(tmp_path / "set").count == 3
 
 

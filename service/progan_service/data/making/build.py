@@ -1,29 +1,40 @@
 """Makes a dataset of pictures of any size, for `progan dataset build`.
 
-It takes two passes with one picture in memory at a time: all pictures are decoded and checked before any is written.
+It takes two passes over the collection: all pictures are decoded and checked before any is written. Nothing of a
+collection is passed over in silence: what is not in the dataset is counted and named with the reason.
 """
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from progan_service.data.errors import DatasetError, PictureError
-from progan_service.data.making.archives import SourceFile, UnreadableFileError, open_source
-from progan_service.data.making.kinds import is_picture
-from progan_service.data.making.picture import decode_rgb
-from progan_service.data.making.records import check_resolution, write_dataset
-from progan_service.data.making.square import Fit, check_size, to_square
+from progan_service.data.making.collection.files import LeftOut, SourceFile, UnreadableFileError
+from progan_service.data.making.collection.foreign import foreign_kind
+from progan_service.data.making.collection.opening import open_collection
+from progan_service.data.making.collection.unpacking import Scratch
+from progan_service.data.making.conversion import Conversion
+from progan_service.data.making.kinds import is_picture, refusal
+from progan_service.data.making.records import check_resolution, write_levels
+from progan_service.data.making.remainder import Remainder
+from progan_service.data.making.square import Fit
+from progan_service.data.making.workers import Workers
 from progan_service.data.manifest import Manifest
+from progan_service.host.cpus import available_cpus
 from progan_service.host.files import new_directory
 from progan_service.license import is_license_name, text_of
+from progan_service.names import escaped, shown
 from progan_service.progress import Progress
 
+FILES_NAME = "files.csv"
+
 _SHUFFLE_SEED = 123  # as in NVIDIA's dataset tool: the same files in the same order give the same dataset
-_SHOWN_PROBLEMS = 20
+_WORTH_A_PROCESS = 100  # pictures; fewer are decoded before a process has started
 
 
 @dataclass(frozen=True)
@@ -33,82 +44,118 @@ class BuildSummary:
     directory: Path
     resolution: int
     image_count: int
-    ignored_count: int  # files whose names are not those of pictures
+    remainder: Remainder
     license_found: bool
 
 
-def build_dataset(source: Path, out: Path, resolution: int, fit: Fit, progress: Progress) -> BuildSummary:
+def build_dataset(
+    source: Path,
+    out: Path,
+    resolution: int,
+    fit: Fit,
+    progress: Progress,
+    *,
+    skip_unusable: bool = False,
+    report: Path | None = None,
+    cpus: int | None = None,
+) -> BuildSummary:
     """Make the dataset directory `out` of all pictures in `source`. It appears complete or not at all.
 
+    `files.csv` in it names the file of each image. The dataset is the same to the byte whatever the number of CPUs.
+
     Args:
-        source: a folder (searched to any depth), zip or tar (also compressed) of pictures; folder names are ignored.
+        source: a collection that `open_collection` opens: a folder, zip or tar, say; folder names are ignored.
         out: the new directory; its name becomes the dataset's.
         resolution: height and width of the full images: a power of two from 4 to 1024.
         fit: "crop" takes the centre square, "pad" keeps the whole picture on white.
-        progress: called with ("Checking" | "Writing", done, total) after each picture.
+        progress: called with ("Checking" | "Writing", done, total) after each file.
+        skip_unusable: leave pictures out that are broken or too small, instead of making nothing.
+        report: a CSV file to write, which names all that is not in the dataset and why, also when nothing is made.
+        cpus: decode so many pictures at once; None: as many as this process has CPUs.
 
     Raises:
-        DatasetError: an argument is out of range, the source is unreadable or empty, or pictures are broken or small:
-            the message names up to 20 of them and their number.
+        DatasetError: an argument is out of range, the source is unreadable or has no pictures, or pictures are broken
+            or small: the message names up to 20 of them and their number.
         ConfigError: `out` exists.
-        FileError: `out` cannot be written.
+        FileError: `out` or `report` cannot be written.
     """
     check_resolution(resolution)
     if fit not in get_args(Fit):
         raise DatasetError(f"fit is {fit!r}: it must be one of {', '.join(get_args(Fit))}")
-    with new_directory(out) as directory, open_source(source, scratch=directory) as files:
-        pictures = [file for file in files if is_picture(file.name, b"")]
-        if not pictures:
-            raise DatasetError(
-                f"{source}: holds no pictures ({len(files)} other files): looked for .jpg, .png, .webp, …"
-            )
-        _check_pictures(source, pictures, resolution, fit, progress)
-        license_text = _license_text(files)
-        manifest = Manifest(source.resolve().name, len(pictures), resolution, fit=fit, license_text=license_text)
-        images = _shuffled_images(source, pictures, resolution, fit, progress)
-        write_dataset(directory, out.resolve().name, images, manifest)
-    ignored_count = len(files) - len(pictures)
-    return BuildSummary(out, resolution, len(pictures), ignored_count, license_text is not None)
+    remainder = Remainder(source, report)
+    with new_directory(out) as directory, open_collection(source, Scratch(directory, out, progress)) as collection:
+        license_file, license_text = _license(collection.files)
+        files = [file for file in collection.files if file is not license_file]
+        remainder.left_out += collection.left_out
+        with Workers(Conversion(resolution, fit), _worker_count(len(files), cpus)) as workers:
+            usable = _usable(files, workers, remainder, progress)
+            remainder.close(len(usable), skip_unusable)
+            pictures = _shuffled(usable)
+            _write_names(directory, pictures)
+            records = _records(source, pictures, workers, progress)
+            write_levels(directory, out.resolve().name, resolution, records)
+        name = escaped(source.resolve().name)
+        Manifest(name, len(pictures), resolution, fit=fit, license_text=license_text).write(directory)
+    return BuildSummary(out, resolution, len(pictures), remainder, license_text is not None)
 
 
-def _check_pictures(source: Path, pictures: list[SourceFile], resolution: int, fit: Fit, progress: Progress) -> None:
-    problems: list[str] = []
-    for done, picture in enumerate(pictures, start=1):
+def _worker_count(files: int, cpus: int | None) -> int:
+    return max(1, min(cpus or available_cpus(), files // _WORTH_A_PROCESS))
+
+
+def _usable(files: list[SourceFile], workers: Workers, remainder: Remainder, progress: Progress) -> list[SourceFile]:
+    """Decode all pictures and return those that can be used. What other files are is noted in the remainder."""
+
+    def check(file: SourceFile) -> Callable[[], None]:
+        """Return what is to be done with the file; it is done in order, by the thread that builds."""
         try:
-            check_size(decode_rgb(picture.read(), resolution), resolution, fit)
+            head = b"" if is_picture(file.name, b"") else file.head()
+            if not is_picture(file.name, head):
+                reason = foreign_kind(head) or refusal(head)
+                return lambda: remainder.left_out.append(LeftOut(file.name, reason))
+            workers.check(file.read())
         except (UnreadableFileError, PictureError) as error:
-            problems.append(f"{picture.name}: {error}")
-        progress("Checking", done, len(pictures))
-    if problems:
-        shown = problems[:_SHOWN_PROBLEMS]
-        if len(problems) > len(shown):
-            shown.append(f"… and {len(problems) - len(shown)} more")
-        count = f"{len(problems)} of {len(pictures)} pictures cannot be used: mend or remove them"
-        raise DatasetError("\n  ".join([f"{source}: {count}", *shown]))
+            unusable = LeftOut(file.name, str(error))
+            return lambda: remainder.unusable.append(unusable)
+        return lambda: usable.append(file)
+
+    usable: list[SourceFile] = []
+    for done, decide in enumerate(workers.map(check, files), start=1):
+        decide()
+        progress("Checking", done, len(files))
+    return usable
 
 
-def _shuffled_images(
-    source: Path, pictures: list[SourceFile], resolution: int, fit: Fit, progress: Progress
-) -> Iterator[NDArray[np.uint8]]:
-    order = np.arange(len(pictures))
+def _shuffled(files: list[SourceFile]) -> list[SourceFile]:
+    order = np.arange(len(files))
     np.random.RandomState(_SHUFFLE_SEED).shuffle(order)
-    for done, index in enumerate(order, start=1):
+    return [files[index] for index in order]
+
+
+def _write_names(directory: Path, files: list[SourceFile]) -> None:
+    with (directory / FILES_NAME).open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(("index", "file"))
+        table.writerows((index, escaped(file.name)) for index, file in enumerate(files))
+
+
+def _records(source: Path, files: list[SourceFile], workers: Workers, progress: Progress) -> Iterator[bytes]:
+    def records(file: SourceFile) -> bytes:
         try:
-            image = decode_rgb(pictures[index].read(), resolution)
+            return workers.records(file.read())
         except (UnreadableFileError, PictureError) as error:
-            raise DatasetError(f"{source}: {pictures[index].name} changed while it was read: {error}") from None
-        yield to_square(image, resolution, fit)
-        progress("Writing", done, len(pictures))
+            raise DatasetError(f"{source}: {shown(file.name)} changed while it was read: {error}") from None
+
+    for done, record in enumerate(workers.map(records, files), start=1):
+        yield record
+        progress("Writing", done, len(files))
 
 
-def _license_text(files: list[SourceFile]) -> str | None:
-    """Return the text of the licence file nearest to the root of the source, or None."""
+def _license(files: list[SourceFile]) -> tuple[SourceFile | None, str | None]:
+    """Return the licence file nearest to the root of the source, and its text; None and None without one."""
     found = [file for file in files if is_license_name(file.name)]
     for file in sorted(found, key=lambda file: file.name.count("/")):
-        try:
-            text = text_of(file.read())
-        except UnreadableFileError:
-            continue
-        if text:
-            return text
-    return None
+        with suppress(UnreadableFileError):
+            if text := text_of(file.read()):
+                return file, text
+    return None, None

@@ -1,4 +1,4 @@
-"""Writes a dataset directory. Only this module of the package needs TensorFlow, and only while it writes."""
+"""Writes a dataset directory: TFRecords that TensorFlow reads, made without it."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.pyramid import SMALLEST_RESOLUTION, box_pyramid
 from progan_service.data.manifest import Manifest
+from progan_service.data.record import FOOTER_BYTES, HEADER_BYTES, masked_crc32c
 
 LARGEST_RESOLUTION = 1024
+
+_BUFFER_BYTES = 2**20
 
 
 def check_resolution(resolution: int) -> None:
@@ -39,30 +42,75 @@ def write_dataset(
         manifest: the provenance.
         labels: float32 [N, L], one row per image, or None.
     """
-    _write_levels(directory, name, images, manifest.resolution)
+    write_levels(directory, name, manifest.resolution, map(level_records, images))
     if labels is not None:
-        with (directory / f"{name}-rxx.labels").open("wb") as file:
-            np.save(file, labels, allow_pickle=False)
+        write_labels(directory, name, labels)
     manifest.write(directory)
 
 
-def _write_levels(directory: Path, name: str, images: Iterable[NDArray[np.uint8]], resolution: int) -> None:
-    import tensorflow as tf  # takes seconds, and reading does not need it
+def write_levels(directory: Path, name: str, resolution: int, records: Iterable[bytes]) -> None:
+    """Write the level files `NAME-rNN.tfrecords`.
 
-    def example(image: NDArray[np.uint8]) -> bytes:
-        chw = image.transpose(2, 0, 1)
-        features = {
-            "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=chw.shape)),
-            "data": tf.train.Feature(bytes_list=tf.train.BytesList(value=[chw.tobytes()])),
-        }
-        message = tf.train.Example(features=tf.train.Features(feature=features))
-        return bytes(message.SerializeToString(deterministic=True))
-
-    largest = resolution.bit_length() - 1
-    smallest = SMALLEST_RESOLUTION.bit_length() - 1
-    paths = [directory / f"{name}-r{log2:02d}.tfrecords" for log2 in range(largest, smallest - 1, -1)]
+    Args:
+        directory: an existing directory.
+        name: the dataset's name.
+        resolution: height and width of the full images.
+        records: of each image, as `level_records` gives them.
+    """
+    largest, smallest = resolution.bit_length() - 1, SMALLEST_RESOLUTION.bit_length() - 1
     with ExitStack() as stack:
-        writers = [stack.enter_context(tf.io.TFRecordWriter(str(path))) for path in paths]
-        for image in images:
-            for writer, level in zip(writers, box_pyramid(image), strict=True):
-                writer.write(example(level))
+        files = [
+            stack.enter_context((directory / f"{name}-r{log2:02d}.tfrecords").open("wb", buffering=_BUFFER_BYTES))
+            for log2 in range(largest, smallest - 1, -1)
+        ]
+        for image in records:
+            start = 0
+            for file in files:
+                end = start + HEADER_BYTES + FOOTER_BYTES + int.from_bytes(image[start : start + 8], "little")
+                file.write(image[start:end])
+                start = end
+
+
+def level_records(image: NDArray[np.uint8]) -> bytes:
+    """Return a TFRecord for each level of an image [R, R, C], the largest first, one after the other.
+
+    A record is u64 length | u32 checksum | tf.Example | u32 checksum.
+    """
+    return b"".join(map(_record, box_pyramid(image)))
+
+
+def write_labels(directory: Path, name: str, labels: NDArray[np.float32]) -> None:
+    """Write the label file `NAME-rxx.labels`: float32 [N, L] in .npy format, one row per image."""
+    with (directory / f"{name}-rxx.labels").open("wb") as file:
+        np.save(file, labels, allow_pickle=False)
+
+
+def _record(image: NDArray[np.uint8]) -> bytes:
+    example = _example(image.transpose(2, 0, 1))
+    length = len(example).to_bytes(8, "little")
+    return b"".join((length, _checksum(length), example, _checksum(example)))
+
+
+def _checksum(content: bytes) -> bytes:
+    return masked_crc32c(content).to_bytes(4, "little")
+
+
+def _example(chw: NDArray[np.uint8]) -> bytes:
+    """Return tf.Example {"data": the pixels, "shape": (C, H, W)}, as protobuf writes it with its keys in order."""
+    data = _field(1, _field(1, chw.tobytes()))  # Feature.bytes_list, BytesList.value
+    shape = _field(3, _field(1, b"".join(map(_varint, chw.shape))))  # Feature.int64_list, Int64List.value
+    features = (_field(1, _field(1, key) + _field(2, value)) for key, value in ((b"data", data), (b"shape", shape)))
+    return _field(1, b"".join(features))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    content = bytearray()
+    while value > 127:
+        content.append(value & 127 | 128)
+        value >>= 7
+    content.append(value)
+    return bytes(content)

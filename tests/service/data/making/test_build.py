@@ -1,3 +1,4 @@
+import csv
 import io
 import os
 import signal
@@ -5,23 +6,37 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.data.dataset import Dataset
 from progan_service.data.errors import DatasetError
-from progan_service.data.making import archives as source_files
 from progan_service.data.making.build import build_dataset
+from progan_service.data.making.collection import files as source_files
+from progan_service.data.making.collection.files import LeftOut
 from progan_service.errors import ConfigError, FileError
+from progan_service.names import unescaped
 
 SavePictures = Callable[[Path, int], Path]
 
 
 def _silent(_stage: str, _done: int, _total: int) -> None:
     pass
+
+
+def _called(_stage: str, _done: int, _total: int) -> None:
+    raise AssertionError
+
+
+def _png_of(pixels: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _png(colour: str = "red", size: tuple[int, int] = (8, 8)) -> bytes:
@@ -60,7 +75,11 @@ def test_a_folder_becomes_a_dataset(tmp_path: Path, save_pictures: SavePictures)
 
     summary = build_dataset(source, tmp_path / "out", 8, "crop", _silent)
 
-    assert (summary.image_count, summary.ignored_count, summary.license_found) == (5, 3, True)
+    assert (summary.image_count, summary.license_found) == (5, True)
+    assert summary.remainder.left_out == [
+        LeftOut(".hidden.png", "is hidden: its name begins with a dot"),
+        LeftOut("notes.txt", "is a text"),
+    ]
     dataset = Dataset.open(tmp_path / "out")
     assert (dataset.name, dataset.count, dataset.resolution, dataset.labels) == ("out", 5, 8, None)
     assert dataset.manifest is not None
@@ -101,27 +120,6 @@ def test_progress_is_told_for_both_passes(tmp_path: Path, save_pictures: SavePic
     assert calls == [("Checking", 1, 2), ("Checking", 2, 2), ("Writing", 1, 2), ("Writing", 2, 2)]
 
 
-def test_links_and_strange_paths_in_archives_are_passed_over(tmp_path: Path) -> None:
-    path = _tar(tmp_path / "a.tar", "w", {"good.png": _png(), "../evil.png": _png(), "/abs.png": _png("blue")})
-    with tarfile.open(path, "a") as archive:
-        for name, kind in (("link.png", tarfile.SYMTYPE), ("hard.png", tarfile.LNKTYPE), ("dev.png", tarfile.CHRTYPE)):
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname = kind, "good.png"
-            archive.addfile(info)
-    summary = build_dataset(path, tmp_path / "out", 8, "crop", _silent)
-    assert (summary.image_count, summary.ignored_count) == (2, 1)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tar", "out"]
-
-
-def test_links_in_a_zip_are_passed_over(tmp_path: Path) -> None:
-    link = zipfile.ZipInfo("link.png")
-    link.external_attr = 0o120777 << 16
-    path = _zip(tmp_path / "a.zip", {"good.png": _png()})
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(link, "good.png")
-    assert build_dataset(path, tmp_path / "out", 8, "crop", _silent).image_count == 1
-
-
 def test_the_licence_nearest_to_the_root_is_kept(tmp_path: Path) -> None:
     members = {"set/deep/LICENSE": b"deep", "set/license.txt": b"near", "set/a.png": _png()}
     build_dataset(_zip(tmp_path / "a.zip", members), tmp_path / "out", 8, "crop", _silent)
@@ -131,10 +129,11 @@ def test_the_licence_nearest_to_the_root_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_picture_or_binary_file_is_no_licence(tmp_path: Path) -> None:
-    members = {"license.jpg": _png(), "LICENSE": _png(), "LICENSE.pdf": b"%PDF", "set/COPYING.md": b"# Take them."}
+    members = {"license.jpg": _png(), "LICENSE": _png(), "LICENSE.pdf": b"%PDF-1.4", "set/COPYING.md": b"# Take them."}
     summary = build_dataset(_zip(tmp_path / "a.zip", members), tmp_path / "out", 8, "crop", _silent)
     manifest = Dataset.open(tmp_path / "out").manifest
-    assert (summary.image_count, summary.license_found) == (1, True)
+    assert (summary.image_count, summary.license_found) == (2, True)
+    assert summary.remainder.left_out == [LeftOut("LICENSE.pdf", "is a PDF document")]
     assert manifest is not None
     assert manifest.license_text == "# Take them."
 
@@ -156,7 +155,9 @@ def test_all_problems_are_collected_and_named(tmp_path: Path, save_pictures: Sav
     with pytest.raises(DatasetError) as caught:
         build_dataset(source, tmp_path / "out", 8, "crop", _silent)
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("photos: 3 of 4 pictures cannot be used: mend or remove them")
+    assert lines[0].endswith(
+        "photos: 3 of 4 pictures cannot be used: mend or remove them, or leave them out (--skip-unusable)"
+    )
     assert lines[1].startswith("  broken.png: cannot be decoded: ")
     assert lines[2:] == [
         "  empty.jpg: is empty",
@@ -170,7 +171,7 @@ def test_of_many_problems_twenty_are_shown(tmp_path: Path) -> None:
         build_dataset(path, tmp_path / "out", 8, "crop", _silent)
     lines = str(caught.value).splitlines()
     assert len(lines) == 22
-    assert lines[-1] == "  … and 3 more"
+    assert lines[-1] == "  … and 3 more: --report FILE names all"
 
 
 def test_a_member_beyond_the_size_limit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +214,7 @@ def test_a_damaged_tar_is_one_clear_sentence(tmp_path: Path, name: str, damage: 
 def test_a_damaged_zip_is_one_clear_sentence(tmp_path: Path) -> None:
     path = _zip(tmp_path / "a.zip", {"a.png": _png()})
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DatasetError, match=r"a\.zip: cannot be read as a folder, zip or tar of images: "):
+    with pytest.raises(DatasetError, match=r"a\.zip: is a zip without its end: get it again; or if it is one of "):
         build_dataset(path, tmp_path / "out", 8, "crop", _silent)
 
 
@@ -234,7 +235,7 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
 def test_a_source_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "README.md").touch()
-    with pytest.raises(DatasetError, match=r"photos: holds no pictures \(1 other files\): looked for \.jpg"):
+    with pytest.raises(DatasetError, match=r"photos: holds no pictures\n  1 left out: is empty$"):
         build_dataset(tmp_path / "photos", tmp_path / "out", 8, "crop", _silent)
 
 
@@ -287,6 +288,105 @@ def test_nothing_is_left_behind_by_sigterm(tmp_path: Path, save_pictures: SavePi
     assert caught.value.code == 143
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_unusable_pictures_are_left_out_on_request(tmp_path: Path, save_pictures: SavePictures) -> None:
+    """The dataset is that of the other pictures: RandomState(123).shuffle of five is 1 3 4 0 2."""
+    source = save_pictures(tmp_path / "photos", 5)
+    (source / "000a.png").write_bytes(_png(size=(20, 7)))
+    (source / "003a.png").touch()
+    summary = build_dataset(source, tmp_path / "out", 8, "crop", _silent, skip_unusable=True)
+    reds = Dataset.open(tmp_path / "out").images(np.arange(5), 8)[:, 0, 0, 0]
+    assert (reds // 20).tolist() == [1, 3, 4, 0, 2]
+    assert summary.image_count == 5
+    assert summary.remainder.summary() == [
+        "2 left out: cannot be used",
+        "  000a.png: 20x7 pixels: the shorter side must be at least 8",
+        "  003a.png: is empty",
+    ]
+
+
+def test_without_a_usable_picture_nothing_is_made(tmp_path: Path) -> None:
+    path = _zip(tmp_path / "a.zip", {"a.png": b"", "b.txt": b"text"})
+    with pytest.raises(DatasetError) as caught:
+        build_dataset(path, tmp_path / "out", 8, "crop", _silent, skip_unusable=True)
+    assert str(caught.value).splitlines() == [
+        f"{path}: holds no usable pictures",
+        "  1 left out: is a text",
+        "  1 left out: cannot be used",
+        "    a.png: is empty",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("skip_unusable", [True, False])
+def test_the_report_names_all_that_is_not_in_the_dataset(
+    tmp_path: Path, save_pictures: SavePictures, skip_unusable: bool
+) -> None:
+    source = save_pictures(tmp_path / "photos", 1)
+    for index in range(25):
+        (source / f"empty{index:02d}.png").touch()
+    (source / 'a,"b"\n\\c.txt').write_text("text")
+    (source / os.fsdecode(b"\xff.txt")).write_text("text")
+    with suppress(DatasetError):
+        build_dataset(
+            source,
+            tmp_path / "out",
+            8,
+            "crop",
+            _silent,
+            skip_unusable=skip_unusable,
+            report=tmp_path / "left" / "r.csv",
+        )
+    lines = (tmp_path / "left" / "r.csv").read_text().splitlines()
+    assert lines[0] == "file,reason"
+    assert lines[1] == r'"a,""b""\x0a\x5cc.txt",is a text'
+    assert lines[2:27] == [f"empty{index:02d}.png,is empty" for index in range(25)]
+    assert lines[27:] == [r"\xff.txt,is a text"]
+    assert (tmp_path / "out").exists() == skip_unusable
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_work(tmp_path: Path, save_pictures: SavePictures) -> None:
+    source = save_pictures(tmp_path / "photos", 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="file/report.csv: a file of this name, or of a part of it, is in the way"):
+        build_dataset(source, tmp_path / "out", 8, "crop", _called, report=tmp_path / "file" / "report.csv")
+
+
+def test_the_file_of_each_image_is_written_beside_them(tmp_path: Path) -> None:
+    """RandomState(123).shuffle of five: 1 3 4 0 2. The names are those of the source, and can be had back."""
+    names = ["0.png", "1,\n.png", os.fsdecode(b"2\xff.png"), "3 \\ Ä.png", "4/\x1b[31m.png"]
+    (tmp_path / "photos" / "4").mkdir(parents=True)
+    for name in names:
+        (tmp_path / "photos" / name).write_bytes(_png())
+    build_dataset(tmp_path / "photos", tmp_path / "out", 8, "crop", _silent)
+    assert (tmp_path / "out" / "files.csv").read_text().splitlines() == [
+        "index,file",
+        r'0,"1,\x0a.png"',
+        r"1,3 \x5c Ä.png",
+        r"2,4/\x1b[31m.png",
+        r"3,0.png",
+        r"4,2\xff.png",
+    ]
+    with (tmp_path / "out" / "files.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [unescaped(row["file"]) for row in rows] == [names[index] for index in (1, 3, 4, 0, 2)]
+
+
+def test_several_processes_make_the_same_dataset(tmp_path: Path) -> None:
+    """450 pictures are worth four processes."""
+    noise = np.random.default_rng(5).integers(0, 256, (450, 9, 8, 3), np.uint8)
+    members = {f"{index}.png": _png_of(pixels) for index, pixels in enumerate(noise)}
+    members["100a.png"], members["200a.txt"] = b"", b"text"
+    path = _zip(tmp_path / "a.zip", members)
+    summaries = [
+        build_dataset(path, tmp_path / f"set{cpus}", 8, "crop", _silent, skip_unusable=True, cpus=cpus)
+        for cpus in (1, 4)
+    ]
+    assert [summary.image_count for summary in summaries] == [450, 450]
+    assert _level_bytes(tmp_path / "set1") == _level_bytes(tmp_path / "set4")
+    assert (tmp_path / "set1" / "files.csv").read_bytes() == (tmp_path / "set4" / "files.csv").read_bytes()
+    assert summaries[0].remainder.summary() == summaries[1].remainder.summary()
 
 
 def test_a_picture_that_changes_between_the_passes_is_named(tmp_path: Path, save_pictures: SavePictures) -> None:

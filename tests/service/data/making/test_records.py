@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from progan_service.data.dataset import Dataset
 from progan_service.data.errors import DatasetError
-from progan_service.data.making.records import check_resolution, write_dataset
+from progan_service.data.making.pyramid import box_pyramid
+from progan_service.data.making.records import check_resolution, level_records, write_dataset, write_levels
 from progan_service.data.manifest import Manifest
 
 
@@ -39,6 +40,24 @@ def test_tensorflow_reads_the_same_images(dataset_directory: Path) -> None:
             chw = tf.reshape(tf.io.decode_raw(example["data"], tf.uint8), example["shape"])
             read.append(tf.transpose(chw, [1, 2, 0]).numpy())
         assert (dataset.images(np.arange(5), 2**log2) == np.stack(read)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("resolution", [4, 8, 256])
+def test_the_bytes_are_those_that_tensorflow_writes(tmp_path: Path, resolution: int, channels: int) -> None:
+    image = np.random.default_rng(2).integers(0, 256, (resolution, resolution, channels), dtype=np.uint8)
+    for log2, level in zip(range(resolution.bit_length() - 1, 1, -1), box_pyramid(image), strict=True):
+        chw = level.transpose(2, 0, 1)
+        features = {
+            "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=chw.shape)),
+            "data": tf.train.Feature(bytes_list=tf.train.BytesList(value=[chw.tobytes()])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        with tf.io.TFRecordWriter(str(tmp_path / f"theirs-r{log2:02d}.tfrecords")) as writer:
+            writer.write(example.SerializeToString(deterministic=True))
+    write_levels(tmp_path, "ours", resolution, [level_records(image)])
+    for theirs in sorted(tmp_path.glob("theirs-*")):
+        assert theirs.read_bytes() == (tmp_path / theirs.name.replace("theirs", "ours")).read_bytes()
 
 
 def test_the_same_images_give_the_same_bytes(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""A process that decodes pictures, so that all cores do: Pillow and NumPy hold Python's lock for most of a small one.
+
+    python -m progan_service.data.making.worker RESOLUTION FIT
+
+It reads requests from standard input and writes replies to standard output, until its input ends. Each is a number of
+one byte, a length of four bytes, and that many bytes.
+
+    request   CHECK or RECORDS, and the content of a picture
+    reply     DONE and what a `Conversion` returns, or REFUSED and the reason in UTF-8
+"""
+
+import os
+import struct
+import sys
+from typing import IO
+
+from progan_service.data.errors import PictureError
+from progan_service.data.making.conversion import Conversion
+
+CHECK, RECORDS = 0, 1
+DONE, REFUSED = 0, 1
+
+_HEAD = struct.Struct("<BI")
+
+
+def main(resolution: str, fit: str) -> None:
+    conversion = Conversion(int(resolution), fit)  # type: ignore[arg-type]
+    tasks = {CHECK: conversion.check, RECORDS: conversion.records}
+    replies = os.fdopen(os.dup(1), "wb")
+    sys.stderr = os.fdopen(os.dup(2), "w")
+    for stream in (1, 2):  # what the libraries of decoders print is neither a reply nor for a user
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    while request := receive(sys.stdin.buffer):
+        task, content = request
+        try:
+            send(replies, DONE, tasks[task](content))
+        except PictureError as error:
+            send(replies, REFUSED, str(error).encode("utf-8", "backslashreplace"))
+
+
+def send(stream: IO[bytes], number: int, content: bytes) -> None:
+    stream.write(_HEAD.pack(number, len(content)))
+    stream.write(content)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[int, bytes] | None:
+    """Return the next number and content, or None at the end of the stream."""
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    number, size = _HEAD.unpack(head)
+    content = stream.read(size)
+    return (number, content) if len(content) == size else None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
