@@ -154,7 +154,7 @@ def write_inputs(directory: Path, resolution: int) -> float:
     kernel = generator.to_rgb[resolution].kernel
     kernel.assign(kernel / 3)  # so pixels, of deviation 1/3, keep within -1..1
     save_weights(TrainedGenerator(generator, resolution, 1.0, (), {"source": "benchmark"}), directory / WEIGHTS)
-    np.save(directory / LATENTS, random.standard_normal((COMPARED, generator.config.latent_size), np.float32))
+    np.save(directory / LATENTS, random.standard_normal((COMPARED, generator.config.latents), np.float32))
     return flops_by_definition(generator, resolution)
 
 

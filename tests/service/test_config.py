@@ -10,7 +10,7 @@ import pytest
 
 from progan_service.checks import is_power_of_two, resolutions_up_to
 from progan_service.errors import ConfigError
-from progan_service.model.config import NetworkConfig
+from progan_service.model.config import NetworkConfig, network_of
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.settings.field import Settings, settings_of
 from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, TrainingConfig
@@ -35,13 +35,40 @@ def test_feature_maps_of_the_papers_networks() -> None:
     network = NetworkConfig(resolution=1024)
     features = {r: network.features(r) for r in resolutions_up_to(1024)}
     assert features == {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
-    assert network.latent_size == 512
+    assert network.latents == 512
 
 
 def test_feature_maps_of_a_smaller_network() -> None:
     network = NetworkConfig(resolution=32, fmap_base=256, fmap_max=48)
     assert [network.features(r) for r in (4, 8, 16, 32)] == [48, 48, 32, 16]
-    assert network.latent_size == 48
+    assert network.latents == 48
+
+
+def test_latents_of_another_size_than_the_feature_maps() -> None:
+    network = NetworkConfig(resolution=32, fmap_base=256, fmap_max=32, latent_size=64)
+    assert [network.features(r) for r in (4, 8, 16, 32)] == [32, 32, 32, 16]
+    assert network.latents == 64
+
+
+@pytest.mark.parametrize(
+    ("features", "latents", "found"),
+    [
+        ({4: 16, 8: 8}, 16, {"fmap_base": 32, "fmap_max": 16}),
+        ({4: 16, 8: 9, 16: 4}, 16, {"fmap_base": 36, "fmap_max": 16}),
+        ({4: 8, 8: 4}, 16, {"fmap_base": 16, "fmap_max": 16}),  # 16 at 2x2, as in the paper
+        ({4: 32, 8: 32, 16: 16}, 64, {"fmap_base": 128, "fmap_max": 32, "latent_size": 64}),
+        ({4: 32, 8: 32, 16: 16}, 24, {"fmap_base": 128, "fmap_max": 32, "latent_size": 24}),
+    ],
+)
+def test_the_network_of_given_layers(features: dict[int, int], latents: int, found: dict[str, int]) -> None:
+    network = network_of(max(features), features, latents, channels=1)
+    assert network == NetworkConfig(max(features), channels=1, **found)
+    assert network.latents == latents
+
+
+def test_layers_that_no_network_has() -> None:
+    with pytest.raises(ConfigError, match="^feature maps 24 at 4x4, 20 at 8x8, 16 at 16x16 follow from no fmap_base "):
+        network_of(16, {4: 24, 8: 20, 16: 16}, 24)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +80,8 @@ def test_feature_maps_of_a_smaller_network() -> None:
         ({"resolution": 8, "channels": 2}, "channels is 2: must be 1 or 3"),
         ({"resolution": 8, "label_size": -1}, "label_size is -1: must be 0 or more"),
         ({"resolution": 8, "fmap_max": 0}, "fmap_max is 0: must be 1 or more"),
+        ({"resolution": 8, "latent_size": -1}, "latent_size is -1: must be 0 to 65536"),
+        ({"resolution": 8, "pixelnorm_epsilon": 0.0}, "pixelnorm_epsilon is 0.0: must be above 0, and 1 at most"),
         ({"resolution": 8, "d_pool": "max"}, "d_pool is 'max': must be pre_act or post_act"),
         ({"resolution": 64, "fmap_base": 31}, "fmap_base is 31: must be at least 32 for 64x64 images"),
     ],
@@ -162,7 +191,9 @@ OTHER: dict[str, Any] = {
     "network.label_size": 2,
     "network.fmap_base": 2048,
     "network.fmap_max": 64,
+    "network.latent_size": 32,
     "network.d_pool": "post_act",
+    "network.pixelnorm_epsilon": 1e-4,
     "training.seed": 1,
     "training.stable_kimg": 601,
     "training.fade_kimg": 0,

@@ -76,6 +76,8 @@ def _print_version(models: "ModelStore", name: str, version: int) -> None:
     for about in ("form", "reason", "sha256"):
         if metadata.provenance.get(about):
             print(f"  {about}: {metadata.provenance[about]}")
+    if ignored := metadata.provenance.get("ignored_arguments"):
+        print(f"  arguments of the network that its generator ignores: {', '.join(ignored)}")
     if metadata.license:
         print(f"  license: {metadata.license.splitlines()[0]}")
     for signature, algorithms in metadata.algorithms.items():

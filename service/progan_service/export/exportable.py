@@ -53,7 +53,7 @@ class Exportable:
                     others[signature + ON_CPU], algorithms[signature + ON_CPU] = tuned
         return cls(
             images,
-            config.latent_size,
+            config.latents,
             trained.resolution,
             config.channels,
             config.label_size,

@@ -195,7 +195,7 @@ def _with_origin(provenance: dict[str, Any], path: Path) -> dict[str, Any]:
 def _generator(network: NetworkConfig, arrays: Arrays) -> Generator:
     """Return a generator with these weights. Raises WeightsError unless they fit, are complete, and are finite."""
     # No layer has more features than the first: a network that the file cannot fill is refused before it is made.
-    _require_shape(arrays, _FIRST, (network.latent_size + network.label_size, 16 * network.features(4)))
+    _require_shape(arrays, _FIRST, (network.latents + network.label_size, 16 * network.features(4)))
     generator = Generator(network)
     weights = {_layer_path(weight): weight for weight in generator.weights}
     for name in arrays:

@@ -21,13 +21,13 @@ def leaky_relu(x: tf.Tensor) -> tf.Tensor:
     return tf.nn.leaky_relu(x, alpha=0.2)
 
 
-def pixel_norm(x: tf.Tensor) -> tf.Tensor:
-    """Return x / sqrt(mean(x^2) + 1e-8) over the last axis: each vector gets the root mean square 1 (section 4.2).
+def pixel_norm(x: tf.Tensor, epsilon: float = 1e-8) -> tf.Tensor:
+    """Return x / sqrt(mean(x^2) + epsilon) over the last axis: each vector gets the root mean square 1 (section 4.2).
 
     The mean is computed in float32 for every type of x.
     """
     mean_square = tf.reduce_mean(tf.square(tf.cast(x, tf.float32)), axis=-1, keepdims=True)
-    return x * tf.cast(tf.math.rsqrt(mean_square + 1e-8), x.dtype)
+    return x * tf.cast(tf.math.rsqrt(mean_square + epsilon), x.dtype)
 
 
 def upscale2(x: tf.Tensor) -> tf.Tensor:

@@ -33,9 +33,10 @@ from progan_service.model.layers import (
 class GeneratorInput(keras.layers.Layer):
     """The first block of the generator: latents and labels [N, L + K] -> features [N, 4, 4, C]."""
 
-    def __init__(self, features: int, activations: str, name: str) -> None:
+    def __init__(self, features: int, epsilon: float, activations: str, name: str) -> None:
         super().__init__(name=name, autocast=False)
         self.features = features
+        self.epsilon = epsilon
         self.activations = activations
         self.dense = EqualizedDense(16 * features, gain=SQRT2 / 4, use_bias=False, name="dense")
         self.conv = EqualizedConv2D(features, name="conv")
@@ -47,17 +48,18 @@ class GeneratorInput(keras.layers.Layer):
         self.built = True
 
     def call(self, latents: tf.Tensor) -> tf.Tensor:
-        x = self.dense(tf.cast(pixel_norm(latents), self.activations))
+        x = self.dense(tf.cast(pixel_norm(latents, self.epsilon), self.activations))
         x = tf.reshape(x, [-1, 4, 4, self.features])
-        x = pixel_norm(leaky_relu(x + tf.cast(self.bias, x.dtype)))
-        return pixel_norm(leaky_relu(self.conv(x)))
+        x = pixel_norm(leaky_relu(x + tf.cast(self.bias, x.dtype)), self.epsilon)
+        return pixel_norm(leaky_relu(self.conv(x)), self.epsilon)
 
 
 class GeneratorBlock(keras.layers.Layer):
     """A block of the generator: features [N, H, W, C] -> [N, 2H, 2W, C']."""
 
-    def __init__(self, features: int, fused: bool, name: str) -> None:
+    def __init__(self, features: int, epsilon: float, fused: bool, name: str) -> None:
         super().__init__(name=name, autocast=False)
+        self.epsilon = epsilon
         self.conv0 = EqualizedConv2D(features, resample="up", fused=fused, name="conv0")
         self.conv1 = EqualizedConv2D(features, name="conv1")
 
@@ -67,8 +69,8 @@ class GeneratorBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        x = pixel_norm(leaky_relu(self.conv0(x)))
-        return pixel_norm(leaky_relu(self.conv1(x)))
+        x = pixel_norm(leaky_relu(self.conv0(x)), self.epsilon)
+        return pixel_norm(leaky_relu(self.conv1(x)), self.epsilon)
 
 
 class Generator(keras.layers.Layer):
@@ -79,9 +81,9 @@ class Generator(keras.layers.Layer):
     ) -> None:
         super().__init__(name=name, autocast=False)
         self.config = config
-        resolutions = resolutions_up_to(config.resolution)
-        self.input_block = GeneratorInput(config.features(4), activations, name="4x4")
-        self.blocks = {r: GeneratorBlock(config.features(r), fused, name=f"{r}x{r}") for r in resolutions[1:]}
+        resolutions, epsilon = resolutions_up_to(config.resolution), config.pixelnorm_epsilon
+        self.input_block = GeneratorInput(config.features(4), epsilon, activations, name="4x4")
+        self.blocks = {r: GeneratorBlock(config.features(r), epsilon, fused, name=f"{r}x{r}") for r in resolutions[1:]}
         self.to_rgb = {
             r: EqualizedConv2D(config.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{r}x{r}") for r in resolutions
         }
@@ -89,7 +91,7 @@ class Generator(keras.layers.Layer):
 
     def build(self) -> None:
         config = self.config
-        self.input_block.build((None, config.latent_size + config.label_size))
+        self.input_block.build((None, config.latents + config.label_size))
         for r, block in self.blocks.items():
             block.build((None, None, None, config.features(r // 2)))
         for r, layer in self.to_rgb.items():

@@ -68,7 +68,7 @@ def _of_run(directory: Path) -> Fakes:
             yield to_uint8(images(tf.constant(latents[rows]), tf.constant(labels[rows]))).numpy()
 
     mirror = trained.provenance["training"]["mirror"]
-    return Fakes(trained.resolution, config.latent_size, config.label_size, mirror, draw)
+    return Fakes(trained.resolution, config.latents, config.label_size, mirror, draw)
 
 
 def _of_version(directory: Path) -> Fakes:

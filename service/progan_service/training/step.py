@@ -143,7 +143,7 @@ class Step:
         return lerp(upscale2(downscale2(reals)), reals, alpha) if self.stage.fading else reals
 
     def _latents(self, purpose: Draw, images_shown: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
-        shape = [self.batch_size, self.config.network.latent_size]
+        shape = [self.batch_size, self.config.network.latents]
         return self._of_piece(tf.random.stateless_normal(shape, self._stream(purpose, images_shown)), part)
 
     def _stream(self, purpose: Draw, images_shown: tf.Tensor) -> tf.Tensor:

@@ -396,6 +396,7 @@ def train_help() -> str:
 VALUES = {  # other than the defaults, as they are given and as they are kept
     "fmap_base": ("64", 64),
     "fmap_max": ("32", 32),
+    "latent_size": ("24", 24),
     "d_pool": ("post_act", "post_act"),
     "seed": ("7", 7),
     "stable_kimg": ("1.5", 1.5),
@@ -427,8 +428,8 @@ def test_every_setting_that_the_dataset_leaves_open_has_an_option(faces: Dataset
         options += [f"--no-{option}"] if given == "no" else [f"--{option}"] if given is None else [f"--{option}", given]
     config = configured(faces.directory, *options)
     values = asdict(config.network) | asdict(config.training)
-    dataset_decides = {"resolution", "channels", "label_size"}
-    assert {name: values[name] for name in values.keys() - dataset_decides} == {
+    without_option = {"resolution", "channels", "label_size", "pixelnorm_epsilon"}
+    assert {name: values[name] for name in values.keys() - without_option} == {
         name: kept for name, (_, kept) in VALUES.items()
     }
 

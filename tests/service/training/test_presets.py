@@ -78,7 +78,12 @@ def test_networks(name: str, resolution: int, fmap_base: int, fmap_max: int, d_p
 
 
 def test_the_small_preset_is_for_datasets_of_any_resolution() -> None:
-    assert load_preset("cpu-small").network == {"fmap_base": 1024, "fmap_max": 128, "d_pool": "pre_act"}
+    assert load_preset("cpu-small").network == {
+        "fmap_base": 1024,
+        "fmap_max": 128,
+        "latent_size": 0,
+        "d_pool": "pre_act",
+    }
 
 
 @pytest.mark.parametrize(
@@ -217,14 +222,20 @@ def test_a_printed_preset_reads_back_as_the_same(name: str, tmp_path: Path) -> N
 def test_a_printed_preset_holds_every_setting_but_those_of_the_dataset() -> None:
     document = json.loads(load_preset("celebahq-1024").to_json())
     assert document.keys() == {"about", "network", "training"}
-    assert document["network"] == {"resolution": 1024, "fmap_base": 8192, "fmap_max": 512, "d_pool": "pre_act"}
+    assert document["network"] == {
+        "resolution": 1024,
+        "fmap_base": 8192,
+        "fmap_max": 512,
+        "latent_size": 0,
+        "d_pool": "pre_act",
+    }
     assert document["training"].keys() == asdict(TrainingConfig()).keys()
     assert document["training"]["batch_sizes"] == {"4": 16, "256": 14, "512": 6, "1024": 3}
 
 
 def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     assert load_preset(written(tmp_path, "{}")) == Preset(
-        "", {"fmap_base": 8192, "fmap_max": 512, "d_pool": "pre_act"}, TrainingConfig()
+        "", {"fmap_base": 8192, "fmap_max": 512, "latent_size": 0, "d_pool": "pre_act"}, TrainingConfig()
     )
     text = '{"training": {"seed": 7, "batch_sizes": {"4": 32, "64": 8}}}'
     assert load_preset(written(tmp_path, text)).training == TrainingConfig(seed=7, batch_sizes={4: 32, 64: 8})

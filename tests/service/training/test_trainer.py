@@ -281,7 +281,7 @@ def test_a_run_with_labels_grows(killed_and_whole: KilledAndWhole) -> None:
 
 def test_the_grid_of_a_run_with_labels_shows_them_in_turn(killed_and_whole: KilledAndWhole) -> None:
     generator = load_run(killed_and_whole.whole).generator
-    latents = tf.constant(latents_from_seeds(seed_range(0, 32), generator.config.latent_size))
+    latents = tf.constant(latents_from_seeds(seed_range(0, 32), generator.config.latents))
     cells = cells_of(killed_and_whole.whole / "grids" / "fakes-000000144.png")
     for first, label in ((0, [1.0, 0.0]), (1, [0.0, 1.0])):
         images = to_uint8(generator(latents[first::2], tf.constant([label] * 16), resolution=8))

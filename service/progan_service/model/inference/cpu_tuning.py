@@ -92,12 +92,12 @@ def tuned_for_cpu(
     if arrangement is Arrangement.BATCH:
         return None
     chosen = {r: [layer[arrangement].algorithm for layer in block] for r, block in fastest.items() if r >= first}
-    return network.with_last(_blocks(chosen, arrangement), arrangement), _names(chosen)
+    return network.with_last(_blocks(chosen, arrangement, network.epsilon), arrangement), _names(chosen)
 
 
-def _blocks(chosen: _Chosen, arrangement: Arrangement) -> dict[int, Block]:
+def _blocks(chosen: _Chosen, arrangement: Arrangement, epsilon: float) -> dict[int, Block]:
     block = RowsFirstBlock if arrangement is Arrangement.ROWS_FIRST else LayeredBlock
-    return {r: block(upscaling.layer, conv.layer) for r, (upscaling, conv) in chosen.items()}
+    return {r: block(upscaling.layer, conv.layer, epsilon) for r, (upscaling, conv) in chosen.items()}
 
 
 def _names(chosen: _Chosen) -> dict[str, str]:

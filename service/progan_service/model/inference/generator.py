@@ -36,7 +36,7 @@ class InferenceGenerator(tf.Module):
 
     def __init__(self, generator: Generator, resolution: int, alpha: float = 1.0, activations: str = "float32") -> None:
         super().__init__()
-        self.activations = activations
+        self.activations, self.epsilon = activations, generator.config.pixelnorm_epsilon
         block = generator.input_block
         self.features = block.features
         self.dense = tf.Variable(block.dense.kernel * block.dense.scale, trainable=False)
@@ -44,21 +44,23 @@ class InferenceGenerator(tf.Module):
         self.conv = Convolution(block.conv, activations)
         self.blocks: dict[int, Block] = {
             r: LayeredBlock(
-                Upscaling(generator.blocks[r].conv0, activations), Convolution(generator.blocks[r].conv1, activations)
+                Upscaling(generator.blocks[r].conv0, activations),
+                Convolution(generator.blocks[r].conv1, activations),
+                self.epsilon,
             )
             for r in resolutions_up_to(resolution)[1:]
         }
         self.last: dict[int, Block] = {}
         self.arrangement = Arrangement.BATCH
-        self.to_rgb = ToRgb(generator.to_rgb[resolution], activations)
+        self.to_rgb = ToRgb(generator.to_rgb[resolution], activations, self.epsilon)
         self.alpha = alpha if self.blocks else 1.0  # 4x4 has no previous resolution
         if self.alpha < 1.0:
-            self.previous_to_rgb = ToRgb(generator.to_rgb[resolution // 2], activations)
+            self.previous_to_rgb = ToRgb(generator.to_rgb[resolution // 2], activations, self.epsilon)
 
     def __call__(self, latents: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         if labels is not None:
             latents = tf.concat([latents, labels], axis=-1)
-        x = self.conv(pixel_norm(self._first_features(latents)))
+        x = self.conv(pixel_norm(self._first_features(latents), self.epsilon))
         before, x = _grown(self.blocks.values(), x)
         if self.arrangement is Arrangement.ONE_BY_ONE:
             return tf.map_fn(self._image, x, parallel_iterations=1, fn_output_signature=tf.float32)
@@ -93,7 +95,7 @@ class InferenceGenerator(tf.Module):
         matrix products. So the norm of each latent is computed on eight copies of it, and each has its own product.
         """
         x = latents[:, None, :]
-        x = x * norm_factor(tf.tile(x, [1, 8, 1]))[:, :1]
+        x = x * norm_factor(tf.tile(x, [1, 8, 1]), self.epsilon)[:, :1]
         x = tf.nn.bias_add(tf.reshape(tf.matmul(x, self.dense), [-1, 4, 4, self.features]), self.dense_bias)
         return leaky_relu(tf.cast(x, self.conv.kernel.dtype))
 
@@ -114,12 +116,12 @@ def batch_and_rows_swapped(x: tf.Tensor) -> tf.Tensor:
 class LayeredBlock(tf.Module):
     """A block made of two given layers, with a pixel norm before each."""
 
-    def __init__(self, upscaling: Layer, conv: Layer) -> None:
+    def __init__(self, upscaling: Layer, conv: Layer, epsilon: float) -> None:
         super().__init__()
-        self.upscaling, self.conv = upscaling, conv
+        self.upscaling, self.conv, self.epsilon = upscaling, conv, epsilon
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        return self.conv(pixel_norm(self.upscaling(pixel_norm(x))))
+        return self.conv(pixel_norm(self.upscaling(pixel_norm(x, self.epsilon)), self.epsilon))
 
 
 class Convolution(tf.Module):
@@ -159,22 +161,23 @@ class ToRgb(tf.Module):
     The norm is one factor per pixel. It is faster to multiply three channels by it than all features.
     """
 
-    def __init__(self, layer: EqualizedConv2D, activations: str) -> None:
+    def __init__(self, layer: EqualizedConv2D, activations: str, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.kernel = tf.Variable(tf.cast(layer.kernel * layer.scale, activations), trainable=False)
         self.bias = tf.Variable(layer.bias, trainable=False)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         images = tf.cast(tf.nn.conv2d(x, self.kernel, strides=1, padding="SAME"), tf.float32)
-        return tf.nn.bias_add(images * norm_factor(x), self.bias)
+        return tf.nn.bias_add(images * norm_factor(x, self.epsilon), self.bias)
 
 
-def norm_factor(x: tf.Tensor) -> tf.Tensor:
+def norm_factor(x: tf.Tensor, epsilon: float) -> tf.Tensor:
     """Return the factor of the pixel norm of each vector, float32. One pass over x sums in float32."""
     length = tf.cast(tf.math.reduce_euclidean_norm(x, axis=-1, keepdims=True), tf.float32)
-    return tf.math.rsqrt(tf.square(length) / x.shape[-1] + 1e-8)
+    return tf.math.rsqrt(tf.square(length) / x.shape[-1] + epsilon)
 
 
-def pixel_norm(x: tf.Tensor) -> tf.Tensor:
+def pixel_norm(x: tf.Tensor, epsilon: float) -> tf.Tensor:
     """Return x with each vector scaled to the root mean square 1 (section 4.2)."""
-    return x * tf.cast(norm_factor(x), x.dtype)
+    return x * tf.cast(norm_factor(x, epsilon), x.dtype)

@@ -28,15 +28,15 @@ _BIASED = 1  # the index of the product that every output contains exactly once
 class RowsFirstBlock(tf.Module):
     """RowUpscaling, then RowWinograd or RowConvolution: [H, N, W, C] -> [2H, N, 2W, C'], before the last pixel norm."""
 
-    def __init__(self, upscaling: Layer, conv: Layer) -> None:
+    def __init__(self, upscaling: Layer, conv: Layer, epsilon: float) -> None:
         super().__init__()
-        self.upscaling, self.conv = upscaling, conv
+        self.upscaling, self.conv, self.epsilon = upscaling, conv, epsilon
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        x = self.upscaling(pixel_norm(x))
+        x = self.upscaling(pixel_norm(x, self.epsilon))
         inside = np.ones([x.shape[2], 1], np.float32)
         inside[[0, -1]] = 0.0
-        return self.conv(x * tf.cast(norm_factor(x) * inside, x.dtype))
+        return self.conv(x * tf.cast(norm_factor(x, self.epsilon) * inside, x.dtype))
 
 
 class RowUpscaling(tf.Module):

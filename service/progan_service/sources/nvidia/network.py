@@ -22,7 +22,7 @@ from progan_service.errors import BadInputError, ConfigError
 from progan_service.export.trained import TrainedGenerator
 from progan_service.host.faults import named
 from progan_service.host.files import temporary_directory, temporary_files
-from progan_service.model.config import NetworkConfig
+from progan_service.model.config import NetworkConfig, network_of
 from progan_service.model.networks import Generator
 from progan_service.sources.nvidia import restricted_pickle
 from progan_service.sources.nvidia.restricted_pickle import Plain, RefusedPickleError, StoredGenerator
@@ -36,15 +36,12 @@ Variables = Mapping[str, NDArray[np.float32]]
 Table = dict[str, tuple[str, tuple[int, ...]]]
 
 # Arguments of their generator: those that must have a value, and those that do not change what it computes.
-_REQUIRED = {
-    "use_wscale": True,
-    "use_pixelnorm": True,
-    "use_leakyrelu": True,
-    "normalize_latents": True,
-    "pixelnorm_epsilon": 1e-8,
-}
-_FREE = ("structure", "dtype")
+_REQUIRED = {"use_wscale": True, "use_pixelnorm": True, "use_leakyrelu": True, "normalize_latents": True}
+_FREE = ("structure", "dtype", "is_template_graph")
+_SIZES = ("resolution", "num_channels", "label_size", "latent_size", "fused_scale")  # the variables show these, too
 _FEATURES = {"fmap_base": 8192, "fmap_decay": 1.0, "fmap_max": 512}  # and their defaults
+# It ignores all others, such as the arguments of a discriminator. Of the Theano code's, these change images.
+_UNSUPPORTED = ("tanh_at_end", "use_batchnorm", "use_layernorm")
 
 
 class NvidiaPickleError(BadInputError):
@@ -122,19 +119,23 @@ def _network_config(stored: StoredGenerator) -> NetworkConfig:
     labels = stored.static_kwargs.get("label_size", 0)
     if type(labels) is not int or not 0 <= labels < inputs:
         raise RefusedPickleError(f"label_size is {labels!r}: latents and labels together are {inputs}")
-    latents = inputs - labels
-    config = NetworkConfig(
-        resolution=resolution,
+    return network_of(
+        resolution,
+        widths,
+        inputs - labels,
         channels=_size(variables, "ToRGB_lod0/bias"),
         label_size=labels,
-        fmap_base=max(latents, *(width * r // 2 for r, width in widths.items())),
-        fmap_max=latents,
         d_pool="pre_act" if _is_fused(stored.discriminator or variables) else "post_act",
+        pixelnorm_epsilon=_pixelnorm_epsilon(stored.static_kwargs),
     )
-    if any(config.features(r) != width for r, width in widths.items()):
-        shown = ", ".join(f"{width} at {r}x{r}" for r, width in widths.items())
-        raise RefusedPickleError(f"{latents} latents and feature maps {shown} follow from no fmap_base and fmap_max")
-    return config
+
+
+def _pixelnorm_epsilon(kwargs: Mapping[str, Plain]) -> float:
+    """Return what their pixel norm adds: 1e-8, or 1e-4 in the configuration for half precision."""
+    epsilon = kwargs.get("pixelnorm_epsilon", 1e-8)
+    if not isinstance(epsilon, float):
+        raise RefusedPickleError(f"static_kwargs pixelnorm_epsilon is {epsilon!r}: must be a number such as 1e-08")
+    return epsilon
 
 
 def _size(variables: Variables, name: str) -> int:
@@ -156,37 +157,44 @@ def _check_arguments(stored: StoredGenerator, config: NetworkConfig) -> None:
         "resolution": config.resolution,
         "num_channels": config.channels,
         "label_size": config.label_size,
-        "latent_size": config.latent_size,
+        "latent_size": config.latents,
         "fused_scale": _is_fused(stored.variables),
     }
     for name, value in stored.static_kwargs.items():
-        if name in _FREE or name in _FEATURES or (name == "latent_size" and value is None):
-            continue
         if name in _REQUIRED and value != _REQUIRED[name]:
             raise RefusedPickleError(f"static_kwargs {name} is {value!r}: must be {_REQUIRED[name]!r}")
-        if name in found and value != found[name]:
+        if name in found and value != found[name] and (name, value) != ("latent_size", None):
             raise RefusedPickleError(f"static_kwargs {name} is {value!r}: the variables are those of {found[name]!r}")
-        if name not in _REQUIRED and name not in found and value is not None and value is not False:
-            raise RefusedPickleError(f"static_kwargs {name} is {value!r}: an argument that is not known here")
+        if name in _UNSUPPORTED and value:
+            raise RefusedPickleError(f"static_kwargs {name} is {value!r}: it changes the images, and is not supported")
     _check_feature_arguments(stored.static_kwargs, config)
 
 
+def _ignored_arguments(kwargs: Mapping[str, Plain]) -> list[str]:
+    """Return the names of the arguments that the generator ignores."""
+    known = {*_REQUIRED, *_FREE, *_FEATURES, *_SIZES, "pixelnorm_epsilon"}
+    return [name for name in kwargs if name not in known]
+
+
 def _check_feature_arguments(kwargs: Mapping[str, Plain], config: NetworkConfig) -> None:
-    """Feature maps of the block at 2^(s + 1): min(fmap_base / 2^(s fmap_decay), fmap_max)."""
+    """Feature maps of the block at 2^(s + 1): min(fmap_base / 2^(s fmap_decay), fmap_max). With s = 0: the latents."""
     if not _FEATURES.keys() & kwargs.keys():
         return
-    numbers = [kwargs.get(name, default) for name, default in _FEATURES.items()]
-    base, decay, most = [n if isinstance(n, int | float) and 0 <= n <= 2**30 else math.nan for n in numbers]
-    for r in resolutions_up_to(config.resolution):
-        features = min(base * 2.0 ** (-decay * (r.bit_length() - 2)), most)
-        if math.isnan(features) or int(features) != config.features(r):
-            given = ", ".join(f"{name} {number!r}" for name, number in zip(_FEATURES, numbers, strict=True))
-            raise RefusedPickleError(f"static_kwargs say {given}: not the {config.features(r)} feature maps at {r}x{r}")
+    numbers = {name: kwargs.get(name, default) for name, default in _FEATURES.items()}
+    base, decay, most = [n if isinstance(n, int | float) and 0 <= n <= 2**30 else math.nan for n in numbers.values()]
+    counts = {f"feature maps at {r}x{r}": (r // 2, config.features(r)) for r in resolutions_up_to(config.resolution)}
+    if kwargs.get("latent_size") is None:
+        counts["latents"] = (1, config.latents)
+    for what, (divisor, found) in counts.items():
+        number = min(base * float(divisor) ** -decay, most)
+        if math.isnan(number) or int(number) != found:
+            given = ", ".join(f"{name} {number!r}" for name, number in numbers.items())
+            raise RefusedPickleError(f"static_kwargs say {given}: not the {found} {what}")
 
 
 def _table(config: NetworkConfig, fused: bool) -> Table:
     """Return for each stored name the path in our generator and the shape in the file."""
-    width, inputs = config.features(4), config.latent_size + config.label_size
+    width, inputs = config.features(4), config.latents + config.label_size
     table: Table = {
         "4x4/Dense/weight": ("4x4/dense/kernel", (inputs, 16 * width)),
         "4x4/Dense/bias": ("4x4/bias", (width,)),
@@ -252,6 +260,7 @@ def _our_layout(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _provenance(path: Path, stored: StoredGenerator) -> dict[str, object]:
+    ignored = _ignored_arguments(stored.static_kwargs)
     return {
         "source": "nvidia pickle",
         "origin": path.name,
@@ -259,4 +268,5 @@ def _provenance(path: Path, stored: StoredGenerator) -> dict[str, object]:
         "license": LICENSE,
         "network_name": stored.name,
         "static_kwargs": dict(stored.static_kwargs),
+        **({"ignored_arguments": ignored} if ignored else {}),
     }

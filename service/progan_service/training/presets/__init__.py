@@ -32,7 +32,7 @@ class Preset:
     """A configuration without a dataset.
 
     about      one sentence: its purpose, and the source of its values
-    network    all values of NetworkConfig except those of the dataset; "resolution" only if the preset is for one
+    network    all settings of NetworkConfig; "resolution" only if the preset is for one
     """
 
     about: str
@@ -78,9 +78,9 @@ def _parse(text: str) -> Preset:
     about = _value("about", document.get("about", ""), kind_of(str))
     network = _settings("network", document.get("network", {}), NetworkConfig)
     training = _settings("training", document.get("training", {}), TrainingConfig)
-    complete = asdict(NetworkConfig(**{"resolution": 4} | network))
-    unset = FROM_DATASET if "resolution" in network else (*FROM_DATASET, "resolution")
-    return Preset(about, {n: v for n, v in complete.items() if n not in unset}, TrainingConfig(**training))
+    complete = NetworkConfig(**{"resolution": 4} | network)
+    names = [one.name for one in own_settings(NetworkConfig) if one.name != "resolution" or "resolution" in network]
+    return Preset(about, {name: getattr(complete, name) for name in names}, TrainingConfig(**training))
 
 
 def _settings(part: str, document: Any, config: type[Settings]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class RunLog:
         self, run: Path, config: RunConfig, dataset: Dataset, report: Callable[[str], None], images_shown: int
     ) -> None:
         self._run, self._config, self._dataset, self._report = run, config, dataset, report
-        self._latents = latents_from_seeds(seed_range(0, GUARD_IMAGES), config.network.latent_size)
+        self._latents = latents_from_seeds(seed_range(0, GUARD_IMAGES), config.network.latents)
         self._labels = cycled_labels(GUARD_IMAGES, config.network.label_size)
         self._losses: dict[str, list[float]] = {}
         self._tick_started = (time.monotonic(), images_shown, 0.0)

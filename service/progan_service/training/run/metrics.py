@@ -24,7 +24,7 @@ class RunMetrics:
             self._reference = self._measure_reals(phase.resolution)
         inputs = fake_inputs(
             self._dataset,
-            network.latent_size,
+            network.latents,
             network.label_size,
             count=training.metric_images,
             seed=training.seed,

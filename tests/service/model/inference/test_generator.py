@@ -18,6 +18,7 @@ from progan_service.model.pixels import to_uint8
 SMALL = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16)
 GREY = NetworkConfig(resolution=8, channels=1, fmap_base=32, fmap_max=16)
 LABELLED = NetworkConfig(resolution=8, label_size=3, fmap_base=32, fmap_max=16)
+HALF_PRECISION = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16, pixelnorm_epsilon=0.1)  # to be seen
 PAPER = NetworkConfig(resolution=32)  # 512 features, whose sums show it when they are taken in another order
 
 Network = Callable[[tf.Tensor], tf.Tensor]
@@ -83,23 +84,29 @@ def last_block(block: GeneratorBlock, arrangement: Arrangement, resolution: int,
     """One that takes features so arranged."""
     conv0, conv1 = (((layer.kernel * layer.scale).numpy(), layer.bias.numpy()) for layer in (block.conv0, block.conv1))
     if arrangement is Arrangement.ROWS_FIRST:
-        return RowsFirstBlock(RowUpscaling(*conv0, activations), RowWinograd(*conv1, activations))
+        return RowsFirstBlock(RowUpscaling(*conv0, activations), RowWinograd(*conv1, activations), block.epsilon)
     tile = {"float32": 4, "bfloat16": 2}[activations]
     return LayeredBlock(
-        DifferenceUpscaling(*conv0, activations), Winograd(*conv1, tile, rows=resolution, activations=activations)
+        DifferenceUpscaling(*conv0, activations),
+        Winograd(*conv1, tile, rows=resolution, activations=activations),
+        block.epsilon,
     )
 
 
 @pytest.mark.parametrize("arrangement", [Arrangement.ONE_BY_ONE, Arrangement.ROWS_FIRST], ids=lambda a: a.value)
 @pytest.mark.parametrize("first", [8, 16])
 @pytest.mark.parametrize("alpha", [0.25, 1.0])
+@pytest.mark.parametrize("network", [SMALL, HALF_PRECISION])
 def test_it_is_the_same_function_with_other_blocks_at_its_end(
-    small: Generator, arrangement: Arrangement, first: int, alpha: float
+    network: NetworkConfig, arrangement: Arrangement, first: int, alpha: float
 ) -> None:
-    network = InferenceGenerator(small, 16, alpha)
-    last = {r: last_block(small.blocks[r], arrangement, r) for r in (8, 16) if r >= first}
-    changed = network.with_last(last, arrangement)
-    np.testing.assert_allclose(changed(latents(5)), network(latents(5)), atol=1e-4)
+    generator = trained(network)
+    direct = InferenceGenerator(generator, 16, alpha)
+    last = {r: last_block(generator.blocks[r], arrangement, r) for r in (8, 16) if r >= first}
+    changed = direct.with_last(last, arrangement)
+    np.testing.assert_allclose(changed(latents(5)), direct(latents(5)), atol=1e-4)
+    expected = generator(latents(5), resolution=16, alpha=tf.constant(alpha))
+    np.testing.assert_allclose(direct(latents(5)), expected, atol=1e-4)
 
 
 # bfloat16

@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from progan_service.model.inference.generator import Convolution, batch_and_rows_swapped, pixel_norm
+from progan_service.model.inference.generator import Convolution, batch_and_rows_swapped
 from progan_service.model.inference.rows_first import RowConvolution, RowsFirstBlock, RowUpscaling, RowWinograd
-from progan_service.model.layers import EqualizedConv2D, leaky_relu, upscale2
+from progan_service.model.layers import EqualizedConv2D, leaky_relu, pixel_norm, upscale2
 
 Array = NDArray[np.float32]
 
+EPSILON = 0.1  # of the pixel norm, large enough to be seen
 NO_BIAS = np.zeros(1, np.float32)
 ONE_TO_NINE = np.arange(1, 10, dtype=np.float32).reshape(3, 3, 1, 1)
 
@@ -125,12 +126,12 @@ def test_where_features_are_few_a_convolution_stays_direct() -> None:
 def test_a_block_of_both_sees_zeros_beyond_all_borders() -> None:
     """The columns that upscaling gives beside the image are not seen."""
     x, first, second = features(3, 8, 8, 64), weights(64, 48), weights(48, 32)
-    found = RowsFirstBlock(RowUpscaling(*first), RowWinograd(*second))(batch_and_rows_swapped(x))
-    expected = layer(pixel_norm(layer(upscale2(pixel_norm(x)), *first)), *second)
+    found = RowsFirstBlock(RowUpscaling(*first), RowWinograd(*second), EPSILON)(batch_and_rows_swapped(x))
+    expected = layer(pixel_norm(layer(upscale2(pixel_norm(x, EPSILON)), *first), EPSILON), *second)
     np.testing.assert_allclose(found, batch_and_rows_swapped(expected), atol=1e-4)
 
 
 def test_bfloat16_features_stay_bfloat16() -> None:
     x, (kernel, bias) = tf.cast(features(8, 3, 8, 16), tf.bfloat16), weights(16, 16)
-    block = RowsFirstBlock(RowUpscaling(kernel, bias, "bfloat16"), RowWinograd(kernel, bias, "bfloat16"))
+    block = RowsFirstBlock(RowUpscaling(kernel, bias, "bfloat16"), RowWinograd(kernel, bias, "bfloat16"), EPSILON)
     assert block(x).dtype == tf.bfloat16

@@ -105,6 +105,12 @@ def unfused(network: Network) -> Network:
     return Network(network.name, network.build_func_name, network.static_kwargs | {"fused_scale": False}, variables)
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read without a process each, which is slow."""
+    monkeypatch.setattr(nvidia, "_read_apart", lambda path: read_generator(path.read_bytes()))
+
+
 # Honest files
 
 
@@ -173,7 +179,7 @@ def test_other_protocols(protocol: int, tmp_path: Path) -> None:
         {"label_size": 3},
         {"latent_size": None, "structure": "linear", "dtype": "float16", "fused_scale": True},
         {"latent_size": 24, "fmap_base": 128, "fmap_decay": 1.0, "fmap_max": 24, "pixelnorm_epsilon": 1e-8},
-        {"fmap_base": 135, "fmap_max": 24, "tanh_at_end": None, "use_batchnorm": False},
+        {"fmap_base": 135, "fmap_max": 24, "tanh_at_end": None, "use_batchnorm": False, "is_template_graph": True},
     ],
 )
 def test_arguments_that_say_what_the_variables_say(kwargs: dict[str, Any], tmp_path: Path) -> None:
@@ -181,6 +187,75 @@ def test_arguments_that_say_what_the_variables_say(kwargs: dict[str, Any], tmp_p
     averaged.static_kwargs = {"label_size": 3} | kwargs
     trained = load_nvidia_pickle(write(tmp_path / "network.pkl", averaged))
     assert trained.generator.config == CONFIGS["reference_res16_labels3"]
+
+
+def random_network(latents: int, **kwargs: Any) -> Network:
+    """A generator of 8x8 images with 6 and 4 feature maps."""
+    random, c = np.random.default_rng(4), (6, 4)
+    shapes = {
+        "4x4/Dense": (latents, 16 * c[0]),
+        "4x4/Conv": (3, 3, c[0], c[0]),
+        "ToRGB_lod1": (1, 1, c[0], 3),
+        "8x8/Conv0": (3, 3, *c),
+        "8x8/Conv1": (3, 3, c[1], c[1]),
+        "ToRGB_lod0": (1, 1, c[1], 3),
+    }
+    variables = {f"{name}/weight": random.normal(size=shape) for name, shape in shapes.items()}
+    biases = {f"{name}/bias": random.normal(size=shape[-1]) for name, shape in shapes.items()}
+    biases["4x4/Dense/bias"] = random.normal(size=c[0])
+    arrays = {name: array.astype(np.float32) for name, array in (variables | biases).items()}
+    arguments = COMMON | {"resolution": 8, "fmap_base": 16, "fmap_max": 6, "fused_scale": False} | kwargs
+    return Network("Gs", "G_paper", arguments, {"lod": np.float32(0), **arrays})
+
+
+@pytest.mark.parametrize(
+    ("latents", "kwargs", "config"),
+    [
+        (6, {}, NetworkConfig(8, fmap_base=16, fmap_max=6, d_pool="post_act")),
+        (11, {"latent_size": 11}, NetworkConfig(8, fmap_base=16, fmap_max=6, latent_size=11, d_pool="post_act")),
+        (3, {"latent_size": 3}, NetworkConfig(8, fmap_base=16, fmap_max=6, latent_size=3, d_pool="post_act")),
+        (
+            6,
+            {"dtype": "float16", "pixelnorm_epsilon": 1e-4},
+            NetworkConfig(8, fmap_base=16, fmap_max=6, d_pool="post_act", pixelnorm_epsilon=1e-4),
+        ),
+    ],
+)
+@pytest.mark.usefixtures("in_this_process")
+def test_other_sizes_of_latents_and_half_precision(
+    latents: int, kwargs: dict[str, Any], config: NetworkConfig, numpy_generator: Any, tmp_path: Path
+) -> None:
+    """Short latents show the epsilon of the pixel norm."""
+    network = random_network(latents, **kwargs)
+    trained = load_nvidia_pickle(write(tmp_path / "network.pkl", network))
+    assert trained.generator.config == config
+    z = 0.01 * np.random.default_rng(5).normal(size=(3, latents)).astype(np.float32)
+
+    def scaled(name: str, gain: float = 2**0.5) -> tuple[Array, Array]:
+        kernel = network.variables[f"{name}/weight"]
+        return (gain / np.prod(kernel.shape[:3]) ** 0.5 * kernel).transpose(3, 2, 0, 1), network.variables[
+            f"{name}/bias"
+        ]
+
+    dense = network.variables["4x4/Dense/weight"].reshape(latents, 6, 4, 4) * (2**0.5 / 4 / latents**0.5)
+    expected = numpy_generator(
+        z,
+        (dense, network.variables["4x4/Dense/bias"]),
+        [scaled("4x4/Conv"), scaled("8x8/Conv0"), scaled("8x8/Conv1")],
+        scaled("ToRGB_lod0", gain=1.0),
+        epsilon=kwargs.get("pixelnorm_epsilon", 1e-8),
+    )
+    images = Exportable.of(trained).images(tf.constant(z), None)
+    np.testing.assert_allclose(images, expected.transpose(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_network_that_went_through_the_converter_of_nvidia(tmp_path: Path) -> None:
+    """It gives the arguments of a discriminator to a generator, too, which ignores them."""
+    network = random_network(6, mbstd_group_size=16, use_gdrop=True, epochs=12)
+    trained = load_nvidia_pickle(write(tmp_path / "network.pkl", network))
+    assert trained.provenance["ignored_arguments"] == ["mbstd_group_size", "use_gdrop", "epochs"]
+    assert trained.provenance["static_kwargs"]["mbstd_group_size"] == 16
 
 
 def test_where_it_comes_from_is_known(tmp_path: Path) -> None:
@@ -211,12 +286,6 @@ def test_where_it_comes_from_is_known(tmp_path: Path) -> None:
 # Other networks
 
 
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are read without a process each, which is slow."""
-    monkeypatch.setattr(nvidia, "_read_apart", lambda path: read_generator(path.read_bytes()))
-
-
 def refused(path: Path) -> str:
     """The sentence that follows the name of the file."""
     with pytest.raises(NvidiaPickleError) as caught:
@@ -232,15 +301,17 @@ def refused(path: Path) -> str:
         ({"use_pixelnorm": False}, "static_kwargs use_pixelnorm is False: must be True"),
         ({"use_leakyrelu": None}, "static_kwargs use_leakyrelu is None: must be True"),
         ({"normalize_latents": False}, "static_kwargs normalize_latents is False: must be True"),
-        ({"pixelnorm_epsilon": 1e-4}, "static_kwargs pixelnorm_epsilon is 0.0001: must be 1e-08"),
+        ({"pixelnorm_epsilon": 0.0}, "pixelnorm_epsilon is 0.0: must be above 0, and 1 at most"),
+        ({"pixelnorm_epsilon": "1"}, "static_kwargs pixelnorm_epsilon is '1': must be a number such as 1e-08"),
         ({"fused_scale": False}, "static_kwargs fused_scale is False: the variables are those of True"),
         ({"resolution": 32}, "static_kwargs resolution is 32: the variables are those of 16"),
         ({"num_channels": 1}, "static_kwargs num_channels is 1: the variables are those of 3"),
         ({"latent_size": 27}, "static_kwargs latent_size is 27: the variables are those of 24"),
         ({"label_size": 27}, "label_size is 27: latents and labels together are 27"),
         ({"label_size": "3"}, "label_size is '3': latents and labels together are 27"),
-        ({"label_size": 4}, "23 latents and feature maps 24 at 4x4, 24 at 8x8, 16 at 16x16 follow from no"),
-        ({"tanh_at_end": True}, "static_kwargs tanh_at_end is True: an argument that is not known here"),
+        ({"label_size": 4}, "static_kwargs say fmap_base 128, fmap_decay 1.0, fmap_max 24: not the 23 latents"),
+        ({"tanh_at_end": True}, "static_kwargs tanh_at_end is True: it changes the images, and is not supported"),
+        ({"use_batchnorm": True}, "static_kwargs use_batchnorm is True: it changes the images, and is not supported"),
         (
             {"fmap_base": 64},
             "static_kwargs say fmap_base 64, fmap_decay 1.0, fmap_max 24: not the 24 feature maps at 8x8",
@@ -302,7 +373,7 @@ def zeros(*shape: int) -> Array:
         (having("ToRGB_lod0/bias", zeros(2)), "channels is 2: must be 1 or 3"),
         (
             having("8x8/Conv1/bias", zeros(20)),
-            "24 latents and feature maps 24 at 4x4, 20 at 8x8, 16 at 16x16 follow from no",
+            "feature maps 24 at 4x4, 20 at 8x8, 16 at 16x16 follow from no fmap_base and fmap_max",
         ),
         (having("4x4/Conv/bias", zeros()), "4x4/Conv/bias is a single number"),
         (having("4x4/Dense/bias", zeros(23)), "4x4/Dense/bias has shape (23,), not (24,)"),
