@@ -34,6 +34,8 @@ check: lint
 	$(BIN)/hadolint Dockerfile
 	$(call generate_stubs,build/stubs)
 	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x py.typed build/stubs/progan_protos/v1 protos/progan_protos/v1
+	$(call compile_protocol,open_inference,build/protocols)
+	cmp build/protocols/open_inference.binpb $(PROTOCOLS)/open_inference/open_inference.binpb
 	$(BIN)/pytest -m check
 
 soak: .venv/ready
@@ -60,12 +62,21 @@ overload: .venv/ready
 
 protos: $(UV)
 	$(call generate_stubs,protos)
+	$(call compile_protocol,open_inference,$(PROTOCOLS)/open_inference)
 
 # gencode of this release loads on every protobuf from 6.31 on; a newer one would force the newest on client users.
+PROTOC := $(UV) tool run -q --python $(PYTHON) --from grpcio-tools==1.76.0 --with 'setuptools<82' python -m grpc_tools.protoc
 define generate_stubs
 	mkdir -p $(1)
-	$(UV) tool run -q --python $(PYTHON) --from grpcio-tools==1.76.0 --with 'setuptools<82' python -m grpc_tools.protoc \
-	  -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) progan_protos/v1/image_generator.proto
+	$(PROTOC) -I protos --python_out=$(1) --pyi_out=$(1) --grpc_python_out=$(1) progan_protos/v1/image_generator.proto
+endef
+
+# The protocols of other servers are read at run time, into descriptor pools of their own: generated code would clash with
+# that of packages that bring the same messages.
+PROTOCOLS := service/progan_service/serving/grpc
+define compile_protocol
+	mkdir -p $(2)
+	$(PROTOC) -I $(PROTOCOLS)/$(1) --descriptor_set_out=$(2)/$(1).binpb $(1).proto
 endef
 
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

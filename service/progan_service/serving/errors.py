@@ -12,8 +12,12 @@ ServingError
 ├── Unauthenticated        UNAUTHENTICATED       no token, or one that this server does not know
 ├── PermissionDenied       PERMISSION_DENIED     the token does not allow it
 ├── UnknownMethod          UNIMPLEMENTED         no such method
+├── Unsupported            UNIMPLEMENTED         a part of the protocol that this server does not have
 └── InternalError          INTERNAL              a fault of the server
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MAX_TEXT = 300  # characters: messages quote callers' own words, and must fit a log line and 8 KiB of gRPC trailers
 
@@ -47,6 +51,16 @@ class InvalidArgument(ServingError):
         super().__init__(f"{argument}: {description}")
         self.argument = argument
         self.description = _clip(description)
+
+
+@contextmanager
+def naming(**arguments: str) -> Iterator[None]:
+    """Within the block an InvalidArgument about one of these plain words becomes one about that of a protocol."""
+    try:
+        yield
+    except InvalidArgument as error:
+        argument = arguments.get(error.argument, error.argument)
+        raise InvalidArgument(argument, error.description) from error
 
 
 class ModelNotFound(ServingError):
@@ -119,6 +133,11 @@ class UnknownMethod(ServingError):
 
     def __init__(self) -> None:
         super().__init__("this server has no such method")
+
+
+class Unsupported(ServingError):
+    code = "UNIMPLEMENTED"
+    reason = "UNSUPPORTED"
 
 
 class InternalError(ServingError):

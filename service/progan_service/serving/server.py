@@ -21,6 +21,7 @@ from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.grpc.border import Border, Service
 from progan_service.serving.grpc.connections import Callers, ConnectionWatch
 from progan_service.serving.grpc.health import Health
+from progan_service.serving.grpc.open_inference import servicer as open_inference
 from progan_service.serving.grpc.progan_v1 import servicer as progan_v1
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
@@ -59,6 +60,7 @@ class Server:
         config = replace(config, max_connections=most.grpc)
         self._config = config
         self._store_problem: str | None = None
+        self._refreshing = asyncio.Lock()
         self._hang_watch = HangWatch(config.hang_s)
         self._hanging: set[str] = set()
         self._ready: set[str] = set()
@@ -79,12 +81,16 @@ class Server:
         maker = ImageMaker(self._encoders, self._quotas, unsent, self._metrics)
         limits = Limits(config)
 
-        servicer = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
-        services = [
-            Service(progan_v1.DESCRIPTOR, servicer, servicer.request_bytes),
-        ]
         self._gate = Gate()
-        self._health = Health([service.descriptor.full_name for service in services], self._metrics)
+        self._health = Health([progan_v1.DESCRIPTOR.full_name], self._metrics)
+        images = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
+        inference = open_inference.GRPCInferenceServicer(
+            self._catalog, maker, limits, self._gate, self._metrics, self._health.is_ready, self.look_now
+        )
+        services = [
+            Service(progan_v1.DESCRIPTOR, images, images.request_bytes),
+            Service(open_inference.DESCRIPTOR, inference, inference.request_bytes),
+        ]
         receiver = Receiver(config.max_request_bytes)
         callers = Callers()
         border = Border(self._metrics, self._gate, receiver, Sender(config.stall_s, self._metrics), callers)
@@ -124,8 +130,13 @@ class Server:
         patience_s   how long to wait for versions that are loaded; None: to the end. They go on being loaded
         A store that cannot be read is reported, and the models that serve go on.
         """
-        await self._reporting(self._catalog.refresh(patience_s))
+        async with self._refreshing:
+            await self._reporting(self._catalog.refresh(patience_s))
         return self._catalog.serving_versions()
+
+    async def look_now(self) -> None:
+        """Read the store, and begin to load what is new in it."""
+        await self.refresh(0)
 
     @property
     def loading(self) -> bool:

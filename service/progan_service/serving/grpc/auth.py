@@ -10,7 +10,12 @@ from progan_service.serving.access.tokens import Tokens
 from progan_service.serving.errors import Unauthenticated
 from progan_service.serving.grpc.border import Border, token_name, token_rights
 
-_OPEN_TO_ALL = {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"}  # List would reveal names of models
+_OPEN_TO_ALL = {  # Health/List would reveal names of models
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/inference.GRPCInferenceService/ServerLive",
+    "/inference.GRPCInferenceService/ServerReady",
+}
 
 
 class Authentication(grpc.aio.ServerInterceptor):

@@ -22,7 +22,7 @@ from progan_service.serving.grpc.status import Context, refuse
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.accounted import accounted
-from progan_service.serving.watching.calls import REQUEST_ID, Call, request_id
+from progan_service.serving.watching.calls import REQUEST_ID, Call, new_id, sent_id
 from progan_service.serving.watching.metrics import Metrics
 
 # Each call has a task, and so a context.
@@ -41,7 +41,8 @@ class Service:
     """A gRPC service.
 
     servicer   has a method for each rpc, which takes the request and its Call and returns the reply, or yields replies.
-               A reply is a message, or the bytes of one. When the next one is asked for, the last one has been sent
+               A reply is a message, or the bytes of one. When the next one is asked for, the last one has been sent.
+               If the caller sends a stream, the method takes an iterator of requests, and lets each through the gate
     limit      returns the most bytes that a request of this rpc needs; None: as many as the server takes
     """
 
@@ -95,7 +96,12 @@ class Border:
                 call.run()
                 await reply(behaviour(request, call), context)
 
-        return self._bordered(method.containing_service.full_name, method.name, answer)
+        async def converse(call: Call, context: Context) -> None:
+            call.run()
+            await self._stream(behaviour(self._receiver.receive_all(context, parse, call.owner), call), context)
+
+        run = converse if method.client_streaming else answer
+        return self._bordered(method.containing_service.full_name, method.name, run)
 
     def _bordered(self, service: str, method: str, run: Run) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return a handler that accounts for a call while it runs, and ends it with the status of its error."""
@@ -106,6 +112,7 @@ class Border:
             try:
                 with accounted(call, self._metrics, headers), self._callers.calling(call.peer):
                     await run(call, context)
+                context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
             except ReaderStalled:
                 hang_up()
             except ServingError as error:
@@ -124,7 +131,8 @@ class Border:
 
 def _begin(service: str, method: str, context: Context, headers: Headers) -> Call:
     remaining_s = context.time_remaining()
-    call = Call(
+    sent = sent_id(headers)
+    return Call(
         method,
         deadline=float("inf") if remaining_s is None else time.monotonic() + remaining_s,
         protocol="grpc",
@@ -132,7 +140,6 @@ def _begin(service: str, method: str, context: Context, headers: Headers) -> Cal
         caller=token_name.get(),
         rights=token_rights.get(),
         peer=context.peer(),
-        request_id=request_id(headers),
+        request_id=sent or new_id(),
+        id_was_sent=bool(sent),
     )
-    context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
-    return call

@@ -28,6 +28,7 @@ class Health:
     def __init__(self, services: Sequence[str], metrics: Metrics) -> None:
         self.servicer = _Servicer()
         self.ready = False
+        self._ready_models: frozenset[str] = frozenset()
         self._services = services
         self._metrics = metrics
         self._models: set[str] = set()
@@ -40,9 +41,14 @@ class Health:
     async def models(self, known: Iterable[str], ready: Collection[str]) -> None:
         """Report the models of the server and which of them answer. The server is ready when at least one does."""
         self._models |= set(known)
+        self._ready_models = frozenset(ready)
         for name in self._models:
             await self._set_model(name, name in ready)
         await self._set_ready(bool(ready))
+
+    def is_ready(self, model: str) -> bool:
+        """Tell whether a model answers; with an empty name, whether any does."""
+        return self.ready and (not model or model in self._ready_models)
 
     async def draining(self) -> None:
         """Report that nothing is ready any more. The process stays alive."""

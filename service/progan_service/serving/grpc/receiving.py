@@ -25,6 +25,8 @@ _OF_A_CONNECTION = 32  # of whatever kind
 _PATIENCE_S = 20  # until the last byte
 _HURRIED_S = 2.0  # instead, while others wait for a place
 _LIBRARY_HURRIED_S = 0.1  # a name comes together with its call
+_STREAMS = 32  # streams of requests that wait for their next one, or receive it
+_STREAM_PATIENCE_S = 3600
 _SMALL_BYTES = 64 * 2**10  # parsed in less than a millisecond
 _LIBRARY_BYTES = 4 * 2**10  # the largest request of health and reflection, which are names
 
@@ -38,6 +40,7 @@ class Receiver:
         self._max_bytes = max_request_bytes
         self._places = Places(_AT_A_TIME, _PATIENCE_S, _HURRIED_S)
         self._library_places = Places(_OF_LIBRARIES, _PATIENCE_S, _LIBRARY_HURRIED_S)
+        self._stream_places = Places(_STREAMS, _STREAM_PATIENCE_S, _HURRIED_S)
         self._of_peer: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._parsing = asyncio.Lock()
 
@@ -56,6 +59,28 @@ class Receiver:
         address = context.peer().rpartition(":")[0]
         return await self._receive(context, parse, self._library_places, address, _LIBRARY_BYTES)
 
+    async def receive_all(
+        self, context: Context, parse: Callable[[bytes], Request], owner: str
+    ) -> AsyncIterator[Request]:
+        """Yield the requests of a stream as they come. Raise a ServingError as `receive` does.
+
+        gRPC does not tell whether a request has begun to come. So a stream that waits for its next one holds a place,
+        and ends if it still waits when another stream needs that.
+        """
+        places = self._stream_places
+        while True:
+            async with places.place(owner):
+                try:
+                    async with places.arriving(owner):
+                        data = await context.read()
+                except TimeoutError:
+                    raise QueueFull("too many streams wait for their next request, and this one is slow", 1.0) from None
+                if data is grpc.aio.EOF:
+                    return
+                request = await self._parsed(parse, data)
+            del data
+            yield request
+
     async def _receive(
         self, context: Context, parse: Callable[[bytes], Request], places: Places, owner: str, limit: int | None
     ) -> Request:
@@ -63,7 +88,7 @@ class Receiver:
             data = await self._read(context, places, owner)
             if limit is not None and len(data) > limit:
                 raise InvalidArgument("request", f"has {len(data)} bytes; this rpc takes at most {limit}")
-            return _parsed(parse, data) if len(data) <= _SMALL_BYTES else await self._parsed_in_turn(parse, data)
+            return await self._parsed(parse, data)
 
     def _of(self, peer: str) -> asyncio.Semaphore:
         places = self._of_peer.get(peer)
@@ -84,8 +109,10 @@ class Receiver:
             raise InvalidArgument("request", f"did not arrive whole; it may have at most {self._max_bytes} bytes")
         return data  # type: ignore[no-any-return]
 
-    async def _parsed_in_turn(self, parse: Callable[[bytes], Request], data: bytes) -> Request:
-        """Parse a large request, so that all of them take at most a quarter of the event loop's time."""
+    async def _parsed(self, parse: Callable[[bytes], Request], data: bytes) -> Request:
+        """Parse a request; large ones so that all of them take at most a quarter of the event loop's time."""
+        if len(data) <= _SMALL_BYTES:
+            return _parsed(parse, data)
         async with self._parsing:
             began = time.monotonic()
             try:

@@ -1,7 +1,7 @@
 """What a request asks for, whatever its protocol, and the pieces in which it is answered."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.rows import Labels, Rows
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.rights import Quota
+from progan_service.serving.watching.calls import Call
 
 _FILE_HEADER_BYTES = 1024
 
@@ -24,6 +25,7 @@ class Job:
 
     deadline   in seconds of time.monotonic(); infinity without one
     first      index of the first image to make: a stream that broke goes on there
+    pixels     whether the pixels are wanted beside files
     owner      who asks: owners share the devices evenly
     flow       all pieces of a job have the same: they are one call when batches are filled
     caller     the name of the token; empty without one
@@ -37,6 +39,7 @@ class Job:
     deadline: float
     priority: Priority
     first: int = 0
+    pixels: bool = False
     owner: str = ""
     flow: object = field(default_factory=object)
     caller: str = ""
@@ -45,10 +48,11 @@ class Job:
     @property
     def image_bytes(self) -> int:
         """Return the largest size of an image and its latent, for pixels that do not compress."""
-        metadata, encoding = self.version.metadata, self.format.encoding
-        header = 0 if encoding is Encoding.RAW else _FILE_HEADER_BYTES
+        raw, encoding = self.version.image_bytes, self.format.encoding
+        if encoding is Encoding.RAW:
+            return raw
         texts = text_bytes(kept_chunks(self.version.texts)) if encoding is Encoding.PNG else 0
-        return metadata.resolution**2 * metadata.channels + header + texts + 4 * metadata.latent_size
+        return (1 + self.pixels) * raw + _FILE_HEADER_BYTES + texts
 
     @property
     def given_bytes(self) -> int:
@@ -68,6 +72,11 @@ class Job:
         seeds = self.latents.seeds(index, index + 1)
         common = kept_chunks(self.version.texts)
         return text_chunks({"Seed": str(seeds[0])}, after=common) if seeds else common
+
+
+def asked_by(call: Call, job: Job) -> Job:
+    """Return the job as one of the caller."""
+    return replace(job, owner=call.owner, caller=call.caller, quota=call.rights.quota)
 
 
 @dataclass(frozen=True)

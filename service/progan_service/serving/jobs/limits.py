@@ -28,6 +28,10 @@ class Limits:
         """
         return 2 * max(self._max_images, self.max_key_frames) * row_bytes + _REQUEST_OVERHEAD_BYTES
 
+    def most_images(self, image_bytes: int) -> int:
+        """Return how many images of this size fit into one reply and into the queue; at least 1."""
+        return max(1, min(self._max_images, (self.max_reply_bytes - _REPLY_OVERHEAD_BYTES) // image_bytes))
+
     def reply_problem(self, job: Job) -> str:
         """Return why the images of a job do not fit into one reply, or '' if they do."""
         count = job.latents.count

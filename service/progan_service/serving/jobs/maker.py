@@ -69,7 +69,8 @@ class ImageMaker:
         )
         encode_s = time.monotonic() - piece.made_at
         self._metrics.encode_duration.labels(job.format.encoding).observe(encode_s)
-        return replace(piece, generated=_without_pixels(piece.generated), files=files, encode_s=encode_s)
+        generated = piece.generated if job.pixels else _without_pixels(piece.generated)
+        return replace(piece, generated=generated, files=files, encode_s=encode_s)
 
     async def _latents(self, job: Job, start: int, stop: int) -> NDArray[np.float32]:
         """Return latents of a job. Many are made in a thread; for one batch handing over would take longer."""

@@ -42,6 +42,11 @@ class LoadedVersion:
         """Return the size of a latent and its labels in a request. A seed may take the place of a latent."""
         return 4 * self.metadata.latent_size + _SEED_BYTES + 4 * self.metadata.label_count
 
+    @property
+    def image_bytes(self) -> int:
+        """Return the size of an image's pixels and its latent in a reply."""
+        return self.metadata.resolution**2 * self.metadata.channels + 4 * self.metadata.latent_size
+
     @cached_property
     def texts(self) -> tuple[tuple[str, str], ...]:
         """Return the keywords and texts for its PNG files: program, model version, source and license."""

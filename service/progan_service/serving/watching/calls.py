@@ -56,7 +56,8 @@ class Call:
     deadline              in seconds of time.monotonic(); infinity without one
     protocol, service     such as "grpc" and "progan.v1.ImageGeneratorService"; no service if the method is unknown
     caller, rights        the name of its token, and what that allows
-    peer, request_id      its address, and the id that it sent or was given
+    peer                  its address
+    request_id            the id that it was given, or, if id_was_sent, that came in its headers
     model, version        once they are known to exist
     format, images        what has been sent so far
     queue_s               the longest time that one of its images waited for a batch
@@ -74,6 +75,7 @@ class Call:
     rights: Rights = ALL_RIGHTS
     peer: str = ""
     request_id: str = ""
+    id_was_sent: bool = False
     model: str = ""
     version: int = 0
     format: str = ""
@@ -94,6 +96,11 @@ class Call:
         """Return who shares limits with whom: the name of the token, else the address without its port."""
         return self.caller or self.peer.rpartition(":")[0]
 
+    def take_id(self, sent: str) -> None:
+        """Take an id out of the request itself, unless the headers had one."""
+        if not self.id_was_sent:
+            self.request_id = usable_id(sent) or self.request_id
+
     def run(self) -> None:
         """Note that it is allowed and could be read."""
         self.state = follow(TRANSITIONS, self.state, State.RUNNING)
@@ -112,11 +119,19 @@ def ran_out_of_time(deadline: float) -> bool:
     return deadline - time.monotonic() < _DEADLINE_SLACK_S
 
 
-def request_id(headers: Iterable[tuple[str, str | bytes]]) -> str:
-    """Return the id that a caller sent, cut to 64 characters, or a new one."""
+def sent_id(headers: Iterable[tuple[str, str | bytes]]) -> str:
+    """Return the id that a caller sent in a header, or ''."""
     sent = next((value for key, value in headers if key == REQUEST_ID), "")
-    usable = isinstance(sent, str) and sent.isascii() and sent.isprintable() and sent.strip()
-    return str(sent[:_MAX_ID]) if usable else f"{random.getrandbits(64):016x}"
+    return usable_id(sent) if isinstance(sent, str) else ""
+
+
+def usable_id(sent: str) -> str:
+    """Return an id that a caller sent, cut to 64 characters; '' if it is not printable ASCII."""
+    return sent[:_MAX_ID] if sent.isascii() and sent.isprintable() and sent.strip() else ""
+
+
+def new_id() -> str:
+    return f"{random.getrandbits(64):016x}"
 
 
 def log_call(call: Call, duration_s: float) -> None:

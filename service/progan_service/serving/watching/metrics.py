@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
+from progan_service.serving.watching.statistics import Statistics, Total
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of time series
 
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -15,12 +17,15 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Metrics:
     """One set of metrics in a registry of its own, so that two servers in a process do not mix.
 
+    statistics   of the calls by version; used in the event loop only
+
     Any thread may change a metric: each has a lock of its own. The HTTP port's thread reads them all. It also calls
     what `set_function` was given, without a lock: such a function may only read, and must bear changes meanwhile.
     """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.statistics = Statistics()
         ProcessCollector(registry=self.registry)
         self.connections = self._gauge("progan_connections", "Open connections, by port: grpc or http.", "port")
         self.connections.labels("grpc")
@@ -34,6 +39,19 @@ class Metrics:
         self._of_calls()
         self._of_batches()
         self._of_models()
+
+    def batches_of(self, model: str, version: int) -> dict[int, Total]:
+        """Return the batches of a version by their size, padding included."""
+        batches: dict[int, Total] = {}
+        for sample in (sample for metric in self.inference_duration.collect() for sample in metric.samples):
+            labels = sample.labels
+            if (labels["model"], labels["version"]) == (model, str(version)):
+                batch = batches.setdefault(int(labels["batch_size"]), Total())
+                if sample.name.endswith("_count"):
+                    batch.count = int(sample.value)
+                elif sample.name.endswith("_sum"):
+                    batch.seconds = sample.value
+        return dict(sorted(batches.items()))
 
     def _of_calls(self) -> None:
         self.requests = self._counter(

@@ -26,6 +26,11 @@ def test_a_name_may_have_two_tokens_while_one_replaces_the_other(tokens: Path) -
     assert [known.caller([f"Bearer {token}"]).name for token in (BOB, NEW_BOB)] == ["bob", "bob"]
 
 
+@pytest.mark.parametrize("sent", [f" Bearer {ALICE}", f"Bearer  {ALICE}", f"Bearer {ALICE} ", f"  bearer   {ALICE}  "])
+def test_blanks_around_the_words_do_not_count(tokens: Path, sent: str) -> None:
+    assert read_tokens(tokens).caller([sent]).name == "alice"
+
+
 @pytest.mark.parametrize(
     ("authorization", "sentence"),
     [
@@ -33,7 +38,6 @@ def test_a_name_may_have_two_tokens_while_one_replaces_the_other(tokens: Path) -
         (["Bearer nobodys-token-0123456789"], UNKNOWN_TOKEN),
         (["Bearer "], UNKNOWN_TOKEN),
         ([f"Bearer {ALICE[:-1]}"], UNKNOWN_TOKEN),
-        ([f"Bearer {ALICE} "], UNKNOWN_TOKEN),
         (["Bearer alice"], UNKNOWN_TOKEN),
         (["Bearer nobodys-töken-0123456789"], UNKNOWN_TOKEN),
         ([f"Basic {ALICE}"], "authorization must be given once, as `Bearer TOKEN`"),

@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from google.protobuf import descriptor, message, message_factory
+from any_message import any_message, put, torn, values_of
+from google.protobuf import message, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,50 +133,6 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "progan.v1.GetModelRequest.name": names,
 }
 
-Field = descriptor.FieldDescriptor
-WHOLE = {Field.TYPE_UINT32: (0, 2**32 - 1), Field.TYPE_UINT64: (0, 2**64 - 1), Field.TYPE_ENUM: (-(2**31), 2**31 - 1)}
-
-
-@st.composite
-def any_message(
-    draw: st.DrawFn, kind: descriptor.Descriptor, special: dict[str, st.SearchStrategy[Any]] = SPECIAL
-) -> Any:
-    """Any fields with any values that the wire can carry."""
-    made = message_factory.GetMessageClass(kind)()
-    for field in kind.fields:
-        if draw(st.booleans()):
-            put(made, field, draw(values_of(field, special)))
-    return made
-
-
-def put(made: message.Message, field: descriptor.FieldDescriptor, value: Any) -> None:
-    made.ClearField(field.name)
-    match value:
-        case list():
-            getattr(made, field.name).extend(value)
-        case message.Message():
-            getattr(made, field.name).CopyFrom(value)
-        case _:
-            setattr(made, field.name, value)
-
-
-def values_of(field: descriptor.FieldDescriptor, special: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
-    for name in (field.full_name, field.message_type.full_name if field.message_type else ""):
-        if name in special:
-            return special[name]
-    if field.message_type:
-        return any_message(field.message_type, special)
-    if field.type in WHOLE:
-        low, high = WHOLE[field.type]
-        number = st.integers(0, 5) | st.integers(low, high)
-        return st.lists(number, max_size=20) if field.is_repeated else number
-    return {
-        Field.TYPE_BOOL: st.booleans(),
-        Field.TYPE_STRING: st.text(max_size=20) | st.just("x" * 100_000),
-        Field.TYPE_BYTES: st.binary(max_size=64),
-    }[field.type]
-
-
 LABELLED = pb.ModelSelector(name="labelled")
 ONE_LABEL = pb.FloatMatrix(rows=1, columns=2, values=bytes(8))
 THREE = pb.Latents(seed_range=pb.SeedRange(first_seed=2**64 - 1, count=3))
@@ -194,7 +151,7 @@ def any_request(draw: st.DrawFn) -> tuple[str, message.Message]:
     method = draw(st.sampled_from(sorted(METHODS)))
     kind = METHODS[method].input_type
     if draw(st.integers(0, 4)) == 0:
-        return method, draw(any_message(kind))
+        return method, draw(any_message(kind, SPECIAL))
     request = message_factory.GetMessageClass(kind)()
     request.CopyFrom(GOOD[method])
     for field in draw(st.lists(st.sampled_from(list(kind.fields)), max_size=2)) if kind.fields else ():
@@ -206,10 +163,7 @@ def any_request(draw: st.DrawFn) -> tuple[str, message.Message]:
 def torn_requests(draw: st.DrawFn) -> tuple[str, bytes]:
     """Any bytes, or those of a request of which some are others, missing or twice."""
     method, request = draw(any_request())
-    data = request.SerializeToString()[:2_000]
-    cut, again = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
-    torn = data[:cut] + draw(st.binary(max_size=8)) + data[again:]
-    return method, draw(st.sampled_from([torn, data[:again] + data[cut:], draw(st.binary(max_size=200))]))
+    return method, draw(torn(request.SerializeToString()))
 
 
 printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=300)
@@ -310,6 +264,7 @@ TOLD: list[tuple[BaseException, str, str]] = [
     (errors.Unauthenticated("no token"), "UNAUTHENTICATED", "UNAUTHENTICATED"),
     (errors.PermissionDenied("not this model"), "PERMISSION_DENIED", "PERMISSION_DENIED"),
     (errors.UnknownMethod(), "UNIMPLEMENTED", "UNKNOWN_METHOD"),
+    (errors.Unsupported("no shared memory"), "UNIMPLEMENTED", "UNSUPPORTED"),
     (errors.InternalError("0123abcd"), "INTERNAL", "INTERNAL"),
 ]
 FOREIGN: list[BaseException] = [

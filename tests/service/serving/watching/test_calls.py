@@ -13,7 +13,7 @@ import pytest
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving.grpc.progan_v1.servicer import ImageGeneratorServicer
-from progan_service.serving.watching.calls import Call, log_call, request_id
+from progan_service.serving.watching.calls import Call, log_call, new_id, sent_id
 
 PATIENCE_S = 60
 LOGGER = "progan_service.requests"
@@ -158,12 +158,13 @@ def test_a_refused_call_gets_its_name_back_too(tiny: pb_grpc.ImageGeneratorServi
 
 @pytest.mark.parametrize("sent", ["", "   ", "two\nlines", "\x1b[31m", b"bytes"])
 def test_a_name_that_no_line_can_hold_is_replaced(sent: str | bytes) -> None:
-    assert re.fullmatch("[0-9a-f]{16}", request_id([("x-request-id", sent)]))
+    assert sent_id([("x-request-id", sent)]) == ""
+    assert re.fullmatch("[0-9a-f]{16}", new_id())
 
 
 def test_a_long_name_is_cut_and_without_any_each_call_gets_another() -> None:
-    assert request_id([("user-agent", "me"), ("x-request-id", "e" * 100)]) == "e" * 64
-    assert request_id([]) != request_id([])
+    assert sent_id([("user-agent", "me"), ("x-request-id", "e" * 100)]) == "e" * 64
+    assert new_id() != new_id()
 
 
 def test_who_called_is_logged_and_what_is_not_known_is_left_out(logged: Logged) -> None:

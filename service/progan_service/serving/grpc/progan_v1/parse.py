@@ -1,10 +1,8 @@
 """Messages of progan.v1 become jobs, or an InvalidArgument that names the field. Pure.
 
-This is the only place that knows the fields: `fields` puts them in the place of the plain words of jobs and models.
+This is the only place that knows the fields: `naming` puts them in the place of the plain words of jobs and models.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.batching.work import Priority
-from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.errors import InvalidArgument, naming
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality
 from progan_service.serving.jobs.job import Job
@@ -21,16 +19,6 @@ from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.metadata import ModelMetadata
 
 MAX_SEEDS = 1_000_000  # they are read one by one; more would block the event loop
-
-
-@contextmanager
-def fields(**paths: str) -> Iterator[None]:
-    """Within the block an InvalidArgument about one of these plain words becomes one about the field."""
-    try:
-        yield
-    except InvalidArgument as error:
-        path = paths.get(error.argument, error.argument)
-        raise InvalidArgument(path, error.description) from error
 
 
 def generate_job(
@@ -75,13 +63,13 @@ def latents(message: pb.Latents, metadata: ModelMetadata, field: str = "latents"
     match message.WhichOneof("source"):
         case "vectors":
             path = f"{field}.vectors"
-            with fields(latents=path, rows=f"{path}.rows", columns=f"{path}.columns", values=f"{path}.values"):
+            with naming(latents=path, rows=f"{path}.rows", columns=f"{path}.columns", values=f"{path}.values"):
                 return of_rows(_matrix(message.vectors), size)
         case "seeds":
-            with fields(seeds=f"{field}.seeds.seeds"):
+            with naming(seeds=f"{field}.seeds.seeds"):
                 return of_seeds(_seeds(message.seeds), size)
         case "seed_range":
-            with fields(count=f"{field}.seed_range.count"):
+            with naming(count=f"{field}.seed_range.count"):
                 return of_range(message.seed_range.first_seed, message.seed_range.count, size)
     raise InvalidArgument(field, "is missing; give vectors, seeds or a seed_range")
 
@@ -96,7 +84,7 @@ def walk(request: pb.InterpolateRequest, keys: Rows, max_key_frames: int) -> Row
 
 def labels(message: pb.FloatMatrix, metadata: ModelMetadata, count: int, frames_between: int = 0) -> Labels:
     """Return labels [1 or count, K], K being the labels of the model. Raises InvalidArgument or FailedPrecondition."""
-    with fields(columns="labels.columns", values="labels.values"):
+    with naming(columns="labels.columns", values="labels.values"):
         given = _matrix(message) if message.rows or message.values else None
         return of_labels(given, metadata, count, frames_between)
 
@@ -106,7 +94,7 @@ def output_format(message: pb.OutputFormat) -> Format:
     if message.encoding not in pb.ImageEncoding.values():
         raise InvalidArgument("format.encoding", f"is {message.encoding}, which is no ImageEncoding")
     name = pb.ImageEncoding.Name(message.encoding or pb.IMAGE_ENCODING_RAW)
-    with fields(quality="format.quality"):
+    with naming(quality="format.quality"):
         return of_quality(Encoding(name.removeprefix("IMAGE_ENCODING_")), message.quality)
 
 
