@@ -32,6 +32,11 @@ def shown(name: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]} ... {text[-_SHOWN // 2 :]}"
 
 
+def printable(text: str) -> str:
+    """Return a text with `\\xNN` for what cannot be printed, such as the escape sequences of a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else _bytes_of(c) for c in text)
+
+
 def _bytes_of(character: str) -> str:
     try:
         content = character.encode("utf-8", "surrogateescape")

@@ -6,6 +6,7 @@ from typing import Any, get_args
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
 from progan_service.data.making.square import Fit
+from progan_service.names import escaped
 from progan_service.settings.manual import add_path
 
 _OUT_HELP = "new directory; its name is the name of the dataset"
@@ -71,7 +72,7 @@ def build_dataset(
             source, out, resolution, fit, progress, skip_unusable=skip_unusable, report=report
         )
     size = f"{summary.resolution}x{summary.resolution}"
-    print(f"{summary.directory}: {summary.image_count} images, 4x4 to {size}")
+    print(f"{escaped(str(out))}: {summary.image_count} images, 4x4 to {size}")
     for line in summary.remainder.summary():
         print(f"  {line}")
     return exit_codes.DONE

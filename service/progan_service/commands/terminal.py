@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 from progan_service import exit_codes
 from progan_service.errors import FileError
 from progan_service.host.faults import OUTPUT, named, translated
+from progan_service.names import printable
+from progan_service.progress import Progress
+
+_LINE_S = 10.0  # between two lines of progress
 
 
 def print_any_text() -> None:
@@ -38,7 +43,7 @@ def ended(run: Callable[[], int]) -> int:
         reported = translated(error)
         if reported is None:
             raise
-        print(f"progan: {reported}", file=sys.stderr)
+        print(f"progan: {printable(str(reported))}", file=sys.stderr)
         with suppress(FileError):
             _flush_output()
         return reported.exit_code
@@ -68,14 +73,21 @@ def _drop_output() -> None:
 
 
 @contextmanager
-def progress_bars(transient: bool = False) -> Iterator[Callable[[str, int, int], None]]:
-    """A callback (stage, done, total or 0) that draws one bar a stage, on a terminal."""
+def progress_bars(transient: bool = False, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+    """A callback (stage, done, total or 0) that draws one bar a stage, on a terminal.
+
+    Elsewhere it prints a line every ten seconds, unless the bars are transient: then other lines tell of the work.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _no_progress if transient else _lines(clock)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=transient, disable=not console.is_terminal) as bars:
+    with Bars(*columns, console=console, transient=transient) as bars:
         stages: dict[str, Any] = {}
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -84,3 +96,21 @@ def progress_bars(transient: bool = False) -> Iterator[Callable[[str, int, int],
             bars.update(stages[stage], completed=done)
 
         yield progress
+
+
+def _no_progress(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+def _lines(clock: Callable[[], float]) -> Progress:
+    """Return a callback that prints to standard error, which may have been closed."""
+    due = clock() + _LINE_S
+
+    def progress(stage: str, done: int, total: int) -> None:
+        nonlocal due
+        if clock() >= due:
+            due = clock() + _LINE_S
+            with suppress(OSError):
+                print(f"{stage}: {done} of {total}" if total else f"{stage}: {done}", file=sys.stderr, flush=True)
+
+    return progress

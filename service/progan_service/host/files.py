@@ -4,6 +4,8 @@ What is being written stands beside its place, as `.NAME.xxxxxxxx.partial` with 
 process that is killed leaves it there: `remove_partials` finds it.
 """
 
+import fcntl
+import glob
 import os
 import re
 import secrets
@@ -22,6 +24,7 @@ from progan_service.host.faults import named
 from progan_service.host.signals import signals_raise
 
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+_ABANDONED_S = 60.0  # a partial directory that is younger may be locked in a moment
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
@@ -113,6 +116,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     """
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path}: already exists: give the name of a new directory")
+    _remove_abandoned(path)
     with partial_directory(path) as partial:
         yield partial
         move_into_place(partial, path)
@@ -128,7 +132,8 @@ def partial_directory(path: Path) -> Iterator[Path]:
     with signals_raise(), named(path):
         try:
             partial.mkdir(parents=True)
-            yield partial
+            with _held(partial):
+                yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -161,6 +166,29 @@ def remove_partials(directory: Path, older_than_s: float = 0) -> int:
             with suppress(FileNotFoundError):  # whoever writes it has finished meanwhile
                 removed += _removed(partial, older_than_s)
     return removed
+
+
+@contextmanager
+def _held(directory: Path, kind: int = fcntl.LOCK_SH) -> Iterator[bool]:
+    """Lock a directory, and yield whether that is possible. The lock ends with its process, however that ends."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except OSError:  # it is held, or its file system has no locks
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the partial directories of `path` that processes left which were killed."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.partial"):
+        with suppress(OSError), _held(partial, fcntl.LOCK_EX) as is_abandoned:
+            if is_abandoned:
+                _removed(partial, _ABANDONED_S)
 
 
 def _removed(partial: Path, older_than_s: float) -> bool:

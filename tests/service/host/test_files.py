@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -143,3 +143,19 @@ def test_what_a_killed_process_left_can_be_told_and_removed(tmp_path: Path) -> N
     assert remove_partials(tmp_path, older_than_s=3600) == 0
     assert remove_partials(tmp_path) == 2
     assert everything_in(tmp_path) == [".hidden.partial", "run"]
+
+
+def test_a_new_directory_removes_what_a_killed_process_left_of_it(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    (left,) = tmp_path.glob(".faces.*.partial")
+    (tmp_path / ".faces.mine.partial").mkdir()
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    with new_directory(tmp_path / "faces") as first, new_directory(tmp_path / "faces.2") as other:
+        assert not left.exists()
+        for path in (first, other):
+            os.utime(path, (0, 0))
+        with suppress(FileError), new_directory(tmp_path / "faces"):
+            assert first.exists()  # it is being written
+            assert other.exists()
+    assert (tmp_path / ".faces.mine.partial").exists()
