@@ -290,11 +290,10 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return paths
 
 
-def test_every_method_of_the_server_but_the_check_of_health_needs_a_token(
-    registered: set[str], guarded: Server
-) -> None:
+def test_every_method_of_the_server_but_those_of_health_needs_a_token(registered: set[str], guarded: Server) -> None:
     ours = {f"/{SERVICE.full_name}/{method.name}" for method in SERVICE.methods}
     health = {f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch")}  # List would tell the models' names
+    health |= {f"/inference.GRPCInferenceService/{name}" for name in ("ServerLive", "ServerReady")}
     reflection = {f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")}
     assert ours | health | reflection <= registered
     silence = threading.Event()
