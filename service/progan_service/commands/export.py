@@ -1,6 +1,7 @@
 """`progan export` and `progan weights`."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,14 @@ from progan_service.commands.terminal import progress_bars
 from progan_service.errors import ConfigError
 from progan_service.host.files import temporary_directory
 from progan_service.host.tensorflow import import_tensorflow
+from progan_service.names import escaped
 from progan_service.settings.kind import path
 from progan_service.settings.manual import add_path
 
 if TYPE_CHECKING:
     from progan_service.export.exportable import Exportable
     from progan_service.export.trained import TrainedGenerator
+    from progan_service.store.metadata import ModelMetadata
     from progan_service.store.store import ModelStore
 
 
@@ -44,18 +47,36 @@ def add_export(subparsers: Any) -> None:
         help="model store; created if it does not exist",
     )
     command.add_argument("--name", required=True, help="name of the model")
+    command.add_argument(
+        "--version-label",
+        default="",
+        metavar="LABEL",
+        help="label for the new version, by which requests can ask for it, for example `canary`",
+    )
+    command.add_argument(
+        "--no-serve",
+        dest="serve",
+        action="store_false",
+        help="let the version that serves go on serving: pin it, as `progan models pin` does",
+    )
     command.set_defaults(
-        run=lambda given: export(source=given.source, store=given.store, name=given.name, sha256=given.sha256)
+        run=lambda given: export(
+            source=given.source,
+            store=given.store,
+            name=given.name,
+            sha256=given.sha256,
+            version_label=given.version_label,
+            serve=given.serve,
+        )
     )
 
 
-def export(*, source: str, store: Path, name: str, sha256: str) -> int:
+def export(*, source: str, store: Path, name: str, sha256: str, version_label: str, serve: bool) -> int:
     """Publish a generator as the next version of a model, and print what is known about it."""
     from progan_service.store.store import ModelStore, check_model_name
 
     check_model_name(name)
-    if store.exists():
-        ModelStore(store)
+    ModelStore(store, check=store.exists()).check_rollout(name, label=version_label, serve=serve)
     import_tensorflow()
     from progan_service.export.exportable import Exportable
     from progan_service.export.version import export_version
@@ -64,8 +85,10 @@ def export(*, source: str, store: Path, name: str, sha256: str) -> int:
         exportable = generator if isinstance(generator, Exportable) else Exportable.of(generator)
         store.mkdir(parents=True, exist_ok=True)
         models = ModelStore(store)
-        version = export_version(exportable, models, name)
+        before = models.serving(name)
+        version = export_version(exportable, models, name, label=version_label, serve=serve)
     _print_version(models, name, version)
+    _print_rollout(models, name, before, version)
     return exit_codes.DONE
 
 
@@ -73,15 +96,46 @@ def _print_version(models: "ModelStore", name: str, version: int) -> None:
     metadata = models.metadata(name, version)
     size = f"{metadata.resolution}x{metadata.resolution}"
     print(f"{models.path(name, version)}: {name} version {version}, {size}, from {metadata.source}")
-    for about in ("form", "reason", "sha256"):
-        if metadata.provenance.get(about):
-            print(f"  {about}: {metadata.provenance[about]}")
-    if ignored := metadata.provenance.get("ignored_arguments"):
-        print(f"  arguments of the network that its generator ignores: {', '.join(ignored)}")
+    for about in ("form", "reason", "sha256", "ignored_arguments"):
+        if found := metadata.provenance.get(about):
+            text = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+            print(f"  {about.replace('_', ' ')}: {escaped(text)}")
     if metadata.license:
         print(f"  license: {metadata.license.splitlines()[0]}")
     for signature, algorithms in metadata.algorithms.items():
         print(f"  {signature}: {'; '.join(f'{layer} {algorithm}' for layer, algorithm in algorithms.items())}")
+
+
+def _print_rollout(models: "ModelStore", name: str, before: int, version: int) -> None:
+    """Say what the new version is used for, and warn if what answers requests changes its sizes or labels."""
+    rollout = models.rollout(name)
+    for label in sorted(label for label, labelled in rollout.labels.items() if labelled == version):
+        print(f"  label: {label}")
+    if rollout.pinned not in (0, version):
+        print(
+            f"  version {rollout.pinned} is pinned and goes on serving; to let this one serve: "
+            f"progan models pin {name} {version} --store {models.root}"
+        )
+    elif before and (differences := _differences(models.metadata(name, before), models.metadata(name, version))):
+        print(
+            f"progan: warning: {name} version {version} takes over from version {before} and differs from it: "
+            f"{'; '.join(differences)}. To go back: progan models pin {name} {before} --store {models.root}",
+            file=sys.stderr,
+        )
+
+
+def _differences(before: "ModelMetadata", now: "ModelMetadata") -> list[str]:
+    """Return what callers will notice: other sizes of images and latents, and other labels."""
+
+    def facts(of: "ModelMetadata") -> dict[str, str]:
+        images = f"{of.resolution}x{of.resolution}x{of.channels}"
+        return {"images": images, "latents": str(of.latent_size), "labels": str(of.label_count)}
+
+    new, old = facts(now), facts(before)
+    found = [f"{what} {new[what]}, not {old[what]}" for what in new if new[what] != old[what]]
+    if now.label_count == before.label_count and now.label_names != before.label_names:
+        found.append("other names of labels")
+    return found
 
 
 def add_weights(subparsers: Any) -> None:

@@ -28,10 +28,11 @@ GOLDEN_SEEDS = 4
 Signature = Any  # a concrete function: latents (and labels) -> {"images": tensor}
 
 
-def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
+def export_version(exportable: Exportable, store: ModelStore, name: str, *, label: str = "", serve: bool = True) -> int:
     """Publish a generator as the next version of the model `name`, and return its number.
 
-    Raises ModelStoreError for a bad name.
+    label, serve   those of `ModelStore.publish`
+    Raises ModelStoreError for a bad name or label.
     """
 
     def write(directory: Path) -> ModelMetadata:
@@ -56,7 +57,7 @@ def export_version(exportable: Exportable, store: ModelStore, name: str) -> int:
             algorithms=exportable.algorithms,
         )
 
-    return store.publish(name, write)
+    return store.publish(name, write, label=label, serve=serve)
 
 
 def _serving_module(exportable: Exportable) -> tuple[tf.Module, dict[str, Signature]]:

@@ -157,23 +157,48 @@ class ModelStore:
             return False
         return True
 
-    def publish(self, name: str, write: Callable[[Path], ModelMetadata]) -> int:
+    def serving(self, name: str) -> int:
+        """Return the version that answers requests which name none: the pinned one, else the newest whole one; or 0.
+
+        Raises ModelStoreError when rollout.json is damaged.
+        """
+        return self.rollout(name).pinned or next((v for v in self.versions(name) if self._is_whole(name, v)), 0)
+
+    def publish(self, name: str, write: Callable[[Path], ModelMetadata], *, label: str = "", serve: bool = True) -> int:
         """Make the next version of a model and return its number. It appears whole or not at all.
 
         write   fills an empty directory with a SavedModel and returns its metadata without `files`
-        Raises ModelStoreError for a bad name, FileError when the version cannot be written.
+        label   a label for the version; another version loses it
+        serve   False: the version that serves is pinned before the new one appears, and so goes on serving
+        Raises ModelStoreError for a bad name or label, or when none serves that could go on; FileError when the version
+        cannot be written.
         """
         check_model_name(name)
+        self.check_rollout(name, label=label, serve=serve)
         with partial_directory(self.root / name) as partial:
             metadata = write(partial)
             complete = replace(metadata, files=_hashes(partial))
             (partial / METADATA_FILE).write_text(complete.to_json())
+            if not serve:
+                self.set_rollout(name, replace(self.rollout(name), pinned=self.serving(name)))
             try:
-                return self._move_to_next(name, partial)
+                version = self._move_to_next(name, partial)
             except OSError:
                 with suppress(OSError):  # it has versions
                     (self.root / name).rmdir()
                 raise
+        if label:
+            rollout = self.rollout(name)
+            self.set_rollout(name, replace(rollout, labels={**rollout.labels, label: version}))
+        return version
+
+    def check_rollout(self, name: str, *, label: str, serve: bool) -> None:
+        """Raise ModelStoreError unless the next version can have this label, and this one go on serving if it must."""
+        rollout = self.rollout(name)
+        if label:
+            replace(rollout, labels={label: 1})
+        if not serve and not self.serving(name):
+            raise ModelStoreError(f"{self.root}: model {name!r} has no good version yet that could go on serving")
 
     def _move_to_next(self, name: str, partial: Path) -> int:
         (self.root / name).mkdir(exist_ok=True)

@@ -27,6 +27,7 @@ from progan_service.commands.train import run_config
 from progan_service.data.dataset import Dataset
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.manual import given_settings
+from progan_service.store.rollout import Rollout
 from progan_service.store.store import ModelStore
 from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.presets import preset_names
@@ -579,6 +580,49 @@ def test_export_publishes_version_after_version(progan: Progan, finished_run: Pa
     metadata = ModelStore(store).verify("faces", 2)
     assert metadata.provenance["images_shown"] == 224
     assert metadata.provenance["training"]["batch_sizes"] == {"4": 8}
+
+
+def test_export_beside_what_serves(progan: Progan, finished_run: Path, tmp_path: Path) -> None:
+    """The newest version takes over unless it is told not to. Who exports a 4x4 picture of early training is warned."""
+    store, early = tmp_path / "store", finished_run / "snapshots" / "images-000000032.safetensors"
+    into = ("--store", store, "--name", "faces")
+    assert progan("export", finished_run, *into).code == 0
+    beside = progan("export", early, *into, "--no-serve", "--version-label", "early")
+    assert (beside.code, beside.err) == (0, "")
+    assert beside.out.splitlines()[1:] == [
+        "  label: early",
+        f"  version 1 is pinned and goes on serving; to let this one serve: progan models pin faces 2 --store {store}",
+    ]
+    assert ModelStore(store).rollout("faces") == Rollout(pinned=1, labels={"early": 2})
+    assert ModelStore(store).serving("faces") == 1
+
+    assert progan("models", "pin", "faces", "latest", "--store", store).code == 0
+    labelled = progan("export", finished_run, *into, "--version-label", "early")
+    assert ModelStore(store).rollout("faces") == Rollout(labels={"early": 3})
+    assert labelled.err == (
+        "progan: warning: faces version 3 takes over from version 2 and differs from it: images 8x8x3, not 4x4x3. "
+        f"To go back: progan models pin faces 2 --store {store}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--no-serve",), "{store}: model 'faces' has no good version yet that could go on serving"),
+        (
+            ("--version-label", "Early"),
+            "label is 'Early': must be 1 to 63 small letters, digits, dashes or underscores, beginning with a letter",
+        ),
+        (("--version-label", "latest"), "label is 'latest': must be none of latest, pinned, serves"),
+    ],
+)
+def test_export_refuses_what_cannot_be_before_it_reads(
+    progan: Progan, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    store = tmp_path / "store"
+    ended = progan("export", tmp_path / "none", "--store", store, "--name", "faces", *options)
+    assert ended == refusal(sentence.format(store=store))
+    assert not store.exists()
 
 
 def test_export_refuses_a_bad_name_before_anything_else(progan: Progan, tmp_path: Path) -> None:

@@ -72,6 +72,24 @@ def test_versions_rise_and_are_listed_newest_first(store: ModelStore) -> None:
     assert store.versions("faces") == [11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
 
 
+def test_the_version_that_serves_goes_on_serving(store: ModelStore) -> None:
+    """The pin is there before the new version is: no server sees one without the other."""
+    store.publish("faces", write_model)
+    (store.path("faces", store.publish("faces", write_model)) / "saved_model.pb").write_bytes(b"damaged")
+
+    def look(directory: Path) -> ModelMetadata:
+        assert store.rollout("faces").pinned == 0
+        return write_model(directory)
+
+    assert store.publish("faces", look, label="canary", serve=False) == 3
+    assert store.rollout("faces") == Rollout(pinned=1, labels={"canary": 3})
+    assert store.publish("faces", write_model, serve=False) == 4
+    assert (store.rollout("faces").pinned, store.serving("faces")) == (1, 1)
+    store.set_rollout("faces", Rollout())
+    assert store.serving("faces") == 4
+    assert store.serving("cats") == 0
+
+
 def test_the_next_version_follows_the_highest(store: ModelStore) -> None:
     store.publish("faces", write_model)
     (store.root / "faces" / "7").mkdir()
