@@ -65,7 +65,7 @@ def wait_for_checkpoint(run: Path, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With two models of the same faces: `faces`, and `glasses` with labels."""
+    """With models of the same faces: `faces`, `glasses` with two classes, and `attributes` with two attributes."""
     root = tmp_path_factory.mktemp("way")
     assert in_this_process("dataset", "demo", root / "faces", "--resolution", 8, "--count", 100) == 0
     train = ["train", "--data", root / "faces", "--run", root / "run", *SCHEDULE]
@@ -86,6 +86,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labelled = ["--data", root / "faces", "--run", root / "labelled", "--labels", *SCHEDULE]
     assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
     assert in_this_process("export", root / "labelled", "--store", root / "store", "--name", "glasses") == 0
+
+    faces = [root / "attributes", "--resolution", 8, "--count", 100, "--label", "glasses,smile"]
+    assert in_this_process("dataset", "demo", *faces) == 0
+    labelled = ["--data", root / "attributes", "--run", root / "labelled_2", "--labels", *SCHEDULE]
+    assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
+    assert in_this_process("export", root / "labelled_2", "--store", root / "store", "--name", "attributes") == 0
     return root / "store"
 
 
@@ -121,11 +127,25 @@ def test_a_model_trained_with_labels_draws_what_is_asked_for(target: str) -> Non
         (version,) = client.model("glasses").versions
         assert version.label_names == ("no glasses", "glasses")
         bare, glasses, again = (
-            client.generate(seeds=[1, 2, 3], labels=version.one_hot(label), model="glasses").pixels
+            client.generate(seeds=[1, 2, 3], label=label, model="glasses").pixels
             for label in ("no glasses", "glasses", "no glasses")
         )
     assert not any(np.array_equal(one, other) for one, other in zip(bare, glasses, strict=True))
     np.testing.assert_array_equal(bare, again)
+
+
+def test_a_model_trained_with_attributes_draws_any_of_them_together(target: str) -> None:
+    with Client(target) as client:
+        (version,) = client.model("attributes").versions
+        assert (version.label_names, version.label_kind) == (("glasses", "smile"), "attributes")
+        none, glasses, both = (
+            client.generate(seeds=[1, 2, 3], labels=labels, model="attributes").pixels
+            for labels in (None, ["glasses"], ["smile", "glasses"])
+        )
+        vector = client.generate(seeds=[1, 2, 3], labels=version.label_vector("glasses", "smile"), model="attributes")
+    for one, other in ((none, glasses), (glasses, both), (none, both)):
+        assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    np.testing.assert_array_equal(both, vector.pixels)
 
 
 def test_the_run_at_an_earlier_tick_becomes_a_version_while_the_server_runs(target: str, store: Path) -> None:
@@ -149,4 +169,9 @@ def wait_for_version(client: Client, version: int) -> None:
 def test_their_provenance_tells_how_they_were_trained(store: Path) -> None:
     _, *rows = progan("models", "--store", store).stdout.splitlines()
     found = [(row.split()[0], row.split()[1], row.partition("  progan train, ")[2]) for row in rows]
-    assert found == [("faces", "2", "0.5 kimg"), ("faces", "1", "1.2 kimg"), ("glasses", "1", "0.2 kimg")]
+    assert found == [
+        ("attributes", "1", "0.2 kimg"),
+        ("faces", "2", "0.5 kimg"),
+        ("faces", "1", "1.2 kimg"),
+        ("glasses", "1", "0.2 kimg"),
+    ]

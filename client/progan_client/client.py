@@ -71,7 +71,9 @@ class Client:
         `count`      int                           N images of the seeds `seed`, `seed` + 1, ...
         `seed`       int                 random    first seed of `count`; without `count`: one image
 
-        `labels`     float [K], [N, K]             label vector of all images, or one per image
+        `label`      str                           name of the class, or of one attribute, of all images
+        `labels`     names                         names of the attributes that hold for all images
+                     float [K], [N, K]             or the label vector of all images, or one per image
         `model`      str                 ""        name of the model; "": the service's default model
         `version`    int or str          None      number or label such as "canary"; None: the serving version
         `encoding`   str                 "raw"     format on the wire: "raw", "png", "jpeg" or "webp"
@@ -116,7 +118,7 @@ class Client:
         `frames_between`  int            30            new frames between two key frames, F
         `path`            str            "spherical"   "spherical" (along the great circle) or "linear"
         `loop`            bool           False         return from the last key frame to the first
-        `labels`          float [K, M]                 one label vector per key frame, or one [M] for all frames
+        `labels`          float [K, M]                 one label vector per key frame, or as in `generate`
 
         A walk has K + (K - 1) * F frames, a loop K * (F + 1). The other arguments are those of `generate`.
         """

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from progan_client.errors import ArgumentError
 
 ModelState = Literal["available", "loading", "ready", "failed", "draining", "unspecified"]
+LabelKind = Literal["classes", "attributes"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ModelVersion:
     `channels`      1 (grey) or 3 (RGB).
     `label_count`   size of a label vector; 0: the model has no labels.
     `label_names`   label_count names; empty if unknown.
+    `label_kind`    "classes" (an image has exactly one) or "attributes" (each holds or does not).
     `provenance`    origin and training of the version.
     `memory_bytes`  memory that it takes while it is loaded, its largest batch included; 0 if it is not loaded.
     """
@@ -46,6 +48,7 @@ class ModelVersion:
     label_names: tuple[str, ...]
     provenance: dict[str, Any]
     memory_bytes: int = 0
+    label_kind: LabelKind = "classes"
 
     @property
     def source(self) -> str:
@@ -62,16 +65,20 @@ class ModelVersion:
         """The name or text of the license; empty if unknown."""
         return self._text("license")
 
-    def one_hot(self, label: str) -> NDArray[np.float32]:
-        """Return the label vector float32 [label_count] of a label name, for `Client.generate(labels=...)`.
+    def label_vector(self, *labels: str) -> NDArray[np.float32]:
+        """Return the label vector float32 [label_count] of one class, or of the attributes that hold.
 
-        Raise ArgumentError if the name is not in `label_names`.
+        Vectors can be mixed, and each image or key frame can have its own: `Client.generate(labels=...)`.
+        Raise ArgumentError for a name that is not in `label_names`, and unless there is exactly one class.
         """
-        if label not in self.label_names:
-            rule = f"must be one of {', '.join(self.label_names)}" if self.label_names else "needs a model with labels"
-            raise ArgumentError("label", rule, label)
+        for label in labels:
+            if label not in self.label_names:
+                known = ", ".join(self.label_names)
+                raise ArgumentError("label", f"must be one of {known}" if known else "needs a model with labels", label)
+        if self.label_kind == "classes" and len(labels) != 1:
+            raise ArgumentError("labels", "must be one name: an image of this model has one class", labels)
         vector = np.zeros(self.label_count, np.float32)
-        vector[self.label_names.index(label)] = 1.0
+        vector[[self.label_names.index(label) for label in labels]] = 1.0
         return vector
 
     def _text(self, name: str) -> str:

@@ -130,6 +130,7 @@ def _version(message: pb.ModelVersion) -> ModelVersion:
         label_names=tuple(message.label_names),
         provenance=_values(message.provenance),
         memory_bytes=message.memory_bytes,
+        label_kind="attributes" if message.label_kind == pb.LABEL_KIND_ATTRIBUTES else "classes",
     )
 
 

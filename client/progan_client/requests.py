@@ -4,7 +4,7 @@ import operator
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from grpc_health.v1 import health_pb2
@@ -34,7 +34,8 @@ _PATHS: dict[InterpolationPath, pb.InterpolationPath] = {
 class ImageArguments(TypedDict, total=False):
     """The arguments that every call for images has; `Client.generate` explains them."""
 
-    labels: ArrayLike | None
+    label: str | None
+    labels: ArrayLike | Sequence[str] | None
     model: str
     version: int | str | None
     encoding: Encoding
@@ -68,7 +69,7 @@ def generate_request(**arguments: Unpack[GenerateArguments]) -> pb.GenerateReque
     return pb.GenerateRequest(
         model=model_selector(arguments),
         latents=source,
-        labels=labels_message(arguments.get("labels"), row_count(source)),
+        **labels_fields(arguments, row_count(source)),
         format=output_format(arguments),
         priority=priority(arguments),
     )
@@ -80,6 +81,7 @@ def stream_generate_request(request: pb.GenerateRequest) -> pb.StreamGenerateReq
         model=request.model,
         latents=request.latents,
         labels=request.labels if request.HasField("labels") else None,
+        label_names=request.label_names,
         format=request.format,
         priority=request.priority,
     )
@@ -98,7 +100,7 @@ def interpolate_request(**arguments: Unpack[InterpolateArguments]) -> pb.Interpo
         frames_between=_integer("frames_between", arguments.get("frames_between", 30), 0, 2**32 - 1),
         path=_PATHS[path],
         loop=arguments.get("loop", False),
-        labels=labels_message(arguments.get("labels"), row_count(key_frames)),
+        **labels_fields(arguments, row_count(key_frames)),
         format=output_format(arguments),
         priority=priority(arguments),
     )
@@ -146,10 +148,35 @@ def latents_message(arguments: GenerateArguments) -> pb.Latents:
     )
 
 
-def labels_message(labels: ArrayLike | None, rows: int) -> pb.FloatMatrix | None:
-    """Encode labels: float [K] or [1, K] for all `rows` images (or key frames), or [rows, K]."""
-    if labels is None:
+def labels_fields(arguments: ImageArguments, rows: int) -> dict[str, Any]:
+    """Encode `label` or `labels` as the field `labels` or `label_names`; neither: no field."""
+    label, labels = arguments.get("label"), arguments.get("labels")
+    if label is None:
+        if labels is None:
+            return {}
+        names = _label_names(labels)
+        return {"labels": _label_matrix(labels, rows)} if names is None else {"label_names": names}
+    if labels is not None:
+        raise ArgumentError("label, labels", "give at most one", ["label", "labels"])
+    if not isinstance(label, str):
+        raise ArgumentError("label", "must be the name of a label; give several, or a vector, as labels", label)
+    return {"label_names": [label]}
+
+
+def _label_names(labels: ArrayLike | Sequence[str]) -> list[str] | None:
+    """Return labels that are names; None for numbers."""
+    if isinstance(labels, str):
+        raise ArgumentError("labels", "must be numbers or a list of names; give one name as label", labels)
+    if not isinstance(labels, Sequence) or not labels or not any(isinstance(name, str) for name in labels):
         return None
+    for position, name in enumerate(labels):
+        if not isinstance(name, str):
+            raise ArgumentError(f"labels[{position}]", "must be a name, as the others are", name)
+    return list(labels)
+
+
+def _label_matrix(labels: ArrayLike, rows: int) -> pb.FloatMatrix:
+    """Encode labels: float [K] or [1, K] for all `rows` images (or key frames), or [rows, K]."""
     array = _floats("labels", labels)
     array = array[None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[0] not in (1, rows) or array.shape[1] == 0:

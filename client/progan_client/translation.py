@@ -31,6 +31,7 @@ _ARGUMENTS = {
     "latents.seeds": "seeds",
     "latents.seed_range": "count",
     "key_frames": "key frames",
+    "label_names": "label",
     "key_frames.vectors": "latents",
     "key_frames.seeds": "seeds",
     "model.name": "model",

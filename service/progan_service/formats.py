@@ -141,6 +141,7 @@ def _converted(hint: Any, value: Any, name: str) -> Any:
     allowed = parts if origin is UnionType else (str,) if origin is Literal else (hint,)
     fits = Any in allowed or type(value) in allowed or (float in allowed and type(value) is int)
     require(fits, name, value, " or ".join(_RULES[kind] for kind in allowed if kind in _RULES))
+    require(origin is not Literal or value in parts, name, value, " or ".join(map(str, parts)))
     return value
 
 

@@ -1,4 +1,4 @@
-"""A model with labels, asked for by name: a real one, untrained, of faces bare and with glasses."""
+"""Models with labels, asked for by name: real ones, untrained, with two classes or two attributes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_client import ArgumentError, Client
+from progan_client import ArgumentError, Client, InvalidArgumentError
 from progan_client.command.main import main
 from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
@@ -29,17 +29,51 @@ def target(tmp_path_factory: pytest.TempPathFactory, run_server: RunServer) -> I
     keras.utils.set_random_seed(0)
     generator = Generator(NetworkConfig(resolution=8, fmap_base=64, fmap_max=16, label_size=2))
     export_version(Exportable.of(TrainedGenerator(generator, 8, 1.0, ("bare", "glasses"), {})), store, "faces")
-    with run_server(ServerConfig(store.root, port=0, http_port=0, lame_duck_s=0)) as server:
+    attributes = TrainedGenerator(generator, 8, 1.0, ("glasses", "smile"), {}, label_kind="attributes")
+    export_version(Exportable.of(attributes), store, "attributes")
+    with run_server(ServerConfig(store.root, model="faces", port=0, http_port=0, lame_duck_s=0)) as server:
         yield f"127.0.0.1:{server.port}"
 
 
-def test_a_label_is_found_by_its_name(target: str) -> None:
+def test_a_name_is_a_vector(target: str) -> None:
     with Client(target) as client:
-        version = client.model("faces").versions[0]
-    assert version.label_names == ("bare", "glasses")
-    assert version.one_hot("glasses").tolist() == [0, 1]
+        faces, attributes = (client.model(name).versions[0] for name in ("faces", "attributes"))
+    assert (faces.label_names, faces.label_kind) == (("bare", "glasses"), "classes")
+    assert faces.label_vector("glasses").tolist() == [0, 1]
+    assert (attributes.label_names, attributes.label_kind) == (("glasses", "smile"), "attributes")
+    assert attributes.label_vector("smile", "glasses").tolist() == [1, 1]
+    assert attributes.label_vector().tolist() == [0, 0]
     with pytest.raises(ArgumentError, match="label: must be one of bare, glasses; got 'hat'"):
-        version.one_hot("hat")
+        faces.label_vector("hat")
+    with pytest.raises(ArgumentError, match="labels: must be one name: an image of this model has one class; got"):
+        faces.label_vector("bare", "glasses")
+
+
+def test_a_class_is_asked_for_by_its_name(target: str) -> None:
+    with Client(target) as client:
+        vector = client.generate(seed=1, labels=[0, 1]).pixels
+        np.testing.assert_array_equal(client.generate(seed=1, label="glasses").pixels, vector)
+        np.testing.assert_array_equal(next(client.stream(seed=1, label="glasses")).pixels, vector)
+        np.testing.assert_array_equal(next(client.interpolate(seeds=[1, 2], label="glasses")).pixels, vector[0])
+
+
+def test_several_attributes_hold_at_once(target: str) -> None:
+    with Client(target) as client:
+        for names, vector in ((["glasses", "smile"], [1, 1]), (["smile"], [0, 1]), (None, [0, 0])):
+            named, given = (client.generate(seed=1, labels=each, model="attributes") for each in (names, vector))
+            np.testing.assert_array_equal(named.pixels, given.pixels)
+
+
+def test_names_that_make_no_sense_are_refused_by_the_service(target: str) -> None:
+    with Client(target) as client:
+        with pytest.raises(InvalidArgumentError, match=r"^label: 'hat' must be one of bare, glasses$"):
+            client.generate(seed=1, label="hat")
+        with pytest.raises(InvalidArgumentError, match=r"^label: has 2 names; an image of this model has one class$"):
+            client.generate(seed=1, labels=["bare", "glasses"])
+        with pytest.raises(InvalidArgumentError, match=r"^label: 'smile' is given twice$"):
+            client.generate(seed=1, labels=["smile", "smile"], model="attributes")
+        with pytest.raises(InvalidArgumentError, match=r"column 1 is -1; must lie between 0 \(not\) and 1 \(holds\)$"):
+            client.generate(seed=1, labels=[1, -1], model="attributes")
 
 
 def test_another_label_is_another_image(target: str) -> None:
@@ -64,4 +98,8 @@ def test_the_command_takes_the_name_or_the_vector(
     assert main(["generate", "--seed", "1", "--labels", "0,1", "-o", "vector.png"]) == 0
     np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("name.png", "vector.png")))
     assert main(["generate", "--seed", "1", "--label", "hat", "-o", "none.png"]) != 0
-    assert "label: must be one of bare, glasses; got 'hat'" in capsys.readouterr().err
+    assert "--label: 'hat' must be one of bare, glasses" in capsys.readouterr().err
+    attributes = ["generate", "--seed", "1", "--model", "attributes"]
+    assert main([*attributes, "--label", "smile", "--label", "glasses", "-o", "names.png"]) == 0
+    assert main([*attributes, "--labels", "1,1", "-o", "both.png"]) == 0
+    np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("names.png", "both.png")))

@@ -49,6 +49,14 @@ def test_model_labels_and_format_go_along() -> None:
     assert request.format == pb.OutputFormat(encoding=pb.IMAGE_ENCODING_JPEG, quality=80)
 
 
+def test_labels_may_be_names() -> None:
+    for arguments in ({"label": "dog"}, {"labels": ["dog"]}):
+        request = generate(seeds=[1, 2], **arguments)
+        assert (request.label_names, request.HasField("labels")) == (["dog"], False)
+        assert stream_generate_request(request).label_names == ["dog"]
+    assert interpolate(seeds=[1, 2], labels=("smile", "glasses")).label_names == ["smile", "glasses"]
+
+
 @pytest.mark.parametrize("label", ["canary", "a", "blue-2_x", "a" * 63])
 def test_a_version_may_be_a_label(label: str) -> None:
     assert generate(seeds=[1], version=label).model == pb.ModelSelector(version_label=label)
@@ -113,6 +121,16 @@ def test_interpolate_request() -> None:
             "labels: must have the shape [K], [1, K] or [3, K]; got (2, 4)",
         ),
         ({"seeds": [1], "labels": [math.inf]}, "labels[0]: must be finite as float32; got inf"),
+        ({"seeds": [1], "label": "cat", "labels": [0, 1]}, "label, labels: give at most one; got ['label', 'labels']"),
+        (
+            {"seeds": [1], "label": ["cat"]},
+            "label: must be the name of a label; give several, or a vector, as labels; got ['cat']",
+        ),
+        (
+            {"seeds": [1], "labels": "cat"},
+            "labels: must be numbers or a list of names; give one name as label; got 'cat'",
+        ),
+        ({"seeds": [1], "labels": ["cat", 1]}, "labels[1]: must be a name, as the others are; got 1"),
         ({"seeds": [1], "version": 0}, "version: must be 1 to 18446744073709551615; got 0"),
         ({"seeds": [1], "version": 2**64}, "version: must be 1 to 18446744073709551615; got 18446744073709551616"),
         ({"seeds": [1], "version": 1.0}, "version: must be an integer; got 1.0"),
@@ -148,8 +166,8 @@ def test_the_arguments_are_these() -> None:
     with pytest.raises(TypeError) as caught:
         generate(timeout=3)  # type: ignore[call-arg]
     assert str(caught.value) == (
-        "unexpected argument 'timeout'; must be one of bulk, count, encoding, labels, latents, model, quality, seed, "
-        "seeds, timeout_s, version"
+        "unexpected argument 'timeout'; must be one of bulk, count, encoding, label, labels, latents, model, quality, "
+        "seed, seeds, timeout_s, version"
     )
 
 

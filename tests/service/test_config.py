@@ -153,6 +153,7 @@ def test_a_written_run_is_plain_json_that_a_person_can_read() -> None:
         "label_names": [],
         "license": "CC0",
         "parts": {},
+        "label_kind": "classes",
     }
     assert document["training"]["batch_sizes"] == {"4": 32, "16": 16}
 
@@ -186,6 +187,7 @@ OTHER: dict[str, Any] = {
     "dataset.parts": {"4x4": "eeee"},
     "dataset.label_names": ("round", "square"),
     "dataset.license": "MIT",
+    "dataset.label_kind": "attributes",
     "network.resolution": 64,
     "network.channels": 1,
     "network.label_size": 2,

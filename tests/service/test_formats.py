@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -21,6 +21,7 @@ class Cake:
     toppings: tuple[str, ...] = ()
     grams: Mapping[str, int] = field(default_factory=dict)
     by_layer: Mapping[int, float] = field(default_factory=dict)
+    size: Literal["small", "large"] = "small"
     more: Mapping[str, Any] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from progan_client.channel import Settings
 from progan_client.client import Client
@@ -48,7 +48,7 @@ def generate(client: Client, options: GenerateOptions) -> int:
     one_image = row_count(latents_message(source)) == 1 and options.columns in (None, 1)
     arguments: GenerateArguments = {
         **source,
-        **_image_arguments(client, options, *output.wire_format(unchanged=output.each or one_image)),
+        **_image_arguments(options, *output.wire_format(unchanged=output.each or one_image)),
     }
     parts = client.stream(**arguments)
     if output.each:
@@ -67,7 +67,7 @@ def interpolate(client: Client, options: InterpolateOptions) -> int:
         frames_between=options.frames,
         path="linear" if options.linear else "spherical",
         loop=options.loop,
-        **_image_arguments(client, options, *output.wire_format(unchanged=output.each)),
+        **_image_arguments(options, *output.wire_format(unchanged=output.each)),
     )
     if output.each:
         output.write_each(frame.images for frame in frames)
@@ -99,9 +99,7 @@ def load(client: Client, options: LoadOptions) -> int:
     for path in filter(None, (options.output, options.json)):
         check_writable(path)
     plan = _plan(options)
-    request = generate_request(
-        count=options.images, seed=0, **_image_arguments(client, options, options.format, quality=0)
-    )
+    request = generate_request(count=options.images, seed=0, **_image_arguments(options, options.format, quality=0))
     # The load has its own connections and deadlines.
     settings = Settings(
         options.target, Load.timeout_s, Load.timeout_s, options.tls, options.token, options.allow_plain_token
@@ -166,22 +164,15 @@ def _source(options: GenerateOptions) -> GenerateArguments:
     }
 
 
-def _image_arguments(client: Client, options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
+def _image_arguments(options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
     return {
-        "labels": _labels(client, options),
+        "labels": options.labels if options.label is None else options.label,
         "model": options.model,
         "version": options.version,
         "encoding": encoding,
         "quality": quality,
         "bulk": options.bulk,
     }
-
-
-def _labels(client: Client, options: ModelOptions) -> ArrayLike | None:
-    """Return the label vector of `--labels`, or that of the name in `--label`, for the version that is asked."""
-    if options.label is None:
-        return options.labels
-    return client.model(options.model).version(options.version).one_hot(options.label)
 
 
 def _latents(path: Path | None) -> NDArray[Any] | None:

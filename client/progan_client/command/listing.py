@@ -80,7 +80,7 @@ def _images(version: ModelVersion) -> str:
 def _notes(version: ModelVersion) -> list[str]:
     return [
         *_note("origin", _origin(version)),
-        *_note("labels", _labels(version)),
+        *_note(version.label_kind, _labels(version)),
         *_note("memory", f"{version.memory_bytes / 2**20:,.0f} MiB" if version.memory_bytes else ""),
         *_note("error", version.error),
     ]

@@ -20,7 +20,7 @@ class Connection(Protocol):
 class ModelOptions(Connection, Protocol):
     """The options of commands that make images."""
 
-    label: str | None
+    label: list[str] | None
     labels: list[float] | None
     model: str
     version: int | str | None

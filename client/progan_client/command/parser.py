@@ -245,8 +245,13 @@ def _add_completion(subparsers: Any, parser: argparse.ArgumentParser) -> None:
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     labels = group.add_mutually_exclusive_group()
-    labels.add_argument("--label", metavar="NAME", help="name of a label, for models with labels")
-    labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, for a mixture of labels")
+    labels.add_argument(
+        "--label",
+        metavar="NAME",
+        action="append",
+        help="name of a class, for models with labels; repeat it for several attributes",
+    )
+    labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, for mixtures and degrees")
     group.add_argument(
         "--model", metavar="NAME", default="", help="name of the model (default: the service's default model)"
     )

@@ -39,6 +39,12 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_READY: _ClassVar[ModelState]
     MODEL_STATE_FAILED: _ClassVar[ModelState]
     MODEL_STATE_DRAINING: _ClassVar[ModelState]
+
+class LabelKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LABEL_KIND_UNSPECIFIED: _ClassVar[LabelKind]
+    LABEL_KIND_CLASSES: _ClassVar[LabelKind]
+    LABEL_KIND_ATTRIBUTES: _ClassVar[LabelKind]
 IMAGE_ENCODING_UNSPECIFIED: ImageEncoding
 IMAGE_ENCODING_RAW: ImageEncoding
 IMAGE_ENCODING_PNG: ImageEncoding
@@ -56,6 +62,9 @@ MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
 MODEL_STATE_FAILED: ModelState
 MODEL_STATE_DRAINING: ModelState
+LABEL_KIND_UNSPECIFIED: LabelKind
+LABEL_KIND_CLASSES: LabelKind
+LABEL_KIND_ATTRIBUTES: LabelKind
 
 class ModelSelector(_message.Message):
     __slots__ = ("name", "version", "version_label")
@@ -110,18 +119,20 @@ class OutputFormat(_message.Message):
     def __init__(self, encoding: _Optional[_Union[ImageEncoding, str]] = ..., quality: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format", "priority")
+    __slots__ = ("model", "latents", "labels", "format", "priority", "label_names")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
     format: OutputFormat
     priority: Priority
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("images", "latents", "model", "times")
@@ -136,20 +147,22 @@ class GenerateResponse(_message.Message):
     def __init__(self, images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class StreamGenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format", "priority", "first_index")
+    __slots__ = ("model", "latents", "labels", "format", "priority", "first_index", "label_names")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
     format: OutputFormat
     priority: Priority
     first_index: int
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ...) -> None: ...
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StreamGenerateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")
@@ -166,7 +179,7 @@ class StreamGenerateResponse(_message.Message):
     def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class InterpolateRequest(_message.Message):
-    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority", "first_index")
+    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority", "first_index", "label_names")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     KEY_FRAMES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_BETWEEN_FIELD_NUMBER: _ClassVar[int]
@@ -176,6 +189,7 @@ class InterpolateRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     key_frames: Latents
     frames_between: int
@@ -185,7 +199,8 @@ class InterpolateRequest(_message.Message):
     format: OutputFormat
     priority: Priority
     first_index: int
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ...) -> None: ...
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class InterpolateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")
@@ -287,7 +302,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., is_default: bool = ..., serving_version: _Optional[int] = ..., pinned_version: _Optional[int] = ..., version_labels: _Optional[_Mapping[str, int]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes")
+    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes", "label_kind")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +314,7 @@ class ModelVersion(_message.Message):
     LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LABEL_KIND_FIELD_NUMBER: _ClassVar[int]
     version: int
     state: ModelState
     error: str
@@ -310,4 +326,5 @@ class ModelVersion(_message.Message):
     label_names: _containers.RepeatedScalarFieldContainer[str]
     provenance: _struct_pb2.Struct
     memory_bytes: int
-    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
+    label_kind: LabelKind
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., label_kind: _Optional[_Union[LabelKind, str]] = ...) -> None: ...

@@ -95,7 +95,10 @@ def _add_demo(kinds: Any) -> None:
     command.add_argument("--count", type=int, default=10000, metavar="N", help="number of faces (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the faces (default: %(default)s)")
     command.add_argument(
-        "--label", default="glasses", metavar="NAME", help="attribute to use as the label (default: %(default)s)"
+        "--label",
+        default="glasses",
+        metavar="NAME",
+        help="attribute whose values become classes; glasses,smile: two attributes (default: %(default)s)",
     )
     command.set_defaults(
         run=lambda given: draw_dataset(

@@ -133,7 +133,7 @@ def _add_switches(groups: Mapping[str, argparse._ArgumentGroup]) -> None:
     groups["data"].add_argument(
         "--labels",
         action=argparse.BooleanOptionalAction,
-        help="learn the labels of the dataset, too, for images by label (default: false)",
+        help="learn the classes or attributes of the dataset, too, for images by label (default: false)",
     )
     groups["computing"].add_argument(
         "--auto-batch",
@@ -223,10 +223,11 @@ def run_config(dataset: "Dataset", *, preset: str, settings: Mapping[str, Any], 
     network = chosen.network | _only(NetworkConfig, settings)
     network["resolution"] = _resolution(dataset, preset, chosen.network.get("resolution"), settings.get("resolution"))
     label_names = _label_names(dataset) if labels else ()
+    label_kind = dataset.label_kind if labels else "classes"
     license_text = (dataset.manifest and dataset.manifest.license_text) or ""
     parts = _parts(dataset, network["resolution"], labels)
     return RunConfig(
-        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text, parts),
+        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text, parts, label_kind),
         NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
         replace(chosen.training, **_only(TrainingConfig, settings)),
     )
@@ -257,19 +258,20 @@ def _resolution(dataset: "Dataset", preset: str, of_preset: int | None, given: i
 
 
 def _label_names(dataset: "Dataset") -> tuple[str, ...]:
-    """Return the names of the labels, one per column. Raises ConfigError unless each image has exactly one label."""
+    """Return the names of the labels, one per column. Raises ConfigError for labels that are not of their kind."""
     import numpy as np
 
-    labels = dataset.labels
+    labels, rule = dataset.labels, "--labels needs attributes that are 0 or 1"
     if labels is None or not labels.shape[1]:
         raise ConfigError(f"{dataset.directory}: has no labels: train it without --labels")
-    one_hot = ((labels == 0) | (labels == 1)).all(axis=1) & (labels.sum(axis=1) == 1)
-    if not one_hot.all():
-        row = int(np.argmin(one_hot))
+    fits = ((labels == 0) | (labels == 1)).all(axis=1)
+    if dataset.label_kind == "classes":
+        fits &= labels.sum(axis=1) == 1
+        rule = "--labels needs one-hot rows, a single 1 among 0s, or attributes (label_kind in dataset.json)"
+    if not fits.all():
+        row = int(np.argmin(fits))
         shown = np.array2string(labels[row], threshold=8)
-        raise ConfigError(
-            f"{dataset.directory}: row {row} of the labels is {shown}: --labels needs one-hot rows, a single 1 among 0s"
-        )
+        raise ConfigError(f"{dataset.directory}: row {row} of the labels is {shown}: {rule}")
     return dataset.label_names
 
 

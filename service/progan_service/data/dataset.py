@@ -21,6 +21,7 @@ from progan_service.data.level import Level
 from progan_service.data.manifest import Manifest
 from progan_service.host.faults import named
 from progan_service.host.npy import DamagedArrayError, read_array
+from progan_service.label_kind import LabelKind
 
 _LEVEL_NAME = re.compile(r"(?P<name>.+)-r(?P<log2>\d\d)\.tfrecords")
 _SMALLEST_LOG2 = 2
@@ -73,6 +74,11 @@ class Dataset:
     def count(self) -> int:
         """Number of images."""
         return self.levels[self.resolution].count
+
+    @property
+    def label_kind(self) -> LabelKind:
+        """What the labels are; classes if the dataset does not say."""
+        return self.manifest.label_kind if self.manifest else "classes"
 
     @property
     def digest(self) -> str:

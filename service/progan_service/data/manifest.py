@@ -8,6 +8,7 @@ from typing import Self
 from progan_service import formats
 from progan_service.data.errors import DatasetError
 from progan_service.host.faults import named
+from progan_service.label_kind import LabelKind
 from progan_service.license import tidy
 
 FILE_NAME = "dataset.json"
@@ -25,6 +26,7 @@ class Manifest:
     fit: str | None = None  # how images became square: "crop" or "pad"; None where they were drawn square
     label: str | None = None  # the meaning of the labels, such as "glasses"
     label_names: tuple[str, ...] = ()  # one per column of the label file
+    label_kind: LabelKind = "classes"
     license_text: str | None = None  # of the licence file found in the source, at most 64 KiB
     format_version: int = FORMAT_VERSION
 

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from progan_service.export.trained import TrainedGenerator
+from progan_service.label_kind import LabelKind
 from progan_service.model.inference.cpu_tuning import tuned_for_cpu
 from progan_service.model.inference.generator import InferenceGenerator
 from progan_service.store.metadata import (
@@ -27,6 +28,7 @@ class Exportable:
     others        other functions for the same images, by the uint8 signatures that use them
     algorithms    the algorithm of each layer in the signatures for CPUs
     label_names   one a column, or none when they are unknown
+    label_kind    what the labels are
     provenance    plain JSON values: where the generator comes from; at least "source", and "license" where one is known
     """
 
@@ -39,6 +41,7 @@ class Exportable:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     others: Mapping[str, Images] = field(default_factory=dict)
     algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    label_kind: LabelKind = "classes"
 
     @classmethod
     def of(cls, trained: TrainedGenerator) -> "Exportable":
@@ -61,4 +64,5 @@ class Exportable:
             trained.provenance,
             others,
             algorithms,
+            trained.label_kind,
         )

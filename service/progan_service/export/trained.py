@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from progan_service.label_kind import LabelKind
 from progan_service.model.networks import Generator
 
 
@@ -13,6 +14,7 @@ class TrainedGenerator:
 
     alpha         how far `resolution` has been blended in; 1 for a finished one
     label_names   one a label, or none when they are unknown
+    label_kind    what the labels are
     provenance    plain JSON values: where it comes from; at least "source", and "license" where one is known
     unknown       keys that a newer release has written into its weights file, kept as they are
     """
@@ -23,3 +25,4 @@ class TrainedGenerator:
     label_names: tuple[str, ...]
     provenance: dict[str, Any]
     unknown: Mapping[str, Any] = field(default_factory=dict)
+    label_kind: LabelKind = "classes"

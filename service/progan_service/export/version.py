@@ -47,6 +47,7 @@ def export_version(exportable: Exportable, store: ModelStore, name: str, *, labe
             channels=exportable.channels,
             label_count=exportable.label_size,
             label_names=exportable.label_names,
+            label_kind=exportable.label_kind,
             provenance={**exportable.provenance, "exported_at": datetime.now(UTC).isoformat(timespec="seconds")},
             golden=_write_golden(directory, images),
             signatures=tuple(signatures),

@@ -6,7 +6,7 @@ array of an .npz):
 
     format_version   1
     network          the fields of NetworkConfig
-    resolution, alpha, label_names, provenance   those of TrainedGenerator
+    resolution, alpha, label_names, label_kind, provenance   those of TrainedGenerator
 
 Keys of newer releases are ignored, and kept when the generator is written to another weights file.
 """
@@ -30,6 +30,7 @@ from progan_service.errors import BadInputError, FileError
 from progan_service.export.trained import TrainedGenerator
 from progan_service.host.faults import named
 from progan_service.host.files import replaced
+from progan_service.label_kind import LabelKind
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
 from progan_service.store.digests import sha256_of
@@ -147,11 +148,14 @@ class _Description:
     alpha: float
     label_names: tuple[str, ...]
     provenance: Mapping[str, Any]
+    label_kind: LabelKind = "classes"
 
 
 def _description(trained: TrainedGenerator) -> str:
     network = {**trained.unknown.get("network", {}), **asdict(trained.generator.config)}
-    known = _Description(network, trained.resolution, trained.alpha, trained.label_names, trained.provenance)
+    known = _Description(
+        network, trained.resolution, trained.alpha, trained.label_names, trained.provenance, trained.label_kind
+    )
     return json.dumps({**trained.unknown, formats.VERSION_KEY: FORMAT_VERSION, **asdict(known)})
 
 
@@ -173,7 +177,12 @@ def _parse(description: str | None) -> tuple[NetworkConfig, dict[str, Any]]:
 
 
 def _check_values(
-    network: NetworkConfig, resolution: int, alpha: float, label_names: tuple[str, ...], provenance: Mapping[str, Any]
+    network: NetworkConfig,
+    resolution: int,
+    alpha: float,
+    label_names: tuple[str, ...],
+    provenance: Mapping[str, Any],
+    **_: Any,
 ) -> None:
     grown = resolutions_up_to(network.resolution)
     _require(resolution in grown, "resolution", resolution, f"must be one of {', '.join(map(str, grown))}")

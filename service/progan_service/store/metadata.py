@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Self
 
 from progan_service import formats
+from progan_service.label_kind import LabelKind
 from progan_service.license import tidy
 from progan_service.store.digests import digest_of
 
@@ -32,7 +33,8 @@ class ModelMetadata:
     """The content of `progan.json`.
 
     latent_size, resolution, channels   sizes of inputs and images
-    label_count, label_names            0 and none without labels
+    label_count, label_names            0 and none without labels; names may be unknown
+    label_kind                          what the labels are; classes for a version of an earlier release
     provenance                          where the version came from and how it was trained
     golden                              seed -> PNG of the seed's image, relative to the version
     files                               SHA-256 of every other file, by relative path
@@ -54,6 +56,7 @@ class ModelMetadata:
     format_version: int = FORMAT_VERSION
     bfloat16_psnr_db: float | None = None
     algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    label_kind: LabelKind = "classes"
 
     def __post_init__(self) -> None:
         """Raise FormatError for a value that cannot be served, or that the wire cannot carry."""
@@ -64,6 +67,8 @@ class ModelMetadata:
         require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
         for number, label in enumerate(self.label_names):
             require(formats.is_unicode(label), f"label_names[{number}]", label, "Unicode text")
+        names, count = len(self.label_names), self.label_count
+        require(names in (0, count), "the number of label_names", names, f"label_count, {count}, or 0")
         for kind, files in (("files", self.files), ("golden", golden.values())):
             for file in files:
                 require(_is_file_name(file), f"a file in {kind}", file, "the name of a file within the version")
@@ -78,6 +83,11 @@ class ModelMetadata:
     def digest(self) -> str:
         """The name of the version's content: "sha256:" and the hash over the names and hashes of its files."""
         return f"sha256:{digest_of(self.files)}"
+
+    @cached_property
+    def label_columns(self) -> Mapping[str, int]:
+        """The column of each label by its name."""
+        return {name: column for column, name in enumerate(self.label_names)}
 
     @property
     def source(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from progan_service import formats
 from progan_service.checks import Rule, above, at_least, require
 from progan_service.errors import BadInputError, ConfigError
+from progan_service.label_kind import LabelKind
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.field import Settings, setting
 from progan_service.training import earlier
@@ -100,6 +101,7 @@ class DatasetConfig:
 
     digest        of the file of 4x4 images
     label_names   one a label, for a run with labels
+    label_kind    what the labels are
     license       text; empty where the dataset has none
     parts         digests of all that the run reads: of the images "4x4", "8x8", ..., and of the "labels" for a run with
                   labels; none if an earlier commit began the run
@@ -111,6 +113,7 @@ class DatasetConfig:
     label_names: tuple[str, ...] = ()
     license: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+    label_kind: LabelKind = "classes"
 
 
 # What may change when a run goes on: it is still the same run.

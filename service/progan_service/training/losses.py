@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from progan_service.label_kind import LabelKind
 from progan_service.training.config import TrainingConfig
 
 Score = Callable[[tf.Tensor], tf.Tensor]  # the discriminator: images [N, R, R, C] -> scores [N]
@@ -19,10 +20,17 @@ def discriminator_loss(fake_scores: tf.Tensor, real_scores: tf.Tensor, drift_wei
     return tf.reduce_mean(fake_scores - real_scores + drift_weight * tf.square(real_scores))
 
 
-def label_loss(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Return the cross-entropy of one-hot labels [N, K] (AC-GAN), or 0 without labels (K = 0)."""
+def label_loss(logits: tf.Tensor, labels: tf.Tensor, kind: LabelKind) -> tf.Tensor:
+    """Return the cross-entropy of logits [N, K] and labels [N, K], the mean over the images; 0 without labels (K = 0).
+
+    classes      softmax, for one-hot labels: -log p of the class (AC-GAN)
+    attributes   a sigmoid a column: -log p of each attribute as it is, 1 or 0, summed over the attributes (as StarGAN)
+    """
     if not labels.shape[-1]:
         return tf.constant(0.0)
+    if kind == "attributes":
+        each = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+        return tf.reduce_mean(tf.reduce_sum(each, axis=-1))
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(labels, logits))
 
 

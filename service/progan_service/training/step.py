@@ -93,7 +93,7 @@ class Step:
                     self._canvas_scale,
                 )
                 loss = discriminator_loss(fake_scores, real_scores, training.drift_weight) + penalty
-                loss += label_loss(real_logits, labels) + label_loss(fake_logits, labels)
+                loss += self._label_loss(real_logits, labels) + self._label_loss(fake_logits, labels)
             distance = tf.reduce_mean(real_scores) - tf.reduce_mean(fake_scores)
             losses = {"D": loss, "penalty": penalty, "penalty_norm": norm, "distance": distance}
             losses["stop"] = tf.identity(stop)  # a tensor shared by the replicas cannot be reduced
@@ -109,7 +109,7 @@ class Step:
             latents = self._latents(Draw.GENERATOR_LATENTS, images_shown, part)
             with tf.GradientTape() as tape:
                 scores, logits = self._discriminate(self._generate(latents, labels, alpha), alpha)
-                loss = generator_loss(scores) + label_loss(logits, labels)
+                loss = generator_loss(scores) + self._label_loss(logits, labels)
             return tape.gradient(loss, self.generator_weights), {"G": loss}
 
         return self._mean_of_pieces(piece)
@@ -137,6 +137,9 @@ class Step:
         blend = alpha if self.stage.fading else None
         scores, logits = self.state.discriminator(images, resolution=self.stage.resolution, alpha=blend)
         return scores, logits
+
+    def _label_loss(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return label_loss(logits, labels, self.config.dataset.label_kind)
 
     def _faded(self, reals: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
         """Blend the reals with their half-resolution version, as the networks blend their layers."""

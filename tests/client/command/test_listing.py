@@ -89,10 +89,12 @@ def test_labels_of_images_are_named_unless_they_are_many() -> None:
     unnamed = replace(TRAINED, label_count=10, provenance={})
     assert model_lines(replace(FRUITS, versions=(faces,)))[2:] == [
         "  2        ready  64x64 grey  128     sha256:0f46bd1a1830  serving",
-        "           labels: bare, glasses",
+        "           classes: bare, glasses",
     ]
-    assert model_lines(replace(FRUITS, versions=(many,)))[3:] == ["           labels: 1000"]
-    assert model_lines(replace(FRUITS, versions=(unnamed,)))[3:] == ["           labels: 10"]
+    assert model_lines(replace(FRUITS, versions=(many,)))[3:] == ["           classes: 1000"]
+    assert model_lines(replace(FRUITS, versions=(unnamed,)))[3:] == ["           classes: 10"]
+    attributes = replace(faces, label_kind="attributes")
+    assert model_lines(replace(FRUITS, versions=(attributes,)))[3:] == ["           attributes: bare, glasses"]
 
 
 def test_what_is_wrong_with_the_choice_of_versions_stands_first() -> None:

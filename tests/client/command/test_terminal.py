@@ -78,7 +78,7 @@ def test_models_are_printed_without_escape_sequences(target: str, capsys: pytest
         r"error: \x1b[2J",
         "VERSION  STATE   IMAGES  LATENT  DIGEST  USE",
         r"1        failed  -       -       \x1b[2J    b\x1b[2J",
-        r"labels: a\n\x1b[2J",
+        r"classes: a\n\x1b[2J",
         r"error: \x1b[2J\nno",
     ]
 

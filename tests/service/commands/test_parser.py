@@ -311,8 +311,33 @@ def test_train_names_the_first_row_of_labels_that_is_not_one_hot(
     with (data / "faces-rxx.labels").open("wb") as file:
         np.save(file, labels)
     ended = progan("train", "--data", data, "--run", tmp_path / "run", "--labels")
-    assert ended == refusal(f"{data}: row 5 of the labels is {shown}: --labels needs one-hot rows, a single 1 among 0s")
+    assert ended == refusal(
+        f"{data}: row 5 of the labels is {shown}: --labels needs one-hot rows, a single 1 among 0s, or attributes "
+        "(label_kind in dataset.json)"
+    )
     assert configured(data).network.label_size == 0  # without --labels they may be anything
+
+
+def test_train_takes_any_row_of_attributes_and_names_what_is_none(
+    progan: Progan, faces: Dataset, tmp_path: Path
+) -> None:
+    data = tmp_path / "faces"
+    shutil.copytree(faces.directory, data)
+    manifest = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps(manifest | {"label_kind": "attributes"}))
+    labels = np.array(faces.labels)
+    labels[[3, 4]] = [[1, 1], [0, 0]]
+    with (data / "faces-rxx.labels").open("wb") as file:
+        np.save(file, labels)
+    config = configured(data, "--labels")
+    assert (config.dataset.label_kind, config.network.label_size) == ("attributes", 2)
+    assert configured(data).dataset.label_kind == "classes"  # without --labels there are none
+
+    labels[5] = [-1, 1]
+    with (data / "faces-rxx.labels").open("wb") as file:
+        np.save(file, labels)
+    ended = progan("train", "--data", data, "--run", tmp_path / "run", "--labels")
+    assert ended == refusal(f"{data}: row 5 of the labels is [-1.  1.]: --labels needs attributes that are 0 or 1")
 
 
 def test_train_refuses_what_cannot_run_before_it_imports_tensorflow(faces: Dataset, tmp_path: Path) -> None:

@@ -47,16 +47,25 @@ def test_a_run_without_labels_has_no_names_for_them(finished_run: Path) -> None:
 
 
 def test_the_names_of_the_labels_come_along(copied_run: Path, run_config: RunConfig) -> None:
-    labelled = replace(run_config, dataset=replace(run_config.dataset, label_names=("round", "square")))
-    (copied_run / "config.json").write_text(labelled.to_json())
+    assert load_run(copied_run).label_kind == "classes"
+    dataset = replace(run_config.dataset, label_names=("round", "square"), label_kind="attributes")
+    (copied_run / "config.json").write_text(replace(run_config, dataset=dataset).to_json())
     assert load_run(copied_run).label_names == ("round", "square")
+    assert load_run(copied_run).label_kind == "attributes"
 
 
 def test_its_provenance_says_how_it_was_trained(finished_run: Path, run_config: RunConfig) -> None:
     assert load_run(finished_run).provenance == {
         "source": "progan train",
         "images_shown": 224,
-        "dataset": {"name": "faces", "image_count": 48, "digest": "", "label_names": (), "parts": {}},
+        "dataset": {
+            "name": "faces",
+            "image_count": 48,
+            "digest": "",
+            "label_names": (),
+            "parts": {},
+            "label_kind": "classes",
+        },
         "network": asdict(run_config.network),
         "training": asdict(run_config.training),
     }
@@ -67,7 +76,7 @@ def test_its_licence_is_that_of_the_dataset(copied_run: Path, run_config: RunCon
     (copied_run / "config.json").write_text(licensed.to_json())
     provenance = load_run(copied_run).provenance
     assert provenance["license"] == "CC0"
-    assert provenance["dataset"] == {"name": "faces", "image_count": 48, "digest": "", "label_names": (), "parts": {}}
+    assert provenance["dataset"].keys() == {"name", "image_count", "digest", "label_names", "parts", "label_kind"}
 
 
 def test_a_directory_of_something_else_is_no_run(tmp_path: Path) -> None:

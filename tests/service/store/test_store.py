@@ -279,6 +279,8 @@ def test_the_digest_names_the_content() -> None:
         ({"resolution": 0}, "resolution is 0: must be a whole number from 1 to 16384"),
         ({"label_count": -1}, "label_count is -1: must be a whole number from 0 to 65536"),
         ({"label_names": "ab"}, "label_names is 'ab': must be a list"),
+        ({"label_names": ["a"]}, "the number of label_names is 1: must be label_count, 0, or 0"),
+        ({"label_kind": "moods"}, "label_kind is 'moods': must be classes or attributes"),
         ({"signatures": [1]}, r"signatures\[0\] is 1: must be text"),
         ({"files": []}, r"files is \[\]: must be an object of names and values"),
         ({"golden": {"0": None}}, "golden.0 is None: must be text"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from progan_service.label_kind import LabelKind
 from progan_service.training.config import TrainingConfig
 from progan_service.training.losses import discriminator_loss, generator_loss, gradient_penalty, label_loss
 
@@ -132,14 +133,43 @@ def test_the_norm_of_a_bfloat16_gradient_is_taken_in_float32() -> None:
 def test_labels_cost_their_cross_entropy() -> None:
     # Of the label's share: exp(0) / (exp(0) + exp(ln 3)) = 1/4, and 3/4.
     logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]])
-    assert float(label_loss(logits, tf.constant([[1.0, 0.0], [1.0, 0.0]]))) == pytest.approx(math.log(4))
-    assert float(label_loss(logits, tf.constant([[0.0, 1.0], [0.0, 1.0]]))) == pytest.approx(math.log(4 / 3))
-    assert float(label_loss(logits, tf.eye(2))) == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    assert float(label_loss(logits, tf.constant([[1.0, 0.0], [1.0, 0.0]]), "classes")) == pytest.approx(math.log(4))
+    assert float(label_loss(logits, tf.constant([[0.0, 1.0], [0.0, 1.0]]), "classes")) == pytest.approx(math.log(4 / 3))
+    assert float(label_loss(logits, tf.eye(2), "classes")) == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
 
 
 def test_a_discriminator_that_does_not_know_pays_for_every_label() -> None:
-    assert float(label_loss(tf.zeros([5, 8]), tf.one_hot([0, 1, 2, 3, 7], 8))) == pytest.approx(3 * math.log(2))
+    assert float(label_loss(tf.zeros([5, 8]), tf.one_hot([0, 1, 2, 3, 7], 8), "classes")) == pytest.approx(
+        3 * math.log(2)
+    )
 
 
-def test_without_labels_there_is_nothing_to_pay() -> None:
-    assert float(label_loss(tf.zeros([5, 0]), tf.zeros([5, 0]))) == 0
+def test_each_attribute_costs_by_itself() -> None:
+    # The discriminator gives the first attribute a quarter and the second one half: sigmoid(-ln 3) = 1/4.
+    logits = tf.constant([[-math.log(3), 0.0]])
+    for labels, cost in (([0, 0], 4 / 3 * 2), ([1, 0], 4 * 2), ([0, 1], 4 / 3 * 2), ([1, 1], 4 * 2)):
+        loss = label_loss(logits, tf.constant([labels], tf.float32), "attributes")
+        assert float(loss) == pytest.approx(math.log(cost))
+
+
+def test_attributes_cost_what_numpy_says_and_so_do_their_gradients() -> None:
+    random = np.random.default_rng(1)
+    logits, labels = random.normal(0, 4, (6, 5)), random.integers(0, 2, (6, 5)).astype(float)
+    sigmoid = 1 / (1 + np.exp(-logits))
+    log_likelihood = labels * np.log(sigmoid) + (1 - labels) * np.log(1 - sigmoid)
+    given = tf.constant(logits, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(given)
+        loss = label_loss(given, tf.constant(labels, tf.float32), "attributes")
+    assert float(loss) == pytest.approx(-log_likelihood.sum() / 6, rel=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, given), (sigmoid - labels) / 6, atol=1e-6)
+
+
+def test_attributes_cost_a_finite_sum_even_if_the_discriminator_is_certain() -> None:
+    loss = label_loss(tf.constant([[1000.0, -1000.0]]), tf.constant([[0.0, 1.0]]), "attributes")
+    assert float(loss) == 2000
+
+
+@pytest.mark.parametrize("kind", ["classes", "attributes"])
+def test_without_labels_there_is_nothing_to_pay(kind: LabelKind) -> None:
+    assert float(label_loss(tf.zeros([5, 0]), tf.zeros([5, 0]), kind)) == 0

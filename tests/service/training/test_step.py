@@ -284,6 +284,19 @@ def test_the_generator_pays_for_the_labels_that_are_drawn(labelled: Run) -> None
     assert zero == pytest.approx(of_reals, abs=1e-5)
 
 
+def test_both_networks_pay_for_each_attribute_by_itself() -> None:
+    run = Run.of(replace(LABELLED, dataset=replace(LABELLED.dataset, label_kind="attributes")), STABLE_4).begin()
+    # A discriminator that always gives half to the first attribute, and three quarters to the second one.
+    dense1 = run.state.discriminator.output_block.dense1
+    dense1.kernel.assign(dense1.kernel * [1.0, 0.0, 0.0])
+    dense1.bias.assign([0.0, 0.0, math.log(3)])
+    for both in (4, 1):  # so many of four images have both attributes, the others none
+        labels = tf.constant([[1.0, 1.0]] * both + [[0.0, 0.0]] * (4 - both))
+        found = numbers(run.step((tf.constant(reals(4), tf.uint8), labels, labels), 0, 1.0, UNMOVED))
+        cost = math.log(2) + (both * math.log(4 / 3) + (4 - both) * math.log(4)) / 4
+        assert found["D"] - found["penalty"] + found["distance"] == pytest.approx(2 * cost, abs=1e-4)
+
+
 def test_a_discriminator_learns_to_tell_labels_apart(labelled: Run) -> None:
     pixels = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (40, 60, 200, 220)])
     batch = fed(pixels, [0, 0, 1, 1], [0, 1, 0, 1])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.faces import ATTRIBUTE_VALUES, FaceAttributes, draw_face
+from progan_service.data.making.labels.labels import Labels
 from progan_service.data.making.records import check_resolution, write_dataset
 from progan_service.data.manifest import Manifest
 from progan_service.host.files import new_directory
@@ -17,6 +18,7 @@ from progan_service.progress import Progress
 
 ATTRIBUTES_FILE_NAME = "attributes.csv"
 
+_YES_OR_NO = frozenset({"glasses", "smile"})  # attributes that a face has or has not
 _FACE = 3 << 62  # second word of the Philox key: separates faces from orders and latents of the same seed
 
 
@@ -39,7 +41,8 @@ def build_demo(
         count: number of images, at least 1.
         seed: in [0, 2^64); image i is a pure function of the seed and i.
         progress: called with ("Drawing", done, count) after each image.
-        label: the attribute to use as one-hot label, a key of `faces.ATTRIBUTE_VALUES`.
+        label: a key of `faces.ATTRIBUTE_VALUES`, whose values become classes; or several of glasses and smile,
+            separated by commas, which become attributes.
 
     Raises:
         DatasetError: an argument is out of range.
@@ -47,22 +50,35 @@ def build_demo(
         FileError: `out` cannot be written.
     """
     _check_arguments(resolution, count, seed, label)
-    names = ATTRIBUTE_VALUES[label]
-    manifest = Manifest(f"drawn faces, seed {seed}", count, resolution, label=label, label_names=names)
     faces = [face_attributes(seed, index) for index in range(count)]
+    labels = _attributes(faces, label) if "," in label else _classes(faces, label)
+    manifest = Manifest(
+        f"drawn faces, seed {seed}",
+        count,
+        resolution,
+        label=label,
+        label_names=labels.names,
+        label_kind=labels.kind,
+    )
     with new_directory(out) as directory:
         images = _drawn(faces, resolution, progress)
-        write_dataset(directory, out.resolve().name, images, manifest, one_hot(faces, label))
+        write_dataset(directory, out.resolve().name, images, manifest, labels.values)
         _write_attributes(directory / ATTRIBUTES_FILE_NAME, faces)
     return manifest
 
 
-def one_hot(faces: list[FaceAttributes], attribute: str) -> NDArray[np.float32]:
-    """Return one-hot labels [N, L] of N faces by an attribute with L values, ordered as `faces.ATTRIBUTE_VALUES`."""
-    values = ATTRIBUTE_VALUES[attribute]
-    given = [getattr(face, attribute) for face in faces]
+def _classes(faces: list[FaceAttributes], label: str) -> Labels:
+    """Return the values of an attribute as classes, ordered as `faces.ATTRIBUTE_VALUES`."""
+    values = ATTRIBUTE_VALUES[label]
+    given = [getattr(face, label) for face in faces]
     columns = [int(value) if isinstance(value, bool) else values.index(value) for value in given]
-    return np.eye(len(values), dtype=np.float32)[columns]
+    return Labels(np.eye(len(values), dtype=np.float32)[columns], values, "classes")
+
+
+def _attributes(faces: list[FaceAttributes], label: str) -> Labels:
+    names = tuple(label.split(","))
+    values = [[float(getattr(face, name)) for name in names] for face in faces]
+    return Labels(np.array(values, np.float32), names, "attributes")
 
 
 def _check_arguments(resolution: int, count: int, seed: int, label: str) -> None:
@@ -71,7 +87,12 @@ def _check_arguments(resolution: int, count: int, seed: int, label: str) -> None
         raise DatasetError(f"count is {count}: a dataset holds at least one image")
     if not 0 <= seed < 2**64:
         raise DatasetError(f"seed is {seed}: it must lie in [0, 2^64)")
-    if label not in ATTRIBUTE_VALUES:
+    names = label.split(",")
+    if len(names) > 1 and (len(set(names)) < len(names) or not _YES_OR_NO.issuperset(names)):
+        raise DatasetError(
+            f"label is {label!r}: several labels must be some of {', '.join(sorted(_YES_OR_NO))}, each once"
+        )
+    if len(names) == 1 and label not in ATTRIBUTE_VALUES:
         raise DatasetError(f"label is {label!r}: it must be one of {', '.join(ATTRIBUTE_VALUES)}")
 
 

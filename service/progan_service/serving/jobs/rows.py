@@ -1,9 +1,12 @@
 """The rows of a job: one latent for each image, and its labels, made when they are needed.
 
 Constructors take arrays and check the rules that hold for every protocol. They raise InvalidArgument with a plain word
-(rows, columns, values, latents, seeds, count, key_frames, labels), which a protocol's parser replaces by its field.
+(rows, columns, values, latents, seeds, count, key_frames, labels, label_names), which a protocol's parser replaces by
+its field.
 """
 
+import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +17,8 @@ from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.latents.walks import OppositeLatentsError, check_walk, walk, walk_length
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 from progan_service.store.metadata import ModelMetadata
+
+_SHOWN_NAMES = 20
 
 
 class Rows(Protocol):
@@ -171,19 +176,64 @@ def of_labels(
 ) -> Labels:
     """Return labels for `count` images or key frames: one row for all, or `count` rows.
 
+    For a model with attributes None means that none of them holds.
     Raise InvalidArgument, or FailedPrecondition if the model takes no labels.
     """
     if not metadata.label_count:
         if labels is not None:
             raise FailedPrecondition("labels were given, and this model has none")
         return NO_LABELS
+    attributes = metadata.label_kind == "attributes"
+    if labels is None and attributes:
+        return Labels(np.zeros((1, metadata.label_count), np.float32), 0)
     if labels is None or not len(labels):
-        meaning = f": {', '.join(metadata.label_names)}" if metadata.label_names else ""
+        meaning = f": {_listed(metadata.label_names)}" if metadata.label_names else ""
         raise InvalidArgument("labels", f"is missing; the model needs rows of {metadata.label_count} floats{meaning}")
     _check_matrix(labels, metadata.label_count, "label_count of the model")
+    if attributes:
+        _check_attributes(labels)
     if len(labels) not in (1, count):
         raise InvalidArgument("labels", f"has {len(labels)} rows; give 1 for all images or {count}, one for each")
     return Labels(labels, frames_between)
+
+
+def of_label_names(names: Sequence[str], metadata: ModelMetadata) -> NDArray[np.float32]:
+    """Return the labels [1, K] of the named ones: one class, or the attributes that hold.
+
+    Raise InvalidArgument, or FailedPrecondition if the model has no labels or does not know their names.
+    """
+    if not metadata.label_count:
+        raise FailedPrecondition("label names were given, and this model has no labels")
+    if not metadata.label_names:
+        raise FailedPrecondition("label names were given, and the names of this model's labels are unknown")
+    if metadata.label_kind == "classes" and len(names) > 1:
+        raise InvalidArgument("label_names", f"has {len(names)} names; an image of this model has one class")
+    labels = np.zeros((1, metadata.label_count), np.float32)
+    for name in names[: metadata.label_count + 1]:
+        column = metadata.label_columns.get(name)
+        if column is None:
+            known = _listed(metadata.label_names)
+            raise InvalidArgument("label_names", f"{reprlib.repr(name)} must be one of {known}")
+        if labels[0, column]:
+            raise InvalidArgument("label_names", f"{reprlib.repr(name)} is given twice")
+        labels[0, column] = 1.0
+    return labels
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return up to 20 names of labels, and how many more there are."""
+    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
+
+
+def _check_attributes(labels: NDArray[np.float32]) -> None:
+    outside = np.argwhere((labels < 0) | (labels > 1))
+    if len(outside):
+        row, column = outside[0]
+        value = labels[row, column]
+        raise InvalidArgument(
+            "values", f"row {row}, column {column} is {value:g}; must lie between 0 (not) and 1 (holds)"
+        )
 
 
 def _require_some(count: int, argument: str) -> None:

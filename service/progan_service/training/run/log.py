@@ -19,7 +19,7 @@ from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.training.config import RunConfig
 from progan_service.training.run.collapse_guard import CollapseGuard
 from progan_service.training.run.metrics import RunMetrics
-from progan_service.training.run.samples import cycled_labels, draw_samples
+from progan_service.training.run.samples import draw_samples, sample_labels
 from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
@@ -54,7 +54,7 @@ class RunLog:
     ) -> None:
         self._run, self._config, self._dataset, self._report = run, config, dataset, report
         self._latents = latents_from_seeds(seed_range(0, GUARD_IMAGES), config.network.latents)
-        self._labels = cycled_labels(GUARD_IMAGES, config.network.label_size)
+        self._labels = sample_labels(config, dataset, GUARD_IMAGES)
         self._losses: dict[str, list[float]] = {}
         self._tick_started = (time.monotonic(), images_shown, 0.0)
         with named(run / "tensorboard"):

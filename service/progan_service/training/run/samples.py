@@ -6,8 +6,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from progan_service.data.dataset import Dataset
+from progan_service.data.order import drawn
+from progan_service.data.shown import labels_of
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8
+from progan_service.training.config import RunConfig
 from progan_service.training.stage import Phase
 
 
@@ -22,6 +26,14 @@ def draw_samples(
     for start in range(0, len(latents), phase.batch_size):
         inputs = (tf.constant(values[start : start + phase.batch_size]) for values in (latents, labels))
         yield to_uint8(generator(*inputs, resolution=phase.resolution, alpha=alpha)).numpy()
+
+
+def sample_labels(config: RunConfig, dataset: Dataset, count: int) -> NDArray[np.float32]:
+    """Return labels [count, K] for samples: the classes in turn, or the attributes of random images of the dataset."""
+    if config.dataset.label_kind == "attributes":
+        images = drawn(config.training.seed, 0, count, dataset.count)
+        return labels_of(dataset, images, config.network.label_size)
+    return cycled_labels(count, config.network.label_size)
 
 
 def cycled_labels(count: int, label_size: int) -> NDArray[np.float32]:

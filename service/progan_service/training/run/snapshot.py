@@ -15,7 +15,8 @@ def trained_generator(config: RunConfig, generator: Generator, images_shown: int
     """Return the averaged generator of a run, grown as far as it is after that many real images."""
     phase = GrowthSchedule(config.training, config.network.resolution).at(images_shown)
     provenance = _provenance(config, images_shown)
-    return TrainedGenerator(generator, phase.resolution, phase.alpha, config.dataset.label_names, provenance)
+    names, kind = config.dataset.label_names, config.dataset.label_kind
+    return TrainedGenerator(generator, phase.resolution, phase.alpha, names, provenance, label_kind=kind)
 
 
 def _provenance(config: RunConfig, images_shown: int) -> dict[str, Any]:

@@ -55,6 +55,19 @@ def test_any_attribute_may_be_the_label(tmp_path: Path) -> None:
     assert named == [face_attributes(1, index).hair_style for index in range(8)]
 
 
+def test_several_labels_are_attributes(tmp_path: Path) -> None:
+    manifest = build_demo(tmp_path / "faces", 4, 8, 1, _silent, label="smile,glasses")
+    dataset = Dataset.open(tmp_path / "faces")
+    assert (manifest.label, dataset.label_names, dataset.label_kind) == (
+        "smile,glasses",
+        ("smile", "glasses"),
+        "attributes",
+    )
+    faces = [face_attributes(1, index) for index in range(8)]
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [[face.smile, face.glasses] for face in faces]
+
+
 def test_progress_is_told_for_each_face(tmp_path: Path) -> None:
     calls: list[tuple[str, int, int]] = []
     build_demo(tmp_path / "faces", 4, 2, 0, lambda *call: calls.append(call))
@@ -76,6 +89,8 @@ def test_nothing_is_left_behind_by_an_interruption(tmp_path: Path) -> None:
         (10, 1, 0, "glasses", "resolution is 10: it must be a power of two"),
         (8, 0, 0, "glasses", "count is 0: a dataset holds at least one image"),
         (8, 1, -1, "glasses", r"seed is -1: it must lie in \[0, 2\^64\)"),
+        (8, 1, 0, "glasses,skin", "label is 'glasses,skin': several labels must be some of glasses, smile, each once"),
+        (8, 1, 0, "smile,smile", "several labels must be some of glasses, smile, each once"),
         (8, 1, 0, "mood", "label is 'mood': it must be one of glasses, smile, skin, hair_style"),
     ],
 )

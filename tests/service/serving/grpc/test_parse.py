@@ -125,15 +125,15 @@ def test_a_bad_walk_is_refused_by_the_name_of_its_field(request_: pb.Interpolate
 
 
 def test_labels_are_left_out_or_given_for_all_images_or_for_each() -> None:
-    assert parse.labels(pb.FloatMatrix(), MODEL, 3).rows(0, 3) == ()
+    assert parse.labels(pb.GenerateRequest(), MODEL, 3).rows(0, 3) == ()
     for message, given in ((matrix([0, 1]), [[0, 1]] * 3), (matrix([1, 0], [0, 1], [2, 2]), [[1, 0], [0, 1], [2, 2]])):
-        (rows,) = parse.labels(message, LABELLED, 3).rows(0, 3)
+        (rows,) = parse.labels(pb.GenerateRequest(labels=message), LABELLED, 3).rows(0, 3)
         assert rows.tolist() == given
 
 
 def test_labels_for_a_model_without_any_are_a_failed_precondition() -> None:
     with pytest.raises(FailedPrecondition, match="this model has none"):
-        parse.labels(matrix([1, 0]), MODEL, 1)
+        parse.labels(pb.GenerateRequest(labels=matrix([1, 0])), MODEL, 1)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,20 @@ def test_labels_for_a_model_without_any_are_a_failed_precondition() -> None:
 )
 def test_bad_labels_are_refused_by_the_name_of_their_field(message: pb.FloatMatrix, field: str, says: str) -> None:
     with pytest.raises(InvalidArgument) as refusal:
-        parse.labels(message, LABELLED, 3)
+        parse.labels(pb.GenerateRequest(labels=message), LABELLED, 3)
     assert refusal.value.argument == field
     assert says in refusal.value.description
+
+
+@pytest.mark.parametrize("kind", [pb.GenerateRequest, pb.StreamGenerateRequest, pb.InterpolateRequest])
+def test_labels_may_be_named_in_every_request_for_images(kind: type[parse.Request]) -> None:
+    named = replace(LABELLED, label_names=("cat", "dog"))
+    (rows,) = parse.labels(kind(label_names=["dog"]), named, 3).rows(0, 2)
+    assert rows.tolist() == [[0, 1], [0, 1]]
+    with pytest.raises(InvalidArgument) as refusal:
+        parse.labels(kind(label_names=["dog"], labels=matrix([1, 0])), named, 3)
+    assert refusal.value.argument == "label_names"
+    assert refusal.value.description == "is given, and labels as well; give one of them"
 
 
 # --- formats ---

@@ -11,11 +11,12 @@ from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality
-from progan_service.serving.jobs.rows import Rows, of_labels, of_range, of_rows, of_seeds, of_walk
+from progan_service.serving.jobs.rows import Rows, of_label_names, of_labels, of_range, of_rows, of_seeds, of_walk
 from progan_service.store.metadata import ModelMetadata
 
 MODEL = ModelMetadata(latent_size=3, resolution=4, channels=3)
 LABELLED = replace(MODEL, label_count=2, label_names=("cat", "dog"))
+ATTRIBUTES = replace(MODEL, label_count=3, label_names=("bald", "glasses", "smile"), label_kind="attributes")
 NAN, INFINITY = float("nan"), float("inf")
 
 
@@ -144,9 +145,29 @@ def test_labels_of_key_frames_are_interpolated_on_a_straight_line() -> None:
     assert rows.tolist() == [[1, 0], [0.75, 0.25], [0.5, 0.5], [0.25, 0.75], [0, 1]]
 
 
+def test_attributes_that_are_not_given_do_not_hold() -> None:
+    (rows,) = of_labels(None, ATTRIBUTES, 5).rows(3, 5)
+    assert rows.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_attributes_may_hold_together_and_in_part() -> None:
+    (rows,) = of_labels(floats([0, 1, 0.25]), ATTRIBUTES, 1).rows(0, 1)
+    assert rows.tolist() == [[0, 1, 0.25]]
+
+
+def test_names_are_one_class_or_the_attributes_that_hold() -> None:
+    assert of_label_names(["dog"], LABELLED).tolist() == [[0, 1]]
+    assert of_label_names(["smile", "bald"], ATTRIBUTES).tolist() == [[1, 0, 1]]
+    assert of_label_names(["glasses"], ATTRIBUTES).tolist() == [[0, 1, 0]]
+
+
 def test_labels_for_a_model_without_any_are_a_failed_precondition() -> None:
     with pytest.raises(FailedPrecondition, match="labels were given, and this model has none"):
         of_labels(floats([1, 0]), MODEL, 1)
+    with pytest.raises(FailedPrecondition, match="label names were given, and this model has no labels"):
+        of_label_names(["cat"], MODEL)
+    with pytest.raises(FailedPrecondition, match="the names of this model's labels are unknown"):
+        of_label_names(["cat"], replace(MODEL, label_count=2))
 
 
 # --- formats ---
@@ -177,6 +198,26 @@ def test_a_format_has_the_quality_that_is_asked_for_or_the_default_one() -> None
         (lambda: of_labels(floats([1, 0, 0]), LABELLED, 3), "columns", "is 3; must be 2, the label_count of the model"),
         (lambda: of_labels(floats([1, 0], [0, 1]), LABELLED, 3), "labels", "has 2 rows; give 1 for all images or 3"),
         (lambda: of_labels(floats([1, NAN]), LABELLED, 3), "values", "row 0, column 1 is nan; must be finite"),
+        (
+            lambda: of_labels(floats([0, 1, 0], [1, -1, 0]), ATTRIBUTES, 2),
+            "values",
+            "row 1, column 1 is -1; must lie between 0 (not) and 1 (holds)",
+        ),
+        (lambda: of_labels(floats([0, 1.5, 0]), ATTRIBUTES, 1), "values", "row 0, column 1 is 1.5; must lie between"),
+        (lambda: of_label_names(["hat"], LABELLED), "label_names", "'hat' must be one of cat, dog"),
+        (
+            lambda: of_label_names(["cat", "dog"], LABELLED),
+            "label_names",
+            "has 2 names; an image of this model has one",
+        ),
+        (lambda: of_label_names(["bald", "bald"], ATTRIBUTES), "label_names", "'bald' is given twice"),
+        (
+            lambda: of_label_names(
+                ["\x1b[2J" * 99], replace(LABELLED, label_count=25, label_names=(*"abcdefghijklmnopqrstuvwxy",))
+            ),
+            "label_names",
+            "\\x1b[2J' must be one of a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t and 5 more",
+        ),
         (lambda: of_quality(Encoding.PNG, 50), "quality", "is 50, but PNG loses nothing; leave it out"),
         (lambda: of_quality(Encoding.JPEG, 101), "quality", "is 101; must lie between 1 and 100"),
     ],

@@ -1,16 +1,20 @@
 """Images of a generator at a point of growth."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from progan_service.data.dataset import Dataset
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_uint8
-from progan_service.training.run.samples import cycled_labels, draw_samples
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.run.samples import cycled_labels, draw_samples, sample_labels
 from progan_service.training.stage import Phase
 
 LATENTS = latents_from_seeds(seed_range(0, 10), 8)
@@ -64,3 +68,18 @@ def test_a_generator_without_labels_takes_none() -> None:
 def test_labels_go_through_all_classes_in_turn() -> None:
     assert cycled_labels(5, 3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0], [0, 1, 0]]
     assert (cycled_labels(5, 3).dtype, cycled_labels(5, 0).shape) == (np.float32, (5, 0))
+
+
+def test_attributes_of_samples_go_together_as_in_the_dataset(faces: Dataset) -> None:
+    assert faces.labels is not None
+    config = RunConfig(
+        DatasetConfig("faces", faces.count, label_kind="attributes"),
+        NetworkConfig(resolution=8, label_size=2, fmap_base=32, fmap_max=8),
+        TrainingConfig(seed=3),
+    )
+    both = np.stack([faces.labels[:, 0], faces.labels[:, 0]], axis=1)  # all or none, never one of two
+    labels = sample_labels(config, replace(faces, labels=both), 20)
+    assert (labels.shape, labels.dtype) == ((20, 2), np.float32)
+    assert {tuple(row) for row in labels.tolist()} == {(0, 0), (1, 1)}
+    classes = replace(config, dataset=replace(config.dataset, label_kind="classes"))
+    assert sample_labels(classes, faces, 3).tolist() == [[1, 0], [0, 1], [1, 0]]

@@ -14,9 +14,20 @@ from progan_service.serving.errors import InvalidArgument, naming
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality
 from progan_service.serving.jobs.job import Job
-from progan_service.serving.jobs.rows import Labels, Rows, of_labels, of_range, of_rows, of_seeds, of_walk
+from progan_service.serving.jobs.rows import (
+    Labels,
+    Rows,
+    of_label_names,
+    of_labels,
+    of_range,
+    of_rows,
+    of_seeds,
+    of_walk,
+)
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.store.metadata import ModelMetadata
+
+Request = pb.GenerateRequest | pb.StreamGenerateRequest | pb.InterpolateRequest
 
 MAX_SEEDS = 1_000_000  # they are read one by one; more would block the event loop
 
@@ -29,7 +40,7 @@ def generate_job(
     return Job(
         version,
         rows,
-        labels(request.labels, version.metadata, rows.count),
+        labels(request, version.metadata, rows.count),
         output_format(request.format),
         deadline,
         priority(request.priority),
@@ -49,7 +60,7 @@ def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_fra
     return Job(
         version,
         frames,
-        labels(request.labels, version.metadata, keys.count, request.frames_between),
+        labels(request, version.metadata, keys.count, request.frames_between),
         output_format(request.format),
         deadline,
         priority(request.priority),
@@ -82,10 +93,14 @@ def walk(request: pb.InterpolateRequest, keys: Rows, max_key_frames: int) -> Row
     return of_walk(keys, request.frames_between, max_key_frames, spherical=spherical, loop=request.loop)
 
 
-def labels(message: pb.FloatMatrix, metadata: ModelMetadata, count: int, frames_between: int = 0) -> Labels:
+def labels(request: Request, metadata: ModelMetadata, count: int, frames_between: int = 0) -> Labels:
     """Return labels [1 or count, K], K being the labels of the model. Raises InvalidArgument or FailedPrecondition."""
     with naming(columns="labels.columns", values="labels.values"):
-        given = _matrix(message) if message.rows or message.values else None
+        given = _matrix(request.labels) if request.labels.rows or request.labels.values else None
+        if request.label_names:
+            if given is not None:
+                raise InvalidArgument("label_names", "is given, and labels as well; give one of them")
+            given = of_label_names(request.label_names, metadata)
         return of_labels(given, metadata, count, frames_between)
 
 

@@ -131,6 +131,7 @@ def _described(
         channels=metadata.channels,
         label_count=metadata.label_count,
         label_names=metadata.label_names,
+        label_kind=f"LABEL_KIND_{metadata.label_kind.upper()}" if metadata.label_count else None,
         provenance=_struct(_provenance(metadata)),
     )
     return metadata, message
