@@ -113,7 +113,7 @@ def draw_dataset(*, out: Path, resolution: int, count: int, seed: int, label: st
 
     with progress_bars() as progress:
         build_demo(out, resolution, count, seed, progress, label)
-    print(f"{out}: {count} faces, 4x4 to {resolution}x{resolution}")
+    print(f"{escaped(str(out))}: {count} faces, 4x4 to {resolution}x{resolution}")
     return exit_codes.DONE
 
 
@@ -136,5 +136,6 @@ def verify_dataset(*, directory: Path) -> int:
         dataset = verify.verify_dataset(directory, progress)
     labels = "without labels" if dataset.labels is None else f"{dataset.labels.shape[1]} labels"
     size = f"{dataset.resolution}x{dataset.resolution}"
-    print(f"{directory}: {dataset.count} images, 4x4 to {size}, {labels}: all records are whole and all sizes agree")
+    name = escaped(str(directory))
+    print(f"{name}: {dataset.count} images, 4x4 to {size}, {labels}: all records are whole and all sizes agree")
     return exit_codes.DONE

@@ -23,7 +23,7 @@ from progan_service.host.faults import named
 from progan_service.host.npy import DamagedArrayError, read_array
 from progan_service.label_kind import LabelKind
 
-_LEVEL_NAME = re.compile(r"(?P<name>.+)-r(?P<log2>\d\d)\.tfrecords")
+_LEVEL_NAME = re.compile(r"(?P<name>.+)-r(?P<log2>\d\d)\.tfrecords", re.DOTALL)
 _SMALLEST_LOG2 = 2
 
 

@@ -25,7 +25,7 @@ from progan_service.host.signals import signals_raise
 
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 _ABANDONED_S = 60.0  # a partial directory that is younger may be locked in a moment
-_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial", re.DOTALL)
 
 
 def synced(path: Path) -> None:

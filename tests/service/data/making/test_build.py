@@ -373,6 +373,14 @@ def test_the_file_of_each_image_is_written_beside_them(tmp_path: Path) -> None:
     assert [unescaped(row["file"]) for row in rows] == [names[index] for index in (1, 3, 4, 0, 2)]
 
 
+@pytest.mark.parametrize("name", ["out\n", "out\x1b[31m", os.fsdecode(b"out\xff"), "out *?[a]"])
+def test_a_dataset_may_have_any_name(tmp_path: Path, save_pictures: SavePictures, name: str) -> None:
+    source = save_pictures(tmp_path / name / "photos", 2)
+    build_dataset(source, tmp_path / name / name, 8, "crop", _silent)
+    dataset = Dataset.open(tmp_path / name / name)
+    assert (dataset.name, dataset.count) == (name, 2)
+
+
 def test_several_processes_make_the_same_dataset(tmp_path: Path) -> None:
     """450 pictures are worth four processes."""
     noise = np.random.default_rng(5).integers(0, 256, (450, 9, 8, 3), np.uint8)

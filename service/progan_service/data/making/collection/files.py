@@ -12,6 +12,7 @@ from typing import Any, Self
 from progan_service.data.making.kinds import HEAD_BYTES
 
 MAX_FILE_BYTES = 256 * 2**20
+LISTED_AT_ONCE = 10_000  # files between two calls of progress
 
 ARCHIVE_ERRORS = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError),

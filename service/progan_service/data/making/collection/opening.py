@@ -9,7 +9,14 @@ from typing import IO
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.collection.arrays import array_files, is_array, is_npz, npz_files
-from progan_service.data.making.collection.files import ARCHIVE_ERRORS, Collection, LeftOut, SourceFile, decompressed
+from progan_service.data.making.collection.files import (
+    ARCHIVE_ERRORS,
+    LISTED_AT_ONCE,
+    Collection,
+    LeftOut,
+    SourceFile,
+    decompressed,
+)
 from progan_service.data.making.collection.folder import folder_files
 from progan_service.data.making.collection.foreign import foreign_kind
 from progan_service.data.making.collection.tars import tar_files
@@ -21,7 +28,6 @@ from progan_service.host.faults import named
 from progan_service.progress import Progress
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
-_LISTED_AT_ONCE = 10_000
 _JOIN = "join the parts (`zip -s 0 PARTS.zip --out WHOLE.zip`, or `cat NAME.zip.* > WHOLE.zip`)"
 
 
@@ -39,14 +45,18 @@ def open_collection(source: Path, scratch: Scratch) -> Iterator[Collection]:
 
     Raises:
         DatasetError: the path does not exist, is another kind of file, a damaged archive, or unpacks to too much.
+        FileError: it may not be read, or the disk has no room for what it unpacks to.
     """
     with ExitStack() as stack:
         with _damage_named(source):
             if not (source.is_dir() or source.is_file()):
                 what = "is no file" if source.exists() else "does not exist"
                 raise DatasetError(f"{source}: {what}: give a folder, a zip or a tar of images")
-            found = folder_files(source) if source.is_dir() else _files(source, scratch, stack)
-            collection = Collection.of(_listed(found, scratch.progress))
+            if source.is_dir():
+                found: Iterable[SourceFile | LeftOut] = _counted(folder_files(source), scratch.progress)
+            else:
+                found = _files(source, scratch, stack)
+            collection = Collection.of(found)
         yield collection
 
 
@@ -67,7 +77,7 @@ def _files(source: Path, scratch: Scratch, stack: ExitStack) -> Iterable[SourceF
     if compression and not _is_tar(head):
         raise DatasetError(f"{source}: is one file, compressed by {compression}, and no tar: unpack it")
     file.seek(0)
-    return tar_files(file)
+    return tar_files(file, scratch.progress)
 
 
 def _of_zip(source: Path, file: IO[bytes], scratch: Scratch, stack: ExitStack) -> Iterable[SourceFile | LeftOut]:
@@ -98,10 +108,10 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _listed(found: Iterable[SourceFile | LeftOut], progress: Progress) -> Iterator[SourceFile | LeftOut]:
+def _counted(found: Iterable[SourceFile | LeftOut], progress: Progress) -> Iterator[SourceFile | LeftOut]:
     for count, entry in enumerate(found, start=1):
         yield entry
-        if count % _LISTED_AT_ONCE == 0:
+        if count % LISTED_AT_ONCE == 0:
             progress("Listing", count, 0)
 
 

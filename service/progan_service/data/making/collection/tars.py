@@ -6,12 +6,18 @@ import threading
 from collections.abc import Iterator
 from typing import IO
 
-from progan_service.data.making.collection.files import LeftOut, SourceFile, check_file_bytes
+from progan_service.data.making.collection.files import LISTED_AT_ONCE, LeftOut, SourceFile, check_file_bytes
 from progan_service.data.making.collection.members import Link, Members
+from progan_service.progress import Progress
 
 
-def tar_files(file: IO[bytes]) -> Iterator[SourceFile | LeftOut]:
-    """Yield the files of an open tar, which is not compressed. Raises what tarfile raises for a damaged one."""
+def tar_files(file: IO[bytes], progress: Progress) -> Iterator[SourceFile | LeftOut]:
+    """Yield the files of an open tar, which is not compressed. Raises what tarfile raises for a damaged one.
+
+    Args:
+        file: the tar, with a position of its own.
+        progress: called with ("Listing", members, 0), now and then.
+    """
     archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it holds nothing but the file
     lock = threading.Lock()
 
@@ -26,9 +32,12 @@ def tar_files(file: IO[bytes]) -> Iterator[SourceFile | LeftOut]:
             check_file_bytes(size)
         return _read_at(file, start, size if limit is None else min(size, limit))
 
-    members = Members()
+    members, count = Members(), 0
     while (member := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # a million would take gigabytes
+        count += 1
+        if count % LISTED_AT_ONCE == 0:
+            progress("Listing", count, 0)
         if member.issparse():
             members.add(member.name, member)
         elif member.isreg():

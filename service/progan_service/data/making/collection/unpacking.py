@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from progan_service.data.errors import DatasetError
+from progan_service.errors import FileError
 from progan_service.host.faults import named
 from progan_service.progress import Progress
 
@@ -56,8 +57,8 @@ def spooled(content: IO[bytes], source: Path, scratch: Scratch) -> Iterator[IO[b
     """Yield what the file `source` unpacks to as a temporary file, which can be read in any order.
 
     Raises:
-        DatasetError: it unpacks to more than the bound, or than nine tenths of the free disk.
-        FileError: the disk is full.
+        DatasetError: it unpacks to more than the bound.
+        FileError: it unpacks to more than nine tenths of the free disk, or the disk is full.
         OSError, EOFError, zlib.error, lzma.LZMAError: it is damaged.
     """
     with named(scratch.place):
@@ -69,7 +70,7 @@ def spooled(content: IO[bytes], source: Path, scratch: Scratch) -> Iterator[IO[b
             bound.take(len(piece))
             done += len(piece)
             if done > room:
-                raise DatasetError(
+                raise FileError(
                     f"{source}: unpacks to more than nine tenths of the free disk ({room / 2**30:.1f} GiB): "
                     f"free some space, or unpack it elsewhere and give the folder"
                 )

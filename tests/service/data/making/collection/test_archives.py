@@ -11,6 +11,7 @@ import pytest
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.collection import unpacking
 from progan_service.data.making.collection.files import Collection, LeftOut
+from progan_service.errors import FileError
 
 Opened = Callable[[Path], Collection]
 Entry = bytes | tuple[bytes, str]  # content, or the type and target of a link
@@ -185,9 +186,7 @@ def test_a_tar_that_the_disk_has_no_room_for_is_refused(
     free = unpacking.shutil.disk_usage(tmp_path)._replace(free=2**20)
     monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda _: free)
     path = _tar(tmp_path / "a.tar.gz", [("a.png", bytes(2**20))], "w:gz")
-    with pytest.raises(
-        DatasetError, match=r"a\.tar\.gz: unpacks to more than nine tenths of the free disk \(0\.0 GiB\)"
-    ):
+    with pytest.raises(FileError, match=r"a\.tar\.gz: unpacks to more than nine tenths of the free disk \(0\.0 GiB\)"):
         opened(path)
 
 
