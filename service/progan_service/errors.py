@@ -8,6 +8,7 @@ ProganError                            exit code
 │   ├── DatasetError                        a dataset, or its source      data.errors
 │   ├── ImageSetError                       images to be measured         evaluation.images
 │   ├── CheckpointError                     a checkpoint of a run         training.run.checkpoint
+│   │   └── DamagedCheckpointError          a file that is no whole one   training.run.checkpoint
 │   ├── OutOfMemoryError                    a stage that does not fit     training.dry_run
 │   ├── WeightsError                        a weights file                export.weights_file
 │   ├── NvidiaPickleError                   a pickle of NVIDIA's          sources.nvidia.network

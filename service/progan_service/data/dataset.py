@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from progan_service.data.errors import DatasetError
 from progan_service.data.level import Level
 from progan_service.data.manifest import Manifest
+from progan_service.host.arrays import DamagedArrayError, read_array
 from progan_service.host.faults import named
-from progan_service.host.npy import DamagedArrayError, read_array
 from progan_service.label_kind import LabelKind
 
 _LEVEL_NAME = re.compile(r"(?P<name>.+)-r(?P<log2>\d\d)\.tfrecords", re.DOTALL)

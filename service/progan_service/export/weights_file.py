@@ -7,17 +7,17 @@ array of an .npz):
     format_version   1
     network          the fields of NetworkConfig
     resolution, alpha, label_names, label_kind, provenance   those of TrainedGenerator
+    sha256           of the arrays and of all that; programs that change a file may leave it out
 
 Keys of newer releases are ignored, and kept when the generator is written to another weights file.
 """
 
 import json
 import reprlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from progan_service import formats
 from progan_service.checks import resolutions_up_to
-from progan_service.errors import BadInputError, FileError
+from progan_service.errors import BadInputError
 from progan_service.export.trained import TrainedGenerator
+from progan_service.host.arrays import DamagedArrayError, digest_of_arrays, read_archive
 from progan_service.host.faults import named
 from progan_service.host.files import replaced
 from progan_service.label_kind import LabelKind
@@ -40,6 +41,7 @@ SUFFIXES = (".safetensors", ".npz")
 MAX_BYTES = 4 * 2**30  # the paper's largest generator takes 92 MB
 
 _ENTRY = "progan"
+_DIGEST = "sha256"
 _FIRST = "4x4/dense/kernel"
 _ORIGIN = ("weights_file", "weights_sha256", "weights_made_from")
 
@@ -63,9 +65,12 @@ def save_weights(trained: TrainedGenerator, path: Path) -> None:
     """
     check_weights_name(path)
     arrays = {_layer_path(weight): weight.numpy() for weight in trained.generator.weights}
-    write = _write_npz if path.suffix == ".npz" else _write_safetensors
+    description = _description(trained, arrays)
     with replaced(path) as partial, partial.open("wb") as file:
-        write(file, _description(trained), arrays)
+        if path.suffix == ".npz":
+            np.savez(file, allow_pickle=False, **{_ENTRY: np.array(description)}, **arrays)
+        else:
+            file.write(safetensors.numpy.save(arrays, {_ENTRY: description}))
 
 
 def load_weights(path: Path) -> TrainedGenerator:
@@ -82,13 +87,10 @@ def load_weights(path: Path) -> TrainedGenerator:
     try:
         with named(path):
             description, arrays = read(path)
-    except FileError:
-        raise
-    except Exception as error:  # a damaged header leads the readers into errors of many kinds
-        reason = str(error) or type(error).__name__
-        raise WeightsError(f"{path}: not a readable weights file ({reason})") from error
+    except (DamagedArrayError, WeightsError) as error:
+        raise WeightsError(f"{path}: not a readable weights file ({error})") from error
     try:
-        network, values = _parse(description)
+        network, values = _parse(description, arrays)
         generator = _generator(network, arrays)
     except BadInputError as error:
         raise WeightsError(f"{path}: {error}") from error
@@ -103,32 +105,25 @@ def _layer_path(weight: Any) -> str:
 # Formats
 
 
-def _write_safetensors(file: IO[bytes], description: str, arrays: Arrays) -> None:
-    file.write(safetensors.numpy.save(arrays, {_ENTRY: description}))
-
-
-def _write_npz(file: IO[bytes], description: str, arrays: Arrays) -> None:
-    entries: dict[str, Any] = {_ENTRY: np.array(description), **arrays}
-    np.savez(file, **entries)
-
-
 def _read_safetensors(path: Path) -> tuple[str | None, Arrays]:
+    """Return the description and the arrays. The library would map the file, and die if it is cut meanwhile."""
     _require_size(path.stat().st_size)
+    content = path.read_bytes()
+    try:
+        parts = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        description = (header.get("__metadata__") or {}).get(_ENTRY)
+    except Exception as error:  # a damaged header leads the library to errors of many kinds
+        raise DamagedArrayError(str(error) or type(error).__name__) from error
     arrays = {}
-    with path.open("rb"), safetensors.safe_open(path, framework="np") as file:
-        for name in file.keys():  # noqa: SIM118 (it is no mapping)
-            kind = file.get_slice(name).get_dtype()
-            _require(kind == "F32", f"type of {name!r}", kind, "must be F32")
-            arrays[name] = file.get_tensor(name)
-        return (file.metadata() or {}).get(_ENTRY), arrays
+    for name, part in parts:
+        _require(part["dtype"] == "F32", f"type of {name!r}", part["dtype"], "must be F32")
+        arrays[name] = np.ndarray(part["shape"], "<f4", part["data"])
+    return description, arrays
 
 
 def _read_npz(path: Path) -> tuple[str | None, Arrays]:
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        _require_size(sum(entry.file_size for entry in archive.infolist()))
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as entries:
-            arrays = dict(entries)
+    arrays = read_archive(path, MAX_BYTES)
     return str(arrays.pop(_ENTRY)) if _ENTRY in arrays else None, arrays
 
 
@@ -151,21 +146,29 @@ class _Description:
     label_kind: LabelKind = "classes"
 
 
-def _description(trained: TrainedGenerator) -> str:
+def _description(trained: TrainedGenerator, arrays: Arrays) -> str:
     network = {**trained.unknown.get("network", {}), **asdict(trained.generator.config)}
     known = _Description(
         network, trained.resolution, trained.alpha, trained.label_names, trained.provenance, trained.label_kind
     )
-    return json.dumps({**trained.unknown, formats.VERSION_KEY: FORMAT_VERSION, **asdict(known)})
+    document = {**trained.unknown, formats.VERSION_KEY: FORMAT_VERSION, **asdict(known)}
+    return json.dumps({**document, _DIGEST: _digest(document, arrays)})
 
 
-def _parse(description: str | None) -> tuple[NetworkConfig, dict[str, Any]]:
+def _digest(document: Mapping[str, Any], arrays: Arrays) -> str:
+    return digest_of_arrays({**arrays, _ENTRY: np.array(json.dumps(document))})
+
+
+def _parse(description: str | None, arrays: Arrays) -> tuple[NetworkConfig, dict[str, Any]]:
     """Return the network, and the other values of a TrainedGenerator. Raises BadInputError for no valid description."""
     if description is None:
         raise WeightsError(
             f"holds no {_ENTRY!r}, which describes the network of the arrays (a checkpoint has none: give its run)"
         )
     document = formats.parse(description, FORMAT_VERSION)
+    digest = document.pop(_DIGEST, None)
+    if digest is not None and digest != _digest(document, arrays):
+        raise WeightsError(f"its content does not fit its {_DIGEST}: it is damaged; write or copy it again")
     values = formats.field_values(_Description, document)
     stored = values.pop("network")
     network = NetworkConfig(**formats.field_values(NetworkConfig, stored, "network"))

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from progan_service.export.trained import TrainedGenerator
 from progan_service.model.networks import Generator
-from progan_service.training.run.checkpoint import CheckpointError, assign_variables, latest_checkpoint, read_checkpoint
+from progan_service.training.run.checkpoint import (
+    CheckpointError,
+    DamagedCheckpointError,
+    assign_variables,
+    latest_checkpoint,
+    read_checkpoint,
+)
 from progan_service.training.run.directory import CONFIG_FILE, read_run_config
 from progan_service.training.run.snapshot import trained_generator
 
@@ -22,7 +28,14 @@ def load_run(run: Path) -> TrainedGenerator:
     checkpoint = latest_checkpoint(run / "checkpoints")
     if checkpoint is None:
         raise CheckpointError(f"{run}: no checkpoint yet; the first one comes with the first tick")
-    arrays = read_checkpoint(checkpoint)
+    try:
+        arrays = read_checkpoint(checkpoint)
+    except DamagedCheckpointError as error:
+        raise CheckpointError(
+            f"{error}; remove it to take the one before, or give one of {run / 'snapshots'}"
+        ) from error
+    if str(arrays["config_digest"]) not in config.digests:
+        raise CheckpointError(f"{checkpoint}: belongs to a run with another configuration than that of {CONFIG_FILE}")
     generator = Generator(config.network, name="generator_ema")
     assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})
     return trained_generator(config, generator, int(arrays["images_shown"]))

@@ -1,6 +1,6 @@
 """The state of a run: everything that changes during training, and so everything that a checkpoint contains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from progan_service.model.networks import Discriminator, Generator
 from progan_service.training.adam import Adam
 from progan_service.training.config import RunConfig
-from progan_service.training.run.checkpoint import CheckpointError, assign_variables, read_checkpoint, save_checkpoint
+from progan_service.training.run.checkpoint import (
+    CheckpointError,
+    DamagedCheckpointError,
+    assign_variables,
+    checkpoints,
+    read_checkpoint,
+    save_checkpoint,
+)
 from progan_service.training.stage import FIRST_STAGE, Phase, Stage
 
 
@@ -98,6 +105,23 @@ class TrainingState:
     def restore(self, checkpoint: Path) -> None:
         """Go on from a checkpoint. Raises CheckpointError for a damaged file or one of another run."""
         self.assign(read_checkpoint(checkpoint), checkpoint)
+
+    def restore_newest(self, directory: Path, report: Callable[[str], None]) -> Path | None:
+        """Go on from the newest whole checkpoint of a directory and return it, None where there are no checkpoints.
+
+        Damaged ones are reported as warnings. Raises CheckpointError if all are damaged, and for one of another run.
+        """
+        found = checkpoints(directory)
+        for checkpoint in found:
+            try:
+                self.restore(checkpoint)
+            except DamagedCheckpointError as error:
+                report(f"warning: {error}")
+            else:
+                return checkpoint
+        if found:
+            raise CheckpointError(f"{directory}: holds damaged checkpoints alone; remove them to begin the run anew")
+        return None
 
     def _variables(self) -> dict[str, tf.Variable]:
         networks = (self.generator, self.discriminator, self.generator_ema)

@@ -20,7 +20,6 @@ from progan_service.training.config import RunConfig
 from progan_service.training.devices import WorkerLostError, agreed
 from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
-from progan_service.training.run.checkpoint import latest_checkpoint
 from progan_service.training.run.log import RunLog
 from progan_service.training.run.snapshot import save_snapshot
 from progan_service.training.schedule import GrowthSchedule, of_resolution
@@ -39,7 +38,7 @@ def train(
     strategy: tf.distribute.Strategy | None = None,
     chief: bool = True,
 ) -> bool:
-    """Train to `total_kimg` from the newest checkpoint, if there is one. Return True once the end is reached.
+    """Train to `total_kimg` from the newest whole checkpoint, if there is one. Return True once the end is reached.
 
     report       takes one line at a time
     progress     takes images shown and total images after every step
@@ -48,15 +47,14 @@ def train(
     auto_batch   compute a batch that does not fit into memory in parts
     strategy     the devices and workers to train on; None trains on one device
     chief        whether this worker writes the run directory; only one does
-    Raises CheckpointError if the newest checkpoint is damaged or belongs to another run, OutOfMemoryError if a stage
-    does not fit into memory, ConfigError if a batch cannot be divided among the devices, and WorkerLostError if the
-    workers found different checkpoints.
+    Raises CheckpointError if all checkpoints are damaged or the newest belongs to another run, OutOfMemoryError if a
+    stage does not fit into memory, ConfigError if a batch cannot be divided among the devices, and WorkerLostError if
+    the workers found different checkpoints.
     """
     schedule = GrowthSchedule(config.training, config.network.resolution)
     total_images = round(config.training.total_kimg * 1000)
     state = TrainingState.fresh(config, strategy)
-    if checkpoint := latest_checkpoint(run / "checkpoints"):
-        state.restore(checkpoint)
+    if checkpoint := state.restore_newest(run / "checkpoints", report):
         report(f"going on from {checkpoint}")
     else:
         report(f"training on {dataset.count} images of {dataset.directory}")

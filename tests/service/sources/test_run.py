@@ -49,7 +49,7 @@ def test_a_run_without_labels_has_no_names_for_them(finished_run: Path) -> None:
 def test_the_names_of_the_labels_come_along(copied_run: Path, run_config: RunConfig) -> None:
     assert load_run(copied_run).label_kind == "classes"
     dataset = replace(run_config.dataset, label_names=("round", "square"), label_kind="attributes")
-    (copied_run / "config.json").write_text(replace(run_config, dataset=dataset).to_json())
+    _rewrite(copied_run, replace(run_config, dataset=dataset))
     assert load_run(copied_run).label_names == ("round", "square")
     assert load_run(copied_run).label_kind == "attributes"
 
@@ -109,6 +109,22 @@ def test_a_damaged_configuration_is_named(copied_run: Path) -> None:
 
 def test_a_checkpoint_of_another_network_is_refused(copied_run: Path, run_config: RunConfig) -> None:
     wider = replace(run_config, network=replace(run_config.network, fmap_max=16))
-    (copied_run / "config.json").write_text(wider.to_json())
+    _rewrite(copied_run, wider)
     with pytest.raises(CheckpointError, match=r"generator_ema/\S+ has shape .*; another network$"):
         load_run(copied_run)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(copied_run: Path, run_config: RunConfig) -> None:
+    other = replace(run_config, training=replace(run_config.training, gp_weight=11))
+    (copied_run / "config.json").write_text(other.to_json())
+    with pytest.raises(
+        CheckpointError, match="224.npz: belongs to a run with another configuration than that of config.json$"
+    ):
+        load_run(copied_run)
+
+
+def _rewrite(run: Path, config: RunConfig) -> None:
+    """Give a run another configuration, as if it had been begun with it."""
+    (run / "config.json").write_text(config.to_json())
+    arrays = read_checkpoint(run / "checkpoints" / "images-000000224.npz")
+    save_checkpoint(run / "checkpoints", 224, arrays | {"config_digest": np.array(config.digest)})

@@ -153,7 +153,9 @@ def test_a_checkpoint_holds_every_variable(tmp_path: Path) -> None:
     parts = (state.generator, state.discriminator, state.generator_ema, state.generator_adam, state.discriminator_adam)
     variables = sum(len(part.variables) for part in parts)
     with np.load(tmp_path / "images-000000000.npz") as archive:
-        assert len(archive.files) == variables + len(["format_version", "images_shown", "stage", "config_digest"])
+        assert len(archive.files) == variables + len(
+            ["format_version", "images_shown", "stage", "config_digest", "sha256"]
+        )
         assert str(archive["config_digest"]) == CONFIG.digest
 
 

@@ -174,18 +174,41 @@ def test_a_finished_run_has_nothing_left_to_do(copied_run: Path, run_config: Run
     assert names_in(copied_run / "checkpoints") == ["images-000000192.npz", "images-000000224.npz"]
 
 
-def test_a_damaged_newest_checkpoint_is_an_error_and_the_one_before_goes_on(
+def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(
     copied_run: Path, run_config: RunConfig, faces: Dataset
 ) -> None:
     newest = copied_run / "checkpoints" / "images-000000224.npz"
     newest.write_bytes(newest.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="images-000000224.npz: .*; remove it to go on from the one before"):
-        go(copied_run, run_config, faces)
-
-    newest.unlink()
     finished, report = go(copied_run, run_config, faces)
     assert finished
-    assert report[0].endswith("images-000000192.npz")
+    assert report[0].startswith(f"warning: {newest}: not a readable checkpoint (")
+    assert report[1] == f"going on from {copied_run}/checkpoints/images-000000192.npz"
+    assert int(read_checkpoint(newest)["images_shown"]) == 224
+
+
+def test_a_foreign_file_among_the_checkpoints_does_no_harm(
+    copied_run: Path, run_config: RunConfig, faces: Dataset
+) -> None:
+    foreign = copied_run / "checkpoints" / "images-999999999.npz"
+    np.savez(foreign, kernel=np.ones(3))
+    finished, report = go(copied_run, run_config, faces)
+    assert finished
+    assert report[:2] == [
+        f"warning: {foreign}: not a readable checkpoint (holds no images_shown)",
+        f"going on from {copied_run}/checkpoints/images-000000224.npz",
+    ]
+
+
+def test_without_a_whole_checkpoint_a_run_does_not_begin_anew(
+    copied_run: Path, run_config: RunConfig, faces: Dataset
+) -> None:
+    for checkpoint in (copied_run / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"PK")
+    with pytest.raises(CheckpointError) as refused:
+        go(copied_run, run_config, faces)
+    assert str(refused.value) == (
+        f"{copied_run}/checkpoints: holds damaged checkpoints alone; remove them to begin the run anew"
+    )
 
 
 # With labels and mirrored, in one piece and after a kill

@@ -1,7 +1,10 @@
-"""Arrays in NumPy's formats, read so that a damaged file ends in one sentence: its headers can claim no memory."""
+"""Arrays in files. A damaged file ends in one sentence, and its headers can claim no memory."""
 
+import errno
+import hashlib
 import math
 import zipfile
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,10 +46,12 @@ def read_archive(path: Path, max_bytes: int) -> dict[str, NDArray[Any]]:
         try:
             with zipfile.ZipFile(file) as archive:
                 return _arrays(archive, max_bytes)
-        except (DamagedArrayError, OSError):
+        except DamagedArrayError:
             raise
         except Exception as error:  # a damaged archive leads zipfile to errors of many kinds
-            raise DamagedArrayError(f"{error}") from error
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place before the file
+                raise
+            raise DamagedArrayError(str(error) or type(error).__name__) from error
 
 
 def _arrays(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, NDArray[Any]]:
@@ -61,3 +66,13 @@ def _arrays(archive: zipfile.ZipFile, max_bytes: int) -> dict[str, NDArray[Any]]
         except DamagedArrayError as error:
             raise DamagedArrayError(f"{name!r}: {error}") from error
     return arrays
+
+
+def digest_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256, in hexadecimal, of arrays with their names, types and shapes, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
