@@ -205,6 +205,7 @@ OTHER: dict[str, Any] = {
     "training.learning_rate_ramp_kimg": 40,
     "training.adam_beta2": 0.999,
     "training.ema_halflife_kimg": 5,
+    "training.ema_rampup": 0.05,
     "training.gp_weight": 1,
     "training.gp_target": 750,
     "training.gp_reference": "native",

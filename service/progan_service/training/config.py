@@ -49,6 +49,9 @@ class TrainingConfig(Settings):
         0.99, "beta2 of Adam; beta1 is 0", Rule("must lie between 0 and 1", lambda beta: 0 < beta < 1)
     )
     ema_halflife_kimg: float = setting(10, "half-life of weights in the averaged generator", above(0))
+    ema_rampup: float = setting(
+        0, "highest half-life as a share of the images shown so far; 0: the same half-life from the start", at_least(0)
+    )
 
     gp_weight: float = setting(10, "weight of the gradient penalty", at_least(0), group="penalty")
     gp_target: float = setting(1, "gradient norm without penalty", above(0))

@@ -68,8 +68,16 @@ class Step:
         losses["D_skipped"] = state.discriminator_adam.update(self.discriminator_weights, gradients, learning_rate)
         gradients, generator_losses = run(self._generator_gradients, args=(batch, images_shown, alpha))
         losses["G_skipped"] = state.generator_adam.update(self.generator_weights, gradients, learning_rate)
-        state.move_average(0.5 ** (self.batch_size / (1000 * self.config.training.ema_halflife_kimg)))
+        state.move_average(0.5 ** (self.batch_size / self._halflife_images(images_shown)))
         return {name: state.local(value) for name, value in {**losses, **generator_losses}.items()}
+
+    def _halflife_images(self, images_shown: tf.Tensor) -> float | tf.Tensor:
+        """Return the half-life of the averaged generator. With a ramp it grows with the images shown."""
+        training = self.config.training
+        halflife = 1000.0 * training.ema_halflife_kimg
+        if not training.ema_rampup:
+            return halflife
+        return tf.minimum(halflife, training.ema_rampup * tf.cast(images_shown + self.batch_size, tf.float32))
 
     def _discriminator_gradients(
         self, batch: Batch, images_shown: tf.Tensor, alpha: tf.Tensor, stop: tf.Tensor

@@ -20,6 +20,7 @@ from progan_service.training.config import RunConfig
 from progan_service.training.devices import WorkerLostError, agreed
 from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
+from progan_service.training.run.directory import marker_of, require_present
 from progan_service.training.run.log import RunLog
 from progan_service.training.run.snapshot import save_snapshot
 from progan_service.training.schedule import GrowthSchedule, of_resolution
@@ -68,6 +69,7 @@ def train(
     stages = schedule.stages(state.images_shown, total_images)
     steps = try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     log = RunLog(run, config, dataset, report, state.images_shown) if chief else None
+    marker = marker_of(run)
     saved_at, stop = state.images_shown, stopping()
 
     while state.images_shown < total_images and not stop:
@@ -83,6 +85,7 @@ def train(
         log.add(losses)
         tick_images = round(of_resolution(config.training.tick_kimg, phase.resolution) * 1000)
         if _due(tick_images, saved_at, state.images_shown, total_images):
+            require_present(marker, run)
             log.tick(state, phase, feed.waited_s)
             snapshot_images = tick_images * config.training.snapshot_ticks
             if snapshot_images and _due(snapshot_images, saved_at, state.images_shown, total_images):
@@ -94,6 +97,7 @@ def train(
     if log is not None:
         log.close()
         if saved_at != state.images_shown:
+            require_present(marker, run)
             state.save(run / "checkpoints")
     return state.images_shown >= total_images
 

@@ -433,6 +433,7 @@ VALUES = {  # other than the defaults, as they are given and as they are kept
     "learning_rate_ramp_kimg": ("40", 40),
     "adam_beta2": ("0.9", 0.9),
     "ema_halflife_kimg": ("2.5", 2.5),
+    "ema_rampup": ("0.1", 0.1),
     "gp_weight": ("1", 1),
     "gp_target": ("750", 750),
     "gp_reference": ("native", "native"),
@@ -510,6 +511,7 @@ def test_a_setting_is_the_options_or_the_presets_or_the_default(faces: Dataset) 
         batch_sizes={4: 32, 16: 16},
         learning_rates={4: 0.0015},
         ema_halflife_kimg=5,
+        ema_rampup=0.05,
         tick_kimg={4: 4},
     )
     papers = configured(faces.directory, "--preset", "celebahq-1024", "--resolution", 8, "--no-mirror")

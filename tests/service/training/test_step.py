@@ -171,6 +171,14 @@ def test_the_average_is_slower_with_a_longer_half_life() -> None:
     np.testing.assert_allclose(average, before + (generator - before) * 0.29289322, atol=1e-6)
 
 
+def test_a_ramp_shortens_the_half_life_at_the_beginning() -> None:
+    state = TrainingState.fresh(CONFIG)
+    before = arrays(state.generator_ema.weights)["4x4/dense/kernel"]
+    take_step(state, configured(ema_halflife_kimg=10, ema_rampup=1), STABLE_4)  # of the 4 images shown: one batch
+    generator, average = state.generator.input_block.dense.kernel, state.generator_ema.input_block.dense.kernel
+    np.testing.assert_allclose(average, (before + generator) / 2, atol=1e-6)
+
+
 def test_every_step_draws_latents_of_its_own(stable_4: Run) -> None:
     steps = [stable_4.begin().take(images_shown=images_shown) for images_shown in (0, 4, 0)]
     assert steps[0]["D"] != steps[1]["D"]

@@ -1,6 +1,7 @@
 """A real run from 4x4 to 8x8 on drawn faces: what it goes through, what it leaves, how it stops and goes on."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.data.dataset import Dataset
+from progan_service.errors import FileError
 from progan_service.export.weights_file import load_weights
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.pixels import to_uint8
@@ -209,6 +211,28 @@ def test_without_a_whole_checkpoint_a_run_does_not_begin_anew(
     assert str(refused.value) == (
         f"{copied_run}/checkpoints: holds damaged checkpoints alone; remove them to begin the run anew"
     )
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_run_directory_that_vanishes_ends_the_run(
+    tmp_path: Path, run_config: RunConfig, faces: Dataset, claimed: bool
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    if claimed:
+        (run / "config.json").write_text(run_config.to_json())
+
+    def remove(images_shown: int, _: int) -> None:
+        if images_shown == 40:
+            shutil.rmtree(run)
+
+    with pytest.raises(FileError) as ended:
+        train(run, run_config, faces, report=lambda _: None, progress=remove, stopping=lambda: False)
+    assert str(ended.value) == (
+        f"{run}: the directory of the run was removed, or its disk or mount is gone; put it back, and the same command "
+        "goes on from its newest checkpoint"
+    )
+    assert not run.exists()
 
 
 # With labels and mirrored, in one piece and after a kill

@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from progan_service.errors import ConfigError, MendableError
+from progan_service.errors import ConfigError, FileError, MendableError
 from progan_service.host.faults import named
 from progan_service.host.files import is_partial, remove_partials, replaced
 from progan_service.training.config import MAY_CHANGE, RunConfig
@@ -41,6 +41,20 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
         return  # nothing will be trained: what was trained stays on record as it was
     with replaced(file) as partial:
         partial.write_text(config.to_json())
+
+
+def marker_of(run: Path) -> Path:
+    """Return what a run directory has as long as it exists: its configuration, or itself before it has one."""
+    return run / CONFIG_FILE if (run / CONFIG_FILE).exists() else run
+
+
+def require_present(marker: Path, run: Path) -> None:
+    """Raise FileError if a run directory that had this marker was removed, or its mount is gone."""
+    if not marker.exists():
+        raise FileError(
+            f"{run}: the directory of the run was removed, or its disk or mount is gone; put it back, and the same "
+            "command goes on from its newest checkpoint"
+        )
 
 
 def _hold(run: Path) -> None:

@@ -17,6 +17,7 @@ BEGUN_EARLIER = Path(__file__).parent / "begun_earlier"
 LICENSE = "Take these eight pictures, and do with them what you like.\n"
 SETTINGS = (
     *("--preset", "cpu-small", "--resolution", "8", "--fmap-base", "16", "--fmap-max", "4", "--batch-sizes", "8"),
+    *("--ema-rampup", "0"),  # the preset did not have it
     *("--stable-kimg", "0.032", "--fade-kimg", "0.032", "--tick-kimg", "0.016", "--precision", "bfloat16"),
 )
 
