@@ -73,7 +73,7 @@ endef
 
 # The protocols of other servers are read at run time, into descriptor pools of their own: generated code would clash with
 # that of packages that bring the same messages.
-PROTOCOLS := service/progan_service/serving/grpc
+PROTOCOLS := service/progan_service/serving/protocols
 define compile_protocol
 	mkdir -p $(2)
 	$(PROTOC) -I $(PROTOCOLS)/$(1) --descriptor_set_out=$(2)/$(1).binpb $(1).proto

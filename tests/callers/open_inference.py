@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
-from progan_service.serving.grpc.open_inference.messages import SERVICE, ModelInferRequest
+from progan_service.serving.protocols.open_inference.messages import SERVICE, ModelInferRequest
 
 PATIENCE_S = 60
 

@@ -18,11 +18,9 @@ from progan_service.serving.batching.hang import HangWatch
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.files.encoders import Encoders
-from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.border import Border
 from progan_service.serving.grpc.connections import Callers, ConnectionWatch
 from progan_service.serving.grpc.health import Health
-from progan_service.serving.grpc.open_inference import servicer as open_inference
-from progan_service.serving.grpc.progan_v1 import servicer as progan_v1
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.server import GrpcServer
@@ -35,6 +33,9 @@ from progan_service.serving.listen import NotAcceptingError, file_limit, share
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.protocols.open_inference import servicer as open_inference
+from progan_service.serving.protocols.progan_v1 import servicer as progan_v1
+from progan_service.serving.protocols.service import Service
 from progan_service.serving.watching.metrics import Metrics
 
 log = logging.getLogger(__name__)

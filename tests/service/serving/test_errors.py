@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 
 from progan_service.serving import errors
 from progan_service.serving.errors import ServingError
-from progan_service.serving.grpc.status import status_of
+from progan_service.serving.protocols.status import status_of
 
 ONE_OF_EACH = [
     errors.InvalidArgument("latents.vectors", "is empty"),
@@ -21,6 +21,7 @@ ONE_OF_EACH = [
     errors.Unauthenticated("no token"),
     errors.PermissionDenied("not this model"),
     errors.UnknownMethod(),
+    errors.Unsupported("no shared memory"),
     errors.InternalError("0123abcd"),
 ]
 

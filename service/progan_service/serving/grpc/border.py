@@ -5,13 +5,12 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf import message, message_factory
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 
 from progan_service.serving.errors import ReaderStalled, ServingError
 from progan_service.serving.grpc.accepting import hang_up
@@ -20,6 +19,7 @@ from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.status import Context, refuse
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.protocols.service import Reply, Service
 from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.accounted import accounted
 from progan_service.serving.watching.calls import REQUEST_ID, Call, new_id, sent_id
@@ -31,24 +31,8 @@ token_rights: ContextVar[Rights] = ContextVar("token_rights", default=ALL_RIGHTS
 
 Headers = Iterable[tuple[str, str | bytes]]
 Run = Callable[[Call, Context], Awaitable[None]]
-Reply = message.Message | bytes
 
 _UNKNOWN = ("", "other")  # service and method of a path that no service has
-
-
-@dataclass(frozen=True)
-class Service:
-    """A gRPC service.
-
-    servicer   has a method for each rpc, which takes the request and its Call and returns the reply, or yields replies.
-               A reply is a message, or the bytes of one. When the next one is asked for, the last one has been sent.
-               If the caller sends a stream, the method takes an iterator of requests, and lets each through the gate
-    limit      returns the most bytes that a request of this rpc needs; None: as many as the server takes
-    """
-
-    descriptor: ServiceDescriptor
-    servicer: object
-    limit: Callable[[str], int | None] = lambda rpc: None
 
 
 class Border:

@@ -11,12 +11,13 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import UnknownMethod
 from progan_service.serving.grpc.accepting import AcceptingServer
 from progan_service.serving.grpc.auth import Authentication
-from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.border import Border
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import LibraryRequests, Receiver
 from progan_service.serving.grpc.reflection import REFLECTION_NAMES, reflection_handlers
 from progan_service.serving.grpc.transport import credentials, options
 from progan_service.serving.listen import NotAcceptingError, bind_error, cannot_listen
+from progan_service.serving.protocols.service import Service
 
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 

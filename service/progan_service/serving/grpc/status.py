@@ -4,12 +4,9 @@ from math import ceil
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from progan_service.serving.errors import InvalidArgument, ServingError
-
-ERROR_DOMAIN = "progan"
+from progan_service.serving.errors import ServingError
+from progan_service.serving.protocols.status import status_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -22,31 +19,9 @@ def refuse(context: Context, error: ServingError, *metadata: tuple[str, str | by
     context.set_trailing_metadata((*metadata, *trailers(error)))
 
 
-def status_of(error: ServingError) -> status_pb2.Status:
-    """Return the google.rpc.Status with ErrorInfo, and BadRequest or RetryInfo where they apply."""
-    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error))
-    for detail in _details(error):
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status
-
-
 def trailers(error: ServingError) -> Metadata:
     """Return the trailing metadata of a call that ends with this error."""
     details = ("grpc-status-details-bin", status_of(error).SerializeToString())
     if error.retry_after_s is not None:  # gRPC clients do not act on RetryInfo alone
         return details, ("grpc-retry-pushback-ms", str(max(1, ceil(error.retry_after_s * 1000))))
     return (details,)
-
-
-def _details(error: ServingError) -> list[message.Message]:
-    details: list[message.Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)]
-    if isinstance(error, InvalidArgument):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.argument, description=error.description)
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if error.retry_after_s is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(int(error.retry_after_s * 1e9))
-        details.append(retry)
-    return details

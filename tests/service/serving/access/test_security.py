@@ -36,11 +36,12 @@ from progan_service.serving.config import ServerConfig
 from progan_service.serving.grpc import transport
 from progan_service.serving.grpc.accepting import AcceptingServer
 from progan_service.serving.grpc.auth import Authentication
-from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.border import Border
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.protocols.service import Service
 from progan_service.serving.server import Server
 from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics

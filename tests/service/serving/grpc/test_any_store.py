@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_service.serving.grpc.progan_v1 import reply
 from progan_service.serving.models.model import Model
+from progan_service.serving.protocols.progan_v1 import reply
 from progan_service.store.metadata import ModelMetadata
 from progan_service.store.store import ModelStore
 from progan_service.store.watcher import StoreWatcher

@@ -22,11 +22,12 @@ from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving import errors
 from progan_service.serving.config import BatchingConfig, ServerConfig
-from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.border import Border
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.protocols.service import Service
 from progan_service.serving.server import Server
 from progan_service.serving.watching.metrics import Metrics
 

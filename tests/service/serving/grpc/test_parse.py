@@ -8,9 +8,9 @@ import pytest
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 from progan_service.serving.files.encoding import Encoding
-from progan_service.serving.grpc.progan_v1 import parse
 from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.rows import Rows
+from progan_service.serving.protocols.progan_v1 import parse
 from progan_service.store.metadata import ModelMetadata
 
 MODEL = ModelMetadata(latent_size=3, resolution=4, channels=3)

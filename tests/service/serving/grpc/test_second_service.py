@@ -13,13 +13,14 @@ from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens, read_tokens
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import InvalidArgument
-from progan_service.serving.grpc.border import Border, Service
+from progan_service.serving.grpc.border import Border
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.server import GrpcServer
 from progan_service.serving.models.gate import Gate
+from progan_service.serving.protocols.service import Service
 from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics
 

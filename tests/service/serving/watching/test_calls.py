@@ -12,7 +12,7 @@ import pytest
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
-from progan_service.serving.grpc.progan_v1.servicer import ImageGeneratorServicer
+from progan_service.serving.protocols.progan_v1.servicer import ImageGeneratorServicer
 from progan_service.serving.watching.calls import Call, log_call, new_id, sent_id
 
 PATIENCE_S = 60

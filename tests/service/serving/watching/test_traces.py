@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
-from progan_service.serving.grpc.progan_v1.servicer import ImageGeneratorServicer
+from progan_service.serving.protocols.progan_v1.servicer import ImageGeneratorServicer
 from progan_service.serving.watching import traces
 
 PATIENCE_S = 60

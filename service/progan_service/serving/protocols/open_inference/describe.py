@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from progan_service import __version__
-from progan_service.serving.grpc.open_inference import messages
-from progan_service.serving.grpc.open_inference.parse import OUTPUTS
 from progan_service.serving.models.model import Model, State
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.protocols.open_inference import messages
+from progan_service.serving.protocols.open_inference.parse import OUTPUTS
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.serving.watching.statistics import Total
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.errors import InvalidArgument, Unsupported, naming
 from progan_service.serving.files.encoding import Encoding
-from progan_service.serving.grpc.open_inference.parameters import Parameters
-from progan_service.serving.grpc.open_inference.tensors import Array, read_inputs
 from progan_service.serving.jobs.format import Format, of_quality
 from progan_service.serving.jobs.job import Job
 from progan_service.serving.jobs.rows import Rows, of_labels, of_range, of_rows, of_seeds, of_walk
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.protocols.open_inference.parameters import Parameters
+from progan_service.serving.protocols.open_inference.tensors import Array, read_inputs
 from progan_service.store.metadata import ModelMetadata
 
 OUTPUTS = ("images", "files", "latents")

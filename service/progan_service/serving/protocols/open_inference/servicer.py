@@ -17,15 +17,15 @@ from progan_service.serving.errors import (
     Unavailable,
     Unsupported,
 )
-from progan_service.serving.grpc.open_inference import describe, messages, parse, reply
-from progan_service.serving.grpc.open_inference.conversation import conversation
-from progan_service.serving.grpc.open_inference.parameters import Parameters
 from progan_service.serving.jobs.job import asked_by
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker, note_sent
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.permitted import PermittedModels
+from progan_service.serving.protocols.open_inference import describe, messages, parse, reply
+from progan_service.serving.protocols.open_inference.conversation import conversation
+from progan_service.serving.protocols.open_inference.parameters import Parameters
 from progan_service.serving.watching.accounted import accounted
 from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from progan_service.serving.grpc.open_inference.messages import ModelInferResponse
-from progan_service.serving.grpc.open_inference.parse import Inference
 from progan_service.serving.jobs.job import Piece
+from progan_service.serving.protocols.open_inference.messages import ModelInferResponse
+from progan_service.serving.protocols.open_inference.parse import Inference
 
 _FINAL_RESPONSE = "triton_final_response"
 

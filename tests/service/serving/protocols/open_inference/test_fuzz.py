@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_inference import Caller, inference
 
-from progan_service.serving.grpc.open_inference.messages import SERVICE, ModelInferRequest
+from progan_service.serving.protocols.open_inference.messages import SERVICE, ModelInferRequest
 
 PATIENCE_S = 60
 METHODS = {method.name: method for method in SERVICE.methods}

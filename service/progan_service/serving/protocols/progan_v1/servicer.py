@@ -7,7 +7,6 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.errors import InvalidArgument, naming
-from progan_service.serving.grpc.progan_v1 import parse, reply
 from progan_service.serving.jobs.job import Job, asked_by
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker, note_sent
@@ -15,6 +14,7 @@ from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.model import Model
 from progan_service.serving.models.permitted import PermittedModels
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.protocols.progan_v1 import parse, reply
 from progan_service.serving.watching.calls import Call
 
 DESCRIPTOR: ServiceDescriptor = pb.DESCRIPTOR.services_by_name["ImageGeneratorService"]
