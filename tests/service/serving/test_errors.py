@@ -52,6 +52,7 @@ def test_every_status_code_of_the_contract_has_one_class() -> None:
         "UNAUTHENTICATED",
         "PERMISSION_DENIED",
         "UNIMPLEMENTED",
+        "UNIMPLEMENTED",
         "INTERNAL",
     ]
 
