@@ -56,15 +56,17 @@ def named(path: Path | str, kind: type[FileError] = FileError) -> Iterator[None]
         raise
     except Exception as error:
         number = _number(error)
-        if isinstance(error, UnicodeEncodeError) and not _is_utf8(path):
-            raise ConfigError(f"{path}: the name is not UTF-8, as TensorFlow needs it; give another path") from error
+        if isinstance(error, UnicodeEncodeError):
+            require_utf8(path)
         if number not in _SENTENCES:
             raise
         raise kind(f"{path}: {_SENTENCES[number]}") from error
 
 
-def _is_utf8(path: Path | str) -> bool:
-    return str(path).encode(errors="replace").decode() == str(path)
+def require_utf8(path: Path | str) -> None:
+    """Raise ConfigError for a path that TensorFlow cannot name."""
+    if str(path).encode(errors="replace").decode() != str(path):
+        raise ConfigError(f"{path}: the name is not UTF-8, as TensorFlow needs it; give another path")
 
 
 def translated(error: Exception) -> ProganError | None:

@@ -87,12 +87,13 @@ def test_an_empty_path_is_wrong_usage(progan: Progan, command: str) -> None:
 
 
 def test_a_directory_that_tensorflow_cannot_name_is_refused(tmp_path: Path) -> None:
-    out = tmp_path / "caf\udce9"
-    sentence = f"{out}: the name is not UTF-8, as TensorFlow needs it; give another path"
-    command = [Path(sys.executable).with_name("progan"), "dataset", "demo", out, "--count", "1", "--resolution", "4"]
-    ended = subprocess.run(command, capture_output=True)
-    assert (ended.returncode, ended.stderr) == (78, f"progan: {sentence}\n".encode(errors="backslashreplace"))
-    assert list(tmp_path.iterdir()) == []
+    program, data, run = Path(sys.executable).with_name("progan"), tmp_path / "data", tmp_path / "caf\udce9"
+    subprocess.run([program, "dataset", "demo", data, "--count", "8", "--resolution", "4"], check=True)
+    ended = subprocess.run([program, "train", "--data", data, "--run", run], capture_output=True)
+    sentence = f"{tmp_path}/caf\\xe9: the name is not UTF-8, as TensorFlow needs it; give another path"
+    assert ended.returncode == 78
+    assert ended.stderr.splitlines()[-1].decode() == f"progan: {sentence}"
+    assert list(tmp_path.iterdir()) == [data]
 
 
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:

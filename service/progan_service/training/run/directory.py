@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from progan_service.errors import ConfigError, FileError, MendableError
-from progan_service.host.faults import named
+from progan_service.host.faults import named, require_utf8
 from progan_service.host.files import is_partial, remove_partials, replaced
 from progan_service.training.config import MAY_CHANGE, RunConfig
 from progan_service.training.run.checkpoint import images_shown_at_checkpoint, latest_checkpoint
@@ -25,6 +25,7 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
     Raises ConfigError for the directory of another run, naming every difference, and RunBusyError while another process
     has it.
     """
+    require_utf8(run)
     file = run / CONFIG_FILE
     if file.is_file():
         before = read_run_config(run)
