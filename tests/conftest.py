@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from progan_service.model.config import NetworkConfig
-from progan_service.serving.config import ServerConfig
+from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.server import Server
 from progan_service.store.store import ModelStore
 
@@ -34,6 +34,10 @@ settings.load_profile("fixed")
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
+
+# Without AVX-512, oneDNN's convolutions round differently for other batch sizes. With one size alone, an image is the
+# same to the bit whatever comes beside it, on every processor.
+ONE_SIZE = BatchingConfig(max_batch_size=8, allowed_batch_sizes=(8,))
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 
@@ -57,9 +61,15 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server_target(tiny_store: Path) -> Iterator[str]:
-    """Where a ready server with the tiny model listens."""
-    with running_server(ServerConfig(tiny_store, port=0, http_port=0, lame_duck_s=0)) as server:
+    """Where a ready server with the tiny model listens. Its batches have one size: see `ONE_SIZE`."""
+    with running_server(ServerConfig(tiny_store, port=0, http_port=0, lame_duck_s=0, batching=ONE_SIZE)) as server:
         yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="session")
+def one_size() -> BatchingConfig:
+    """Batches of one size, for images that are compared to the bit."""
+    return ONE_SIZE
 
 
 @pytest.fixture(scope="session")

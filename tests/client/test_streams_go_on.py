@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from progan_client import AsyncClient, Client, Frame, GeneratedImages, UnavailableError
 from progan_client.command import main
 from progan_client.command.output import Output
-from progan_service.serving.config import ServerConfig
+from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.server import Server
 from progan_service.store.store import ModelStore
 
@@ -138,11 +138,12 @@ def test_when_a_server_drains_and_the_next_one_is_ready_later(
     caplog: pytest.LogCaptureFixture,
     kind: str,
     source: str,
+    one_size: BatchingConfig,
 ) -> None:
     next_one = proxy(server_target, opened=False)
     with ExitStack() as running:
         server = running.enter_context(
-            run_server(ServerConfig(tiny_store, port=0, http_port=0, lame_duck_s=0, drain_s=0.1))
+            run_server(ServerConfig(tiny_store, port=0, http_port=0, lame_duck_s=0, drain_s=0.1, batching=one_size))
         )
 
         def replace() -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processor import in_bfloat16
 
 from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import downscale2, upscale2
@@ -311,6 +312,7 @@ def types(network: keras.layers.Layer, outputs: tf.Tensor, gradients: list[tf.Te
     return {tensor.dtype for tensor in (outputs, *gradients, *(weight.value for weight in network.weights))}
 
 
+@in_bfloat16
 @pytest.mark.parametrize(("resolution", "alpha"), [(8, 0.25), (16, None)])
 def test_a_bfloat16_generator_is_the_same_up_to_rounding(resolution: int, alpha: float | None) -> None:
     generator = small_generator(activations="bfloat16")
@@ -319,6 +321,7 @@ def test_a_bfloat16_generator_is_the_same_up_to_rounding(resolution: int, alpha:
     assert_near(found, generated(small_generator(), resolution, alpha))
 
 
+@in_bfloat16
 @pytest.mark.parametrize(("resolution", "alpha"), [(8, 0.25), (16, None)])
 def test_a_bfloat16_discriminator_is_the_same_up_to_rounding(resolution: int, alpha: float | None) -> None:
     discriminator = small_discriminator(activations="bfloat16")

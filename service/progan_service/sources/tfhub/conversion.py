@@ -109,7 +109,7 @@ def _kernel_shapes(config: NetworkConfig) -> list[tuple[int, ...]]:
     """Return the kernel shapes of tensorflow/gan: its dense layer is a 4x4 convolution of one pixel padded by 3."""
     f = config.features
     blocks = [((3, 3, f(r // 2), f(r)), (3, 3, f(r), f(r))) for r in resolutions_up_to(config.resolution)[1:]]
-    return [(4, 4, config.latent_size, f(4)), (3, 3, f(4), f(4)), *chain.from_iterable(blocks)]
+    return [(4, 4, config.latents, f(4)), (3, 3, f(4), f(4)), *chain.from_iterable(blocks)]
 
 
 def _assign_trunk(generator: Generator, trunk: list[_Conv]) -> None:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from processor import AVX512, in_bfloat16
 
 from progan_service.evaluation.psnr import psnr_db
 from progan_service.model.config import NetworkConfig
@@ -121,6 +122,7 @@ def test_in_bfloat16_images_are_float32_and_nearly_the_same(small: Generator, al
     assert 40 <= psnr_db(to_uint8(found).numpy(), to_uint8(images).numpy()) < 60
 
 
+@in_bfloat16
 def test_in_bfloat16_the_papers_generator_shows_nearly_the_same_images(paper: Generator) -> None:
     z = latents(2, 512)
     images = InferenceGenerator(paper, 32)(z)
@@ -128,24 +130,26 @@ def test_in_bfloat16_the_papers_generator_shows_nearly_the_same_images(paper: Ge
     assert 40 <= psnr_db(to_uint8(found).numpy(), to_uint8(images).numpy()) < 60
 
 
-# The same image to the bit, whatever the size of its batch, its place in it and its neighbours
+# The same image, whatever the size of its batch, its place in it and its neighbours: to the bit with AVX-512; up to the
+# rounding of float32 on processors with narrower registers, where oneDNN convolves a lone image in another order
 
 
 def assert_images_depend_on_their_latents_alone(network: Network) -> None:
+    within = 0 if AVX512 else 1e-4
     z = latents(16, 512)
     alone = np.concatenate([network(z[i : i + 1]) for i in range(16)])
     for rows in (2, 3, 4, 8, 16):
-        np.testing.assert_array_equal(network(z[:rows]), alone[:rows])
-        np.testing.assert_array_equal(network(z[::-1][:rows]), alone[::-1][:rows])
+        np.testing.assert_allclose(network(z[:rows]), alone[:rows], rtol=0, atol=within)
+        np.testing.assert_allclose(network(z[::-1][:rows]), alone[::-1][:rows], rtol=0, atol=within)
 
 
-@pytest.mark.parametrize("activations", ["float32", "bfloat16"])
+@pytest.mark.parametrize("activations", ["float32", pytest.param("bfloat16", marks=in_bfloat16)])
 def test_an_image_does_not_depend_on_its_batch(paper: Generator, activations: str) -> None:
     network = InferenceGenerator(paper, 32, activations=activations)
     assert_images_depend_on_their_latents_alone(tf.function(network, [tf.TensorSpec([None, 512])]))
 
 
-@pytest.mark.parametrize("activations", ["float32", "bfloat16"])
+@pytest.mark.parametrize("activations", ["float32", pytest.param("bfloat16", marks=in_bfloat16)])
 @pytest.mark.parametrize("arrangement", [Arrangement.ONE_BY_ONE, Arrangement.ROWS_FIRST], ids=lambda a: a.value)
 def test_an_image_does_not_depend_on_its_batch_however_the_last_blocks_take_it(
     paper: Generator, arrangement: Arrangement, activations: str
