@@ -923,6 +923,7 @@ def test_reflection_lists_the_services_and_describes_each(puppets: Guest, versio
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
         SERVICE,
     ]
     questions = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in names]
