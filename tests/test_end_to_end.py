@@ -65,7 +65,7 @@ def wait_for_checkpoint(run: Path, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With models of the same faces: `faces`, `glasses` with two classes, and `attributes` with two attributes."""
+    """With models of the same faces: `faces`, `glasses` with two classes, and `smiles` with two attributes."""
     root = tmp_path_factory.mktemp("way")
     assert in_this_process("dataset", "demo", root / "faces", "--resolution", 8, "--count", 100) == 0
     train = ["train", "--data", root / "faces", "--run", root / "run", *SCHEDULE]
@@ -87,11 +87,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
     assert in_this_process("export", root / "labelled", "--store", root / "store", "--name", "glasses") == 0
 
-    faces = [root / "attributes", "--resolution", 8, "--count", 100, "--label", "glasses,smile"]
+    faces = [root / "smiles", "--resolution", 8, "--count", 100, "--label", "glasses,smile"]
     assert in_this_process("dataset", "demo", *faces) == 0
-    labelled = ["--data", root / "attributes", "--run", root / "labelled_2", "--labels", *SCHEDULE]
+    labelled = ["--data", root / "smiles", "--run", root / "labelled_2", "--labels", *SCHEDULE]
     assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
-    assert in_this_process("export", root / "labelled_2", "--store", root / "store", "--name", "attributes") == 0
+    assert in_this_process("export", root / "labelled_2", "--store", root / "store", "--name", "smiles") == 0
     return root / "store"
 
 
@@ -136,13 +136,13 @@ def test_a_model_trained_with_labels_draws_what_is_asked_for(target: str) -> Non
 
 def test_a_model_trained_with_attributes_draws_any_of_them_together(target: str) -> None:
     with Client(target) as client:
-        (version,) = client.model("attributes").versions
+        (version,) = client.model("smiles").versions
         assert (version.label_names, version.label_kind) == (("glasses", "smile"), "attributes")
         none, glasses, both = (
-            client.generate(seeds=[1, 2, 3], labels=labels, model="attributes").pixels
+            client.generate(seeds=[1, 2, 3], labels=labels, model="smiles").pixels
             for labels in (None, ["glasses"], ["smile", "glasses"])
         )
-        vector = client.generate(seeds=[1, 2, 3], labels=version.label_vector("glasses", "smile"), model="attributes")
+        vector = client.generate(seeds=[1, 2, 3], labels=version.label_vector("glasses", "smile"), model="smiles")
     for one, other in ((none, glasses), (glasses, both), (none, both)):
         assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     np.testing.assert_array_equal(both, vector.pixels)
@@ -170,8 +170,8 @@ def test_their_provenance_tells_how_they_were_trained(store: Path) -> None:
     _, *rows = progan("models", "--store", store).stdout.splitlines()
     found = [(row.split()[0], row.split()[1], row.partition("  progan train, ")[2]) for row in rows]
     assert found == [
-        ("attributes", "1", "0.2 kimg"),
         ("faces", "2", "0.5 kimg"),
         ("faces", "1", "1.2 kimg"),
         ("glasses", "1", "0.2 kimg"),
+        ("smiles", "1", "0.2 kimg"),
     ]

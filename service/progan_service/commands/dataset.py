@@ -1,4 +1,4 @@
-"""`progan dataset build`, `progan dataset demo` and `progan dataset verify`."""
+"""`progan dataset build`, `progan dataset label`, `progan dataset demo` and `progan dataset verify`."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +10,10 @@ from progan_service.names import escaped
 from progan_service.settings.manual import add_path
 
 _OUT_HELP = "new directory; its name is the name of the dataset"
+_LABELS_HELP = (
+    "`folders` (each is a class), `cls` (webdataset's .cls files), or a file: a CSV of file,label (classes), or of "
+    "file and several columns of 0 and 1 (attributes), CelebA's list_attr, or StyleGAN's dataset.json"
+)
 
 
 def add_dataset(subparsers: Any) -> None:
@@ -18,6 +22,7 @@ def add_dataset(subparsers: Any) -> None:
     )
     kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(kinds)
+    _add_label(kinds)
     _add_demo(kinds)
     _add_verify(kinds)
 
@@ -40,6 +45,7 @@ def _add_build(kinds: Any) -> None:
         default="crop",
         help="make images square by a centre crop or by white borders (default: %(default)s)",
     )
+    add_path(command, "--labels", type=str, metavar="LABELS", help=f"labels of the images, too: {_LABELS_HELP}")
     command.add_argument(
         "--skip-unusable", action="store_true", help="leave out images that are broken or too small, and name them"
     )
@@ -55,6 +61,7 @@ def _add_build(kinds: Any) -> None:
             out=given.out,
             resolution=given.resolution,
             fit=given.fit,
+            labels=given.labels,
             skip_unusable=given.skip_unusable,
             report=given.report,
         )
@@ -62,19 +69,48 @@ def _add_build(kinds: Any) -> None:
 
 
 def build_dataset(
-    *, source: Path, out: Path, resolution: int, fit: Fit, skip_unusable: bool, report: Path | None
+    *,
+    source: Path,
+    out: Path,
+    resolution: int,
+    fit: Fit,
+    labels: str | None,
+    skip_unusable: bool,
+    report: Path | None,
 ) -> int:
     """Make a dataset from images, and print its size and what is not in it."""
     from progan_service.data.making import build
 
     with progress_bars() as progress:
         summary = build.build_dataset(
-            source, out, resolution, fit, progress, skip_unusable=skip_unusable, report=report
+            source, out, resolution, fit, progress, labels=labels, skip_unusable=skip_unusable, report=report
         )
     size = f"{summary.resolution}x{summary.resolution}"
     print(f"{escaped(str(out))}: {summary.image_count} images, 4x4 to {size}")
     for line in summary.remainder.summary():
         print(f"  {line}")
+    if summary.labels:
+        print(f"  {summary.labels}")
+    return exit_codes.DONE
+
+
+def _add_label(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "label",
+        help="add labels to a dataset",
+        description="Add labels to a dataset that `progan dataset build` made, or replace those that it has. Its "
+        "files.csv says which image is which file.",
+    )
+    add_path(command, "dataset", metavar="DIR", help="dataset made by `progan dataset build`")
+    add_path(command, "--labels", type=str, required=True, metavar="LABELS", help=_LABELS_HELP)
+    command.set_defaults(run=lambda given: label_dataset(directory=given.dataset, labels=given.labels))
+
+
+def label_dataset(*, directory: Path, labels: str) -> int:
+    """Add labels to a dataset, and print which."""
+    from progan_service.data.making.labels import add
+
+    print(f"{directory}: {add.label_dataset(directory, labels).summary()}")
     return exit_codes.DONE
 
 

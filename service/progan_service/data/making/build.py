@@ -4,10 +4,10 @@ It takes two passes over the collection: all pictures are decoded and checked be
 collection is passed over in silence: what is not in the dataset is counted and named with the reason.
 """
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -19,8 +19,11 @@ from progan_service.data.making.collection.foreign import foreign_kind
 from progan_service.data.making.collection.opening import open_collection
 from progan_service.data.making.collection.unpacking import Scratch
 from progan_service.data.making.conversion import Conversion
+from progan_service.data.making.image_names import write_image_names
 from progan_service.data.making.kinds import is_picture, refusal
-from progan_service.data.making.records import check_resolution, write_levels
+from progan_service.data.making.labels.labels import NO_LABELS
+from progan_service.data.making.labels.read import OpenLabels, labels_in_sight, open_labels
+from progan_service.data.making.records import check_resolution, write_labels, write_levels
 from progan_service.data.making.remainder import Remainder
 from progan_service.data.making.square import Fit
 from progan_service.data.making.workers import Workers
@@ -31,21 +34,20 @@ from progan_service.license import is_license_name, text_of
 from progan_service.names import escaped, shown
 from progan_service.progress import Progress
 
-FILES_NAME = "files.csv"
-
 _SHUFFLE_SEED = 123  # as in NVIDIA's dataset tool: the same files in the same order give the same dataset
 _WORTH_A_PROCESS = 100  # pictures; fewer are decoded before a process has started
 
 
 @dataclass(frozen=True)
 class BuildSummary:
-    """The result of a build."""
+    """The result of a build. `labels` says in a sentence which there are, or what looks like some; it may be empty."""
 
     directory: Path
     resolution: int
     image_count: int
     remainder: Remainder
     license_found: bool
+    labels: str
 
 
 def build_dataset(
@@ -57,6 +59,7 @@ def build_dataset(
     *,
     skip_unusable: bool = False,
     report: Path | None = None,
+    labels: str | None = None,
     cpus: int | None = None,
 ) -> BuildSummary:
     """Make the dataset directory `out` of all pictures in `source`. It appears complete or not at all.
@@ -64,18 +67,19 @@ def build_dataset(
     `files.csv` in it names the file of each image. The dataset is the same to the byte whatever the number of CPUs.
 
     Args:
-        source: a collection that `open_collection` opens: a folder, zip or tar, say; folder names are ignored.
+        source: a collection that `open_collection` opens: a folder, zip or tar, say.
         out: the new directory; its name becomes the dataset's.
         resolution: height and width of the full images: a power of two from 4 to 1024.
         fit: "crop" takes the centre square, "pad" keeps the whole picture on white.
         progress: called with ("Checking" | "Writing", done, total) after each file.
         skip_unusable: leave pictures out that are broken or too small, instead of making nothing.
         report: a CSV file to write, which names all that is not in the dataset and why, also when nothing is made.
+        labels: read labels from there; see `open_labels`.
         cpus: decode so many pictures at once; None: as many as this process has CPUs.
 
     Raises:
         DatasetError: an argument is out of range, the source is unreadable or has no pictures, or pictures are broken
-            or small: the message names up to 20 of them and their number.
+            or small, or labels do not fit: the message names up to 20 of them and their number.
         ConfigError: `out` exists.
         FileError: `out` or `report` cannot be written.
     """
@@ -85,18 +89,44 @@ def build_dataset(
     remainder = Remainder(source, report)
     with new_directory(out) as directory, open_collection(source, Scratch(directory, out, progress)) as collection:
         license_file, license_text = _license(collection.files)
-        files = [file for file in collection.files if file is not license_file]
+        others = _others(collection.files)
+        opened = open_labels(labels, others) if labels else OpenLabels(lambda pictures: NO_LABELS)
+        files = [file for file in collection.files if file is not license_file and file.name not in opened.files]
         remainder.left_out += collection.left_out
         with Workers(Conversion(resolution, fit), _worker_count(len(files), cpus)) as workers:
             usable = _usable(files, workers, remainder, progress)
             remainder.close(len(usable), skip_unusable)
             pictures = _shuffled(usable)
-            _write_names(directory, pictures)
+            names = [picture.name for picture in pictures]
+            found = opened.of([*names, *(picture.name for picture in remainder.unusable)]).first(len(names))
             records = _records(source, pictures, workers, progress)
             write_levels(directory, out.resolve().name, resolution, records)
-        name = escaped(source.resolve().name)
-        Manifest(name, len(pictures), resolution, fit=fit, license_text=license_text).write(directory)
-    return BuildSummary(out, resolution, len(pictures), remainder, license_text is not None)
+        write_image_names(directory, names)
+        if found.names:
+            write_labels(directory, out.resolve().name, found.values)
+        Manifest(
+            escaped(source.resolve().name),
+            len(names),
+            resolution,
+            fit=fit,
+            label_names=found.names,
+            label_kind=found.kind,
+            license_text=license_text,
+        ).write(directory)
+    sentence = found.summary() if found.names else labels_in_sight(names, others)
+    return BuildSummary(out, resolution, len(names), remainder, license_text is not None, sentence)
+
+
+def _others(files: Iterable[SourceFile]) -> dict[str, Callable[[], bytes]]:
+    """Return the content of all files that are not named like pictures, on demand. It raises DatasetError."""
+
+    def content(file: SourceFile) -> bytes:
+        try:
+            return file.read()
+        except UnreadableFileError as error:
+            raise DatasetError(f"{shown(file.name)}: {error}") from None
+
+    return {file.name: partial(content, file) for file in files if not is_picture(file.name, b"")}
 
 
 def _worker_count(files: int, cpus: int | None) -> int:
@@ -130,13 +160,6 @@ def _shuffled(files: list[SourceFile]) -> list[SourceFile]:
     order = np.arange(len(files))
     np.random.RandomState(_SHUFFLE_SEED).shuffle(order)
     return [files[index] for index in order]
-
-
-def _write_names(directory: Path, files: list[SourceFile]) -> None:
-    with (directory / FILES_NAME).open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(("index", "file"))
-        table.writerows((index, escaped(file.name)) for index, file in enumerate(files))
 
 
 def _records(source: Path, files: list[SourceFile], workers: Workers, progress: Progress) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from progan_service.data.errors import DatasetError
 from progan_service.data.making.pyramid import SMALLEST_RESOLUTION, box_pyramid
 from progan_service.data.manifest import Manifest
 from progan_service.data.record import FOOTER_BYTES, HEADER_BYTES, masked_crc32c
+from progan_service.host.files import replaced
 
 LARGEST_RESOLUTION = 1024
 
@@ -80,8 +81,8 @@ def level_records(image: NDArray[np.uint8]) -> bytes:
 
 
 def write_labels(directory: Path, name: str, labels: NDArray[np.float32]) -> None:
-    """Write the label file `NAME-rxx.labels`: float32 [N, L] in .npy format, one row per image."""
-    with (directory / f"{name}-rxx.labels").open("wb") as file:
+    """Write the label file `NAME-rxx.labels`, in place of an earlier one: float32 [N, L] as .npy, one row per image."""
+    with replaced(directory / f"{name}-rxx.labels") as partial, partial.open("wb") as file:
         np.save(file, labels, allow_pickle=False)
 
 

@@ -8,10 +8,12 @@ from progan_service.names import shown
 SUFFIX = ".cls"
 
 
-def labels_of_cls(pictures: Sequence[str], others: Mapping[str, Callable[[], bytes]]) -> Labels:
+def labels_of_cls(pictures: Sequence[str], classes: Mapping[str, Callable[[], bytes]]) -> Labels:
     """Return the classes of pictures.
 
-    others   the other files of the source by name, and their content
+    Args:
+        pictures: their paths.
+        classes: the .cls files: their paths and contents.
 
     Raises:
         DatasetError: a picture has no class, or a class no picture.
@@ -19,9 +21,7 @@ def labels_of_cls(pictures: Sequence[str], others: Mapping[str, Callable[[], byt
     where, faults = f"the {SUFFIX} files", Faults(f"the {SUFFIX} files")
     index_of = {_key(picture): index for index, picture in enumerate(pictures)}
     given: dict[int, str] = {}
-    for name, read in others.items():
-        if not name.endswith(SUFFIX):
-            continue
+    for name, read in classes.items():
         index = index_of.get(_key(name))
         if index is None:
             faults.add("files without a picture", shown(name))

@@ -3,7 +3,7 @@
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ MAX_LABELS = 2**16  # of a model
 MAX_BYTES = 4 * 2**30  # of the label file, which training holds in memory
 MAX_NAME = 100  # characters
 
-_SHOWN_FAULTS = 20
+_SHOWN = 20
 _MISSING = ("", "nan")  # how an empty cell is written
 
 
@@ -32,6 +32,20 @@ class Labels:
     names: tuple[str, ...]
     kind: LabelKind
 
+    def first(self, count: int) -> "Labels":
+        """Return the labels of the first pictures."""
+        return replace(self, values=self.values[:count])
+
+    def summary(self) -> str:
+        """Return a line such as "2 classes: cat (120), dog (80)", of up to 20 of them."""
+        counts = self.values.sum(axis=0).astype(int)
+        each = [f"{shown(name)} ({count})" for name, count in zip(self.names, counts, strict=True)][:_SHOWN]
+        more = [f"… and {len(self.names) - _SHOWN} more"] if len(self.names) > _SHOWN else []
+        return f"{len(self.names)} {self.kind}: {', '.join(each + more)}"
+
+
+NO_LABELS = Labels(np.zeros((0, 0), np.float32), (), "classes")
+
 
 class Faults:
     """What is wrong with labels, by the rule that is broken. The first 20 of each are named and all are counted."""
@@ -45,7 +59,7 @@ class Faults:
         """Note what breaks a rule, in words that can be printed."""
         self._counts[rule] += 1
         named = self._named.setdefault(rule, [])
-        if len(named) < _SHOWN_FAULTS:
+        if len(named) < _SHOWN:
             named.append(what)
 
     def refuse(self) -> None:

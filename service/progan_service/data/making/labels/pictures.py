@@ -21,9 +21,10 @@ class Pictures:
 
     def found(self, name: str) -> list[int]:
         """Return the indices of all pictures that a name may mean."""
-        path = _plain(name).replace("\\", "/").removeprefix("./")
-        if path in self._by_path:
-            return [self._by_path[path]]
+        exact, path = _plain(name), _plain(name).replace("\\", "/").removeprefix("./")
+        for whole in (exact, path):
+            if whole in self._by_path:
+                return [self._by_path[whole]]
         file = PurePosixPath(path).name
         ends = [index for index in self._by_file.get(file, ()) if self._path(index).endswith(f"/{path}")]
         return ends or [index for index in self._by_stem.get(file, ()) if self._stem(index).endswith(f"/{path}")]

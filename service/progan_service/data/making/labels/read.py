@@ -1,46 +1,62 @@
 """Which reader of labels is meant, and what looks like labels although none are asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.labels.cls import SUFFIX, labels_of_cls
 from progan_service.data.making.labels.folders import labels_of_folders, look_like_classes
 from progan_service.data.making.labels.labels import Labels
-from progan_service.data.making.labels.stylegan import labels_of_json
-from progan_service.data.making.labels.table import labels_of_table
+from progan_service.data.making.labels.stylegan import read_json
+from progan_service.data.making.labels.table import read_table
 from progan_service.host.faults import named
 from progan_service.names import shown
 
-Others = Mapping[str, Callable[[], bytes]]  # the files of a source that are no pictures: their names and contents
+Others = Mapping[str, Callable[[], bytes]]  # files of a source that are not named like pictures: names and contents
 
 FOLDERS, CLS = "folders", "cls"
 _SHOWN_NAMES = 5
 _TABLES = (".csv", ".txt")
 
 
-def read_labels(asked: str, pictures: Sequence[str], others: Others) -> Labels:
-    """Return the labels of the pictures of a source.
+@dataclass(frozen=True)
+class OpenLabels:
+    """Labels that were read, before it is known which pictures there are.
+
+    of      the paths of the pictures in the source -> their labels; raises DatasetError unless they fit
+    files   the names of the files in the source that hold them
+    """
+
+    of: Callable[[Sequence[str]], Labels]
+    files: frozenset[str] = frozenset()
+
+
+def open_labels(asked: str, others: Others) -> OpenLabels:
+    """Read labels.
 
     Args:
         asked: "folders", "cls", or a .csv, .txt or .json file: its path, or its name in the source.
-        pictures: the paths of the pictures in the source.
-        others: its other files.
+        others: files of the source.
 
     Raises:
-        DatasetError: the labels cannot be read, or do not fit the pictures.
+        DatasetError: the labels cannot be read.
         FileError: the file cannot be read.
     """
     match asked:
         case "folders":
-            return labels_of_folders(pictures)
+            return OpenLabels(labels_of_folders)
         case "cls":
-            return labels_of_cls(pictures, others)
+            classes = {name: read for name, read in others.items() if name.endswith(SUFFIX)}
+            if not classes:
+                raise DatasetError(f"labels are {CLS}, and there are no {SUFFIX} files")
+            return OpenLabels(partial(labels_of_cls, classes=classes), frozenset(classes))
     suffix = PurePosixPath(asked).suffix.lower()
     if suffix not in (*_TABLES, ".json"):
         raise DatasetError(f"labels are '{shown(asked)}': must be {FOLDERS}, {CLS}, or a .csv, .txt or .json file")
-    content = _content(asked, others)
-    return (labels_of_json if suffix == ".json" else labels_of_table)(shown(asked), content, pictures)
+    read = read_json if suffix == ".json" else read_table
+    return OpenLabels(read(shown(asked), _content(asked, others)), frozenset({asked}))
 
 
 def labels_in_sight(pictures: Sequence[str], others: Others) -> str:

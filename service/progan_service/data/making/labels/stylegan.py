@@ -1,7 +1,8 @@
 """Labels in a `dataset.json` of StyleGAN: {"labels": [["00000/img00000000.png", 3], ...]}."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from progan_service.data.errors import DatasetError
@@ -12,13 +13,18 @@ from progan_service.names import shown
 _FORM = '{"labels": [["name.png", 3], ...]}'
 
 
-def labels_of_json(where: str, content: bytes, pictures: Sequence[str]) -> Labels:
-    """Return the labels of pictures: classes from whole numbers, attributes from lists of 0 and 1.
+def read_json(where: str, content: bytes) -> Callable[[Sequence[str]], Labels]:
+    """Read a `dataset.json`, and return a function of the paths of pictures that returns their labels.
+
+    Whole numbers are classes, lists of 0 and 1 attributes.
 
     Raises:
-        DatasetError: it is no such file, or does not fit the pictures.
+        DatasetError: it is no such file; the function raises it if the labels do not fit the pictures.
     """
-    pairs = _pairs(where, content)
+    return partial(_labels, where, _pairs(where, content))
+
+
+def _labels(where: str, pairs: Sequence[tuple[str, Any]], pictures: Sequence[str]) -> Labels:
     files = {f"entry {number}": name for number, (name, _) in enumerate(pairs, start=1)}
     labels = {f"entry {number}": label for number, (_, label) in enumerate(pairs, start=1)}
     faults = Faults(where)

@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.kinds import is_picture
@@ -25,13 +26,18 @@ class _Table:
     values: dict[str, Sequence[str]]
 
 
-def labels_of_table(where: str, content: bytes, pictures: Sequence[str]) -> Labels:
-    """Return the labels of pictures: classes from one column of names, attributes from several of 0 and 1, or -1 and 1.
+def read_table(where: str, content: bytes) -> Callable[[Sequence[str]], Labels]:
+    """Read a table, and return a function of the paths of pictures that returns their labels.
+
+    One column of names are classes, several of 0 and 1, or of -1 and 1, attributes.
 
     Raises:
-        DatasetError: it is no such table, or does not fit the pictures.
+        DatasetError: it is no such table; the function raises it if the table does not fit the pictures.
     """
-    table = _table(where, content)
+    return partial(_labels, where, _table(where, content))
+
+
+def _labels(where: str, table: _Table, pictures: Sequence[str]) -> Labels:
     faults = Faults(where)
     places = Pictures(pictures).matched(table.files, faults)
     if len(table.columns) == 1:

@@ -9,7 +9,11 @@ import pytest
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.labels.labels import Labels
-from progan_service.data.making.labels.read import labels_in_sight, read_labels
+from progan_service.data.making.labels.read import Others, labels_in_sight, open_labels
+
+
+def read_labels(asked: str, pictures: list[str], others: Others) -> Labels:
+    return open_labels(asked, others).of(pictures)
 
 
 def classes(labels: Labels) -> list[str]:

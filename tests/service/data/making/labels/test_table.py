@@ -4,14 +4,14 @@ import pytest
 
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.labels.labels import Labels
-from progan_service.data.making.labels.read import read_labels
+from progan_service.data.making.labels.read import open_labels
 
 PICTURES = ["img/a.png", "img/b.png", "img/c.png"]
 
 
 def read(content: str | bytes, pictures: list[str] = PICTURES, name: str = "table.csv") -> Labels:
     encoded = content if isinstance(content, bytes) else content.encode()
-    return read_labels(name, pictures, {name: lambda: encoded})
+    return open_labels(name, {name: lambda: encoded}).of(pictures)
 
 
 def refusal(content: str | bytes, pictures: list[str] = PICTURES, name: str = "table.csv") -> str:
