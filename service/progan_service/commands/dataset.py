@@ -110,7 +110,7 @@ def label_dataset(*, directory: Path, labels: str) -> int:
     """Add labels to a dataset, and print which."""
     from progan_service.data.making.labels import add
 
-    print(f"{directory}: {add.label_dataset(directory, labels).summary()}")
+    print(f"{escaped(str(directory))}: {add.label_dataset(directory, labels).summary()}")
     return exit_codes.DONE
 
 

@@ -129,7 +129,8 @@ def _differences(before: "ModelMetadata", now: "ModelMetadata") -> list[str]:
 
     def facts(of: "ModelMetadata") -> dict[str, str]:
         images = f"{of.resolution}x{of.resolution}x{of.channels}"
-        return {"images": images, "latents": str(of.latent_size), "labels": str(of.label_count)}
+        labels = f"{of.label_count} {of.label_kind}" if of.label_count else "0"
+        return {"images": images, "latents": str(of.latent_size), "labels": labels}
 
     new, old = facts(now), facts(before)
     found = [f"{what} {new[what]}, not {old[what]}" for what in new if new[what] != old[what]]

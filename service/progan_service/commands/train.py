@@ -77,6 +77,10 @@ examples:
   Learn the labels, too: faces with and without glasses:
     progan train --data data/faces --run runs/glasses --labels
 
+  Learn attributes, of which any number may hold together:
+    progan dataset demo data/moods --resolution 32 --label glasses,smile
+    progan train --data data/moods --run runs/moods --labels
+
   Train the paper's CelebA-HQ at 256x256 instead of 1024x1024:
     progan train --data data/celebahq --run runs/hq --preset celebahq-1024 \\
         --resolution 256

@@ -25,7 +25,11 @@ from progan_service.commands import dataset, evaluate, export, models, serve, tr
 from progan_service.commands.parser import parser
 from progan_service.commands.train import run_config
 from progan_service.data.dataset import Dataset
+from progan_service.export.trained import TrainedGenerator
+from progan_service.export.weights_file import save_weights
+from progan_service.label_kind import LabelKind
 from progan_service.model.config import NetworkConfig
+from progan_service.model.networks import Generator
 from progan_service.settings.manual import given_settings
 from progan_service.store.rollout import Rollout
 from progan_service.store.store import ModelStore
@@ -143,6 +147,7 @@ def test_bash_completes_commands_and_options(progan: Progan, tmp_path: Path, wor
     [
         (serve, "serve", "serve --port 0"),
         (dataset, "build_dataset", "dataset build a b --resolution 8"),
+        (dataset, "label_dataset", "dataset label a --labels folders"),
         (dataset, "draw_dataset", "dataset demo a"),
         (train, "train", "train --data d --run r"),
         (train, "presets", "presets"),
@@ -220,6 +225,24 @@ def test_dataset_build_names_a_missing_folder(progan: Progan, tmp_path: Path) ->
     ended = progan("dataset", "build", tmp_path / "none", tmp_path / "set", "--resolution", 8)
     assert (ended.code, ended.out) == (78, "")
     assert ended.err.startswith(f"progan: {tmp_path}/none: ")
+
+
+def test_dataset_build_takes_labels_or_says_where_they_may_be_and_label_adds_them(
+    progan: Progan, tmp_path: Path
+) -> None:
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        path = tmp_path / "photos" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path)
+    build = ["dataset", "build", tmp_path / "photos", tmp_path / "set", "--resolution", 4]
+    found = "4 images, 4x4 to 4x4"
+    hint = "2 folders look like classes (cat, dog): --labels folders would use them"
+    assert progan(*build) == (0, f"{tmp_path}/set: {found}\n  {hint}\n", "")
+    labels = "2 classes: cat (2), dog (2)"
+    assert progan("dataset", "label", tmp_path / "set", "--labels", "folders") == (0, f"{tmp_path}/set: {labels}\n", "")
+    shutil.rmtree(tmp_path / "set")
+    assert progan(*build, "--labels", "folders") == (0, f"{tmp_path}/set: {found}\n  {labels}\n", "")
+    assert Dataset.open(tmp_path / "set").label_names == ("cat", "dog")
 
 
 def test_dataset_build_names_a_corrupt_image_and_leaves_nothing(progan: Progan, tmp_path: Path) -> None:
@@ -497,7 +520,7 @@ def test_the_examples_of_the_help_are_commands() -> None:
     [examples] = re.findall("examples:\n(.*)", train_help(), flags=re.DOTALL)
     lines = [line.strip() for line in examples.replace("\\\n", "").splitlines()]
     found = [line.split(" > ")[0].split() for line in lines if line.startswith("progan ")]
-    assert len(found) == 7
+    assert len(found) == 9
     for command in found:
         parser().parse_args(command[1:])
 
@@ -631,6 +654,17 @@ def test_export_beside_what_serves(progan: Progan, finished_run: Path, tmp_path:
         "progan: warning: faces version 3 takes over from version 2 and differs from it: images 8x8x3, not 4x4x3. "
         f"To go back: progan models pin faces 2 --store {store}\n"
     )
+
+
+def test_export_warns_when_attributes_take_the_place_of_classes(progan: Progan, tmp_path: Path) -> None:
+    network, names = NetworkConfig(resolution=4, label_size=2, fmap_base=8, fmap_max=4), ("glasses", "smile")
+    kinds: tuple[LabelKind, LabelKind] = ("classes", "attributes")
+    for kind in kinds:
+        trained = TrainedGenerator(Generator(network), 4, 1.0, names, {"source": "test"}, label_kind=kind)
+        save_weights(trained, tmp_path / f"{kind}.npz")
+        ended = progan("export", tmp_path / f"{kind}.npz", "--store", tmp_path / "store", "--name", "faces")
+        assert ended.code == 0
+    assert "differs from it: labels 2 attributes, not 2 classes. To go back: " in ended.err
 
 
 @pytest.mark.parametrize(
