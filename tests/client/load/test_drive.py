@@ -208,7 +208,7 @@ def test_an_unreachable_target_is_one_sentence(run: Run) -> None:
         ("--model nonesuch", 1, "no model 'nonesuch'; this server has: tiny"),
         ("--images 0", 2, "--images: must be at least 1; got 0"),
         ("--images 257", 1, "the call asks for 257 images; one call gives at most 256, give fewer --images"),
-        ("--label glasses", 2, "--label: needs a model with labels; got 'glasses'"),
+        ("--label glasses", 1, "label names were given, and this model has no labels"),
         ("--clients 0", 2, "--clients: must be 1 to 10000; got 0"),
         ("--even", 2, "--even needs --rate"),
         ("-o load.bmp", 2, "--output: must end in .png, .jpg, .jpeg or .webp; got 'load.bmp'"),
