@@ -30,7 +30,10 @@ finite = Rule("must be finite", lambda value: bool(abs(value) < math.inf))
 
 
 def require(holds: bool, field_name: str, value: object, rule: str) -> None:
-    """Raise ConfigError, naming the field, its value and the rule, unless the rule holds."""
+    """Raise ConfigError, naming the field, its value and the rule, unless the rule holds.
+
+    A rule has names of other settings in backticks.
+    """
     if not holds:
         raise ConfigError(f"{field_name} is {value!r}: {rule}", field_name, rule)
 

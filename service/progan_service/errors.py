@@ -78,4 +78,9 @@ def sentence(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if len(text) > _MAX_SENTENCE:
         text = f"{text[: _MAX_SENTENCE - 4]} ..."
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Write line breaks, escape sequences and all else that cannot be shown as escapes: \\n, \\x1b, \\udcff."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -6,6 +6,7 @@ USAGE = 2
 PREEMPTED = 75
 BAD_CONFIG = 78
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+NOBODY_READS = 141
 TERMINATED = 143
 
 MEANINGS = {
@@ -15,5 +16,6 @@ MEANINGS = {
     PREEMPTED: "stopped by a signal or the loss of a worker: run again to go on",
     BAD_CONFIG: "bad configuration or data: running again will not help",
     INTERRUPTED: "ended by Ctrl-C",  # what `serve` and `train` do with signals, their own help says
+    NOBODY_READS: "the reader of the output has left",
     TERMINATED: "ended by SIGTERM",
 }

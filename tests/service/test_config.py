@@ -118,7 +118,7 @@ def test_a_network_that_cannot_be_built_is_refused(values: dict[str, Any], messa
         ({"batch_sizes": {4: 0}}, "batch_sizes at 4 is 0: must be above 0"),
         (
             {"batch_sizes": {4: 6}},
-            "batch_sizes at 4 is 6: must be a multiple of mbstd_group_size 4, or smaller than it",
+            "batch_sizes at 4 is 6: must be a multiple of `mbstd_group_size` 4, or smaller than it",
         ),
         ({"learning_rates": {4: float("inf")}}, "learning_rates at 4 is inf: must be finite"),
     ],
@@ -347,13 +347,13 @@ def test_allowed_batch_sizes_are_powers_of_two_up_to_the_largest() -> None:
         ({"max_batch_size": 0}, "max_batch_size is 0: must be 1 or more"),
         (
             {"max_batch_size": 8, "allowed_batch_sizes": (4, 2, 8)},
-            r"allowed_batch_sizes is \(4, 2, 8\): must rise and end with max_batch_size 8",
+            r"allowed_batch_sizes is \(4, 2, 8\): must rise and end with `max_batch_size` 8",
         ),
         (
             {"max_batch_size": 8, "allowed_batch_sizes": (1, 4)},
-            r"allowed_batch_sizes is \(1, 4\): must rise and end with max_batch_size 8",
+            r"allowed_batch_sizes is \(1, 4\): must rise and end with `max_batch_size` 8",
         ),
-        ({"max_queued_rows": 15}, "max_queued_rows is 15: must be at least max_batch_size 16"),
+        ({"max_queued_rows": 15}, "max_queued_rows is 15: must be at least `max_batch_size` 16"),
     ],
 )
 def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message: str) -> None:
@@ -366,12 +366,12 @@ def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message:
     [
         ({"port": 65536}, "port is 65536: must be 0 to 65535"),
         ({"http_port": -1}, "http_port is -1: must be 0 to 65535"),
-        ({"port": 9000, "http_port": 9000}, "http_port is 9000: must differ from port"),
+        ({"port": 9000, "http_port": 9000}, "http_port is 9000: must differ from `port`"),
         ({"max_images": 0}, "max_images is 0: must be 1 or more"),
         ({"max_request_bytes": 1000}, "max_request_bytes is 1000: must be at least 64 KiB"),
         (
             {"max_unsent_bytes": 1000},
-            "max_unsent_bytes is 1000: must be at least twice max_reply_bytes, 134217728",
+            "max_unsent_bytes is 1000: must be at least twice `max_reply_bytes`, 134217728",
         ),
         ({"max_reply_bytes": 1000}, "max_reply_bytes is 1000: must be at least 4 MiB"),
         ({"lame_duck_s": -1}, "lame_duck_s is -1: must be 0 or more"),
@@ -382,9 +382,9 @@ def test_a_batching_that_cannot_work_is_refused(values: dict[str, Any], message:
         ({"poll_s": float("inf")}, r"poll_s is inf: must be 86400 \(a day\) or less"),
         ({"hang_s": float("inf")}, r"hang_s is inf: must be 86400 \(a day\) or less"),
         ({"precision": "bf16"}, "precision is 'bf16': must be float32, bfloat16 or auto"),
-        ({"tls_cert": Path("tls.crt")}, "tls_cert is 'tls.crt': needs tls_key, too"),
-        ({"tls_key": Path("tls.key")}, "tls_key is 'tls.key': needs tls_cert, too"),
-        ({"client_ca": Path("ca.crt")}, "client_ca is 'ca.crt': needs tls_cert, too"),
+        ({"tls_cert": Path("tls.crt")}, "tls_cert is 'tls.crt': needs `tls_key`, too"),
+        ({"tls_key": Path("tls.key")}, "tls_key is 'tls.key': needs `tls_cert`, too"),
+        ({"client_ca": Path("ca.crt")}, "client_ca is 'ca.crt': needs `tls_cert`, too"),
     ],
 )
 def test_a_server_that_cannot_listen_is_refused(values: dict[str, Any], message: str) -> None:
@@ -410,7 +410,7 @@ def test_a_store_is_a_directory_or_behind_a_url_and_only_the_latter_is_cached() 
     assert ServerConfig("gs://bucket/models").cache is None
     with pytest.raises(ConfigError) as refusal:
         ServerConfig(Path("models"), cache=Path("cache"))
-    assert str(refusal.value) == "cache is 'cache': must be left out: store 'models' is a directory and needs no copy"
+    assert str(refusal.value) == "cache is 'cache': must be left out: `store` 'models' is a directory and needs no copy"
     with pytest.raises(ConfigError) as refusal:
         ServerConfig("models")
     assert str(refusal.value) == "store is 'models': must be a directory, or a URL such as gs://bucket/models"

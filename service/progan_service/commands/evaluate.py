@@ -46,9 +46,9 @@ def evaluate(*, source: Path, data: Path, images: int, seed: int, json_file: Pat
     from progan_service.data.dataset import Dataset
 
     if images < 2:
-        raise ConfigError(f"images is {images}: must be 2 or more")
+        raise ConfigError(f"--images is {images}: must be 2 or more")
     if not 0 <= seed < 2**31:
-        raise ConfigError(f"seed is {seed}: must be 0 or more, and below 2^31")
+        raise ConfigError(f"--seed is {seed}: must be 0 or more, and below 2^31")
     dataset = Dataset.open(data)
     import_tensorflow()
     from progan_service.evaluation.measure import fake_inputs, measure_reals

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.commands.export import directory
-from progan_service.errors import ConfigError
+from progan_service.errors import ConfigError, one_line
+from progan_service.names import printable
 from progan_service.settings.manual import add_path
 from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.errors import ModelStoreError
@@ -58,7 +59,8 @@ def list_models(*, store: Path) -> int:
         print(f"{store}: has no models yet")
         return exit_codes.DONE
     _print_table([_HEADINGS, *rows])
-    print(*problems, sep="\n", end="\n" if problems else "")
+    for problem in problems:
+        print(printable(problem))
     return exit_codes.DONE
 
 
@@ -75,6 +77,7 @@ def _rows(
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
+    rows = [tuple(map(one_line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -220,7 +223,7 @@ def _add_prune(kinds: Any) -> None:
 def prune(*, store: Path, model: str, keep: int, dry_run: bool) -> int:
     """Remove all versions except the newest good ones, the pinned one and those with labels."""
     if keep < 1:
-        raise ConfigError(f"keep is {keep}: must be 1 or more")
+        raise ConfigError(f"--keep is {keep}: must be 1 or more")
     models = ModelStore(store)
     if model:
         models.require(model)

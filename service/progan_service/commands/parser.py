@@ -16,6 +16,7 @@ from progan_service.commands.models import add_models
 from progan_service.commands.serve import add_serve
 from progan_service.commands.terminal import ended, print_any_text
 from progan_service.commands.train import add_presets, add_train
+from progan_service.commands.usage import Parser
 from progan_service.host.cpus import available_cpus
 from progan_service.host.signals import as_usual
 
@@ -53,7 +54,7 @@ def _run() -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser. The parsed arguments contain `run`, which calls the function of the command with them."""
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="progan",
         description="Train, export and serve Progressive GANs.",
         epilog="exit codes:\n" + "\n".join(f"  {code:<3} {text}" for code, text in exit_codes.MEANINGS.items()),

@@ -11,6 +11,7 @@ from progan_service import exit_codes
 from progan_service.host.aside import anything_runs
 from progan_service.host.faults import translated
 from progan_service.host.signals import as_usual, leave_at_once
+from progan_service.names import printable
 from progan_service.serving.config import ServerConfig
 from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
 from progan_service.settings.source import Sourced, read_settings, unknown_variables
@@ -90,18 +91,18 @@ def _serve(sourced: Sourced[ServerConfig], environment: Mapping[str, str]) -> in
     from progan_service.serving.watching import logs, traces
 
     config = sourced.config
-    with logs.logging_to(logs.STDOUT, config.logs), traces.exporting(environment):
-        logs.announce(f"configuration: {sourced}", settings=sourced.settings)
-        for warning in unknown_variables(ServerConfig, environment):
-            log.warning(warning)
-        try:
+    try:
+        with logs.logging_to(logs.STDOUT, config.logs), traces.exporting(environment):
+            logs.announce(f"configuration: {sourced}", settings=sourced.settings)
+            for warning in unknown_variables(ServerConfig, environment):
+                log.warning(warning)
             uvloop.run(process.serve(config))
-        except Exception as error:
-            reported = translated(error)
-            if reported is None:
-                raise
-            print(logs.fatal_line(config.logs, str(reported)), file=sys.stderr)
-            return reported.exit_code
+    except Exception as error:  # the log is written, so that this comes last
+        reported = translated(error)
+        if reported is None:
+            raise
+        print(logs.fatal_line(config.logs, printable(str(reported))), file=sys.stderr)
+        return reported.exit_code
     if anything_runs():
         os._exit(exit_codes.DONE)  # a thread that hangs in TensorFlow could crash while the interpreter ends
     return exit_codes.DONE

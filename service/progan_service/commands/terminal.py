@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from progan_service import exit_codes
-from progan_service.errors import FileError
 from progan_service.host.faults import OUTPUT, named, translated
 from progan_service.names import printable
 from progan_service.progress import Progress
@@ -39,12 +38,15 @@ def ended(run: Callable[[], int]) -> int:
         _flush_output()
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
+    except BrokenPipeError:  # as of `| head -1`
+        _drop_output()
+        return exit_codes.NOBODY_READS
     except Exception as error:
         reported = translated(error)
         if reported is None:
             raise
         print(f"progan: {printable(str(reported))}", file=sys.stderr)
-        with suppress(FileError):
+        with suppress(OSError):
             _flush_output()
         return reported.exit_code
     return code
@@ -60,12 +62,11 @@ def _code(run: Callable[[], int]) -> int:
 
 def _flush_output() -> None:
     """Write what was printed. What cannot be written is dropped, or Python would try again when it ends."""
-    with named(OUTPUT):
-        try:
-            sys.stdout.flush()
-        except OSError:
-            _drop_output()
-            raise
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+        raise
 
 
 def _drop_output() -> None:

@@ -18,6 +18,7 @@ from progan_service.host.tensorflow import import_tensorflow
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.field import own_settings
 from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
+from progan_service.settings.source import placed
 from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.presets import load_preset, preset_names
 
@@ -230,11 +231,15 @@ def run_config(dataset: "Dataset", *, preset: str, settings: Mapping[str, Any], 
     label_kind = dataset.label_kind if labels else "classes"
     license_text = (dataset.manifest and dataset.manifest.license_text) or ""
     parts = _parts(dataset, network["resolution"], labels)
-    return RunConfig(
-        DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text, parts, label_kind),
-        NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
-        replace(chosen.training, **_only(TrainingConfig, settings)),
-    )
+    try:
+        return RunConfig(
+            DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text, parts, label_kind),
+            NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
+            replace(chosen.training, **_only(TrainingConfig, settings)),
+        )
+    except ConfigError as error:
+        known = {one.name: one for config in (NetworkConfig, TrainingConfig) for one in own_settings(config)}
+        raise placed(error, known, given={}) from error  # by its flag, which a value of a preset has, too
 
 
 def _parts(dataset: "Dataset", resolution: int, labels: bool) -> dict[str, str]:
@@ -258,7 +263,7 @@ def _resolution(dataset: "Dataset", preset: str, of_preset: int | None, given: i
             f"preset {preset} is meant for {resolution}x{resolution} images, {dataset.directory} has "
             f"{dataset.resolution}x{dataset.resolution} at most: --resolution {dataset.resolution} trains a smaller one"
         )
-    raise ConfigError(f"resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
+    raise ConfigError(f"--resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
 
 
 def _label_names(dataset: "Dataset") -> tuple[str, ...]:

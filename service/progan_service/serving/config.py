@@ -34,13 +34,13 @@ class BatchingConfig(Settings):
             sizes[0] >= 1 and list(sizes) == sorted(set(sizes)) and sizes[-1] == self.max_batch_size,
             "allowed_batch_sizes",
             sizes,
-            f"must rise and end with max_batch_size {self.max_batch_size}",
+            f"must rise and end with `max_batch_size` {self.max_batch_size}",
         )
         require(
             self.max_queued_rows >= self.max_batch_size,
             "max_queued_rows",
             self.max_queued_rows,
-            f"must be at least max_batch_size {self.max_batch_size}",
+            f"must be at least `max_batch_size` {self.max_batch_size}",
         )
 
 
@@ -165,12 +165,12 @@ class ServerConfig(Settings):
             rule = "must be a directory, or a URL such as gs://bucket/models"
             require("://" in self.store, "store", self.store, rule)
         else:
-            rule = f"must be left out: store {str(self.store)!r} is a directory and needs no copy"
+            rule = f"must be left out: `store` {str(self.store)!r} is a directory and needs no copy"
             require(self.cache is None, "cache", str(self.cache), rule)
         least = 2 * self.max_reply_bytes
-        rule = f"must be at least twice max_reply_bytes, {least}"
+        rule = f"must be at least twice `max_reply_bytes`, {least}"
         require(self.max_unsent_bytes >= least, "max_unsent_bytes", self.max_unsent_bytes, rule)
-        require(self.port == 0 or self.port != self.http_port, "http_port", self.http_port, "must differ from port")
+        require(self.port == 0 or self.port != self.http_port, "http_port", self.http_port, "must differ from `port`")
         for name, needed in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("client_ca", "tls_cert")):
             value = getattr(self, name)
-            require(not value or getattr(self, needed) is not None, name, str(value), f"needs {needed}, too")
+            require(not value or getattr(self, needed) is not None, name, str(value), f"needs `{needed}`, too")

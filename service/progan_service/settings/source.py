@@ -20,6 +20,7 @@ OF_THE_CLIENT = ("PROGAN_TARGET", "PROGAN_TOKEN")
 
 # Kubernetes sets these for each Service in the namespace, here for one whose name begins with "progan".
 _OF_A_SERVICE = re.compile(r"PROGAN_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_IN_RULE = re.compile(r"`(\w+)`")  # another setting
 _ADDRESS_OF_A_SERVICE = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -29,6 +30,18 @@ class Given(NamedTuple):
     value: Any
     source: str
     place: str
+
+    def place_of(self, one: Setting) -> str:
+        """Return the name of another setting in the same source."""
+        match self.source:
+            case "flag":
+                return one.flag
+            case "environment":
+                return one.variable
+        return f"{self.place.rpartition(': ')[0]}: {one.name}"
+
+
+_BY_FLAG = Given(None, "flag", "")
 
 
 @dataclass(frozen=True)
@@ -73,9 +86,26 @@ def read_settings(
     try:
         return Sourced(make(config, {name: value for name, (value, _, _) in given.items()}), given)
     except ConfigError as error:
-        if error.field not in given:
-            raise
-        raise ConfigError(given[error.field].place + str(error).removeprefix(error.field)) from error
+        raise placed(error, settings, given) from error
+
+
+def placed(error: ConfigError, settings: Mapping[str, Setting], given: Mapping[str, Given]) -> ConfigError:
+    """Return the error with the place of each setting that it names: its flag, its variable or its key in the file.
+
+    The first is that of the wrong value, the rule has others in backticks. One that was not given is named as if it
+    stood beside the one that was.
+    """
+    field = error.field.partition(" ")[0]  # "heat at 8" is of the setting "heat"
+    if field not in settings:
+        return error
+    others = [name for name in _IN_RULE.findall(error.rule) if name in settings]
+    neighbour = next((given[name] for name in (field, *others) if name in given), _BY_FLAG)
+    places = {name: given[name].place if name in given else neighbour.place_of(settings[name]) for name in settings}
+    rule = error.rule
+    for name in others:
+        rule = rule.replace(f"`{name}`", places[name].rpartition(": ")[2])
+    start = str(error).removeprefix(field).removesuffix(error.rule)
+    return ConfigError(f"{places[field]}{start}{rule}", error.field, error.rule)
 
 
 def make(config: type[C], values: Mapping[str, Any]) -> C:

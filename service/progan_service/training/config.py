@@ -94,7 +94,7 @@ class TrainingConfig(Settings):
                 batch % group == 0,
                 f"batch_sizes at {resolution}",
                 batch,
-                f"must be a multiple of mbstd_group_size {self.mbstd_group_size}, or smaller than it",
+                f"must be a multiple of `mbstd_group_size` {self.mbstd_group_size}, or smaller than it",
             )
 
 

@@ -33,11 +33,7 @@ def run(server_target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setenv("PROGAN_TARGET", server_target)
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        try:
-            code = main.main(arguments)
-        except SystemExit as leaving:  # argparse
-            code = int(leaving.code or 0)
-        return (code, *capsys.readouterr())
+        return (main.main(arguments), *capsys.readouterr())
 
     return run
 

@@ -168,12 +168,12 @@ def test_a_dataset_without_the_labels_that_a_model_needs(
 
 @pytest.mark.parametrize("count", [1, 0, -3])
 def test_too_few_images(evaluate: Evaluate, finished_run: Path, count: int) -> None:
-    assert evaluate(finished_run, "--images", count) == refusal(f"images is {count}: must be 2 or more")
+    assert evaluate(finished_run, "--images", count) == refusal(f"--images is {count}: must be 2 or more")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
 def test_a_seed_that_no_run_can_have(evaluate: Evaluate, finished_run: Path, seed: int) -> None:
-    assert evaluate(finished_run, "--seed", seed) == refusal(f"seed is {seed}: must be 0 or more, and below 2^31")
+    assert evaluate(finished_run, "--seed", seed) == refusal(f"--seed is {seed}: must be 0 or more, and below 2^31")
 
 
 def test_images_too_small_for_a_patch(evaluate: Evaluate, copied_run: Path) -> None:

@@ -65,6 +65,14 @@ def test_a_provenance_of_other_hands_does_no_harm(progan: Progan, tmp_path: Path
     assert progan("models", "--store", tmp_path).out.splitlines()[1].endswith("  attic")
 
 
+def test_a_source_cannot_control_the_terminal(progan: Progan, tmp_path: Path) -> None:
+    def write(directory: Path) -> ModelMetadata:
+        return ModelMetadata(16, 8, 3, provenance={"source": "\x1b[2J", "origin": "two\nlines"})
+
+    ModelStore(tmp_path).publish("old", write)
+    assert progan("models", "--store", tmp_path).out.splitlines()[1].endswith(r"  \x1b[2J two\nlines")
+
+
 def test_a_broken_version_is_shown_with_the_reason_and_is_not_the_latest(progan: Progan, store: Path) -> None:
     damaged = damage(store, 3)
     _, third, second, _, reason = progan("models", "--store", store).out.splitlines()
@@ -175,7 +183,7 @@ def test_a_rollout_of_a_newer_release_is_left_alone(progan: Progan, store: Path)
         (["unlabel", "tiny", "canary"], "model 'tiny' has no version label 'canary'; it has: none"),
         (["verify", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
         (["prune", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
-        (["prune", "--keep", "0"], "keep is 0: must be 1 or more"),
+        (["prune", "--keep", "0"], "--keep is 0: must be 1 or more"),
     ],
 )
 def test_what_cannot_be_is_named(progan: Progan, store: Path, arguments: list[str], sentence: str) -> None:

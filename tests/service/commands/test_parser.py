@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import json
+import os
 import re
 import shutil
 import signal
@@ -100,6 +101,42 @@ def test_a_directory_that_tensorflow_cannot_name_is_refused(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [data]
 
 
+@pytest.mark.parametrize(
+    ("command", "usage", "sentence"),
+    [
+        ("serve --prot 9000", "progan serve [--config FILE]", "there is no option --prot; did you mean --port?"),
+        (
+            "serve --max_images=7",
+            "progan serve [--config FILE]",
+            "there is no option --max_images; did you mean --max-images?",
+        ),
+        ("train --dta faces", "progan train --data DIR", "there is no option --dta; did you mean --data?"),
+        ("models --sotre s prune", "progan models [-h]", "there is no option --sotre; did you mean --store?"),
+        ("models prune --sotre s", "progan models prune [-h]", "there is no option --sotre; did you mean --store?"),
+        ("presets --xyzzy", "progan presets [-h]", "there is no option --xyzzy"),
+        ("presets lsun-256 extra", "progan presets [-h]", "unrecognized arguments: extra"),
+        ("--verison", "progan [-h]", "there is no option --verison; did you mean --version?"),
+    ],
+)
+def test_a_misspelt_option_is_named_with_the_nearest_one(
+    progan: Progan, command: str, usage: str, sentence: str
+) -> None:
+    ended = progan(*command.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"usage: {usage}")
+    assert ended.err.endswith(f": error: {sentence}\n")
+
+
+@pytest.mark.parametrize("command", ["presets", "presets lsun-256", "models", "completion bash"])
+def test_a_reader_that_has_left_ends_the_command_quietly(command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = Path(sys.executable).with_name("progan")
+    ended = subprocess.run([program, *command.split()], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, "")  # as a program that SIGPIPE ends, in a shell
+
+
 def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
     assert progan("--help").out.endswith(
         "exit codes:\n"
@@ -109,6 +146,7 @@ def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
         "  75  stopped by a signal or the loss of a worker: run again to go on\n"
         "  78  bad configuration or data: running again will not help\n"
         "  130 ended by Ctrl-C\n"
+        "  141 the reader of the output has left\n"
         "  143 ended by SIGTERM\n"
     )
 
@@ -282,18 +320,18 @@ def test_train_refuses_a_directory_without_a_dataset(progan: Progan, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--resolution", 16], "resolution is 16: the dataset has images of 8 at most"),
-        (["--resolution", 6], "resolution is 6: must be a power of two from 4 to 1024"),
-        (["--total-kimg", "inf"], "total_kimg is inf: must be finite"),
-        (["--resolution", 0], "resolution is 0: must be a power of two from 4 to 1024"),
-        (["--batch-sizes", "8:16"], "batch_sizes is {8: 16}: must give a value for resolution 4"),
+        (["--resolution", 16], "--resolution is 16: the dataset has images of 8 at most"),
+        (["--resolution", 6], "--resolution is 6: must be a power of two from 4 to 1024"),
+        (["--total-kimg", "inf"], "--total-kimg is inf: must be finite"),
+        (["--resolution", 0], "--resolution is 0: must be a power of two from 4 to 1024"),
+        (["--batch-sizes", "8:16"], "--batch-sizes is {8: 16}: must give a value for resolution 4"),
         (
             ["--preset", "celebahq-1024", "--resolution", 8, "--batch-sizes", 24],
-            "batch_sizes at 4 is 24: must be a multiple of mbstd_group_size 16, or smaller than it",
+            "--batch-sizes at 4 is 24: must be a multiple of --mbstd-group-size 16, or smaller than it",
         ),
-        (["--fmap-base", 2], "fmap_base is 2: must be at least 4 for 8x8 images"),
-        (["--precision", "fp16"], "precision is 'fp16': must be float32 or bfloat16"),
-        (["--d-pool", "max"], "d_pool is 'max': must be pre_act or post_act"),
+        (["--fmap-base", 2], "--fmap-base is 2: must be at least 4 for 8x8 images"),
+        (["--precision", "fp16"], "--precision is 'fp16': must be float32 or bfloat16"),
+        (["--d-pool", "max"], "--d-pool is 'max': must be pre_act or post_act"),
         (["--preset", "lsun"], "there is no preset 'lsun': did you mean lsun-256?"),
     ],
 )
@@ -368,7 +406,7 @@ def test_train_refuses_what_cannot_run_before_it_imports_tensorflow(faces: Datas
     script = "import sys; sys.modules['tensorflow'] = None; from progan_service.commands import parser; parser.main()"
     command = [sys.executable, "-c", script, "train", "--data", faces.directory, "--run", tmp_path / "run"]
     ended = subprocess.run([*map(str, command), "--labels", "--seed", "-1"], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr) == (78, "progan: seed is -1: must be 0 or more\n")
+    assert (ended.returncode, ended.stderr) == (78, "progan: --seed is -1: must be 0 or more\n")
 
 
 def test_train_refuses_a_run_begun_with_another_configuration(progan: Progan, faces: Dataset, copied_run: Path) -> None:
@@ -376,7 +414,7 @@ def test_train_refuses_a_run_begun_with_another_configuration(progan: Progan, fa
     ended = progan(*train, "--ema-halflife-kimg", 10, "--total-kimg", 0.3, "--seed", 1)
     assert (ended.code, ended.out) == (78, "")
     assert ended.err.startswith(f"progan: {copied_run}: began with another configuration: ")
-    assert ended.err.endswith("training.seed was 0, is 1; go on with the same or name a new run\n")
+    assert ended.err.endswith("--seed was 0, is 1; go on with the same or name a new run\n")
 
 
 def test_train_leaves_a_directory_of_something_else_alone(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
@@ -772,7 +810,7 @@ def test_weights_names_what_is_wrong_and_writes_nothing(
 def test_serve_refuses_a_cache_for_a_store_that_is_not_copied(progan: Progan, tmp_path: Path) -> None:
     ended = progan("serve", "--store", tmp_path, "--cache", tmp_path / "cache")
     assert ended == refusal(
-        f"--cache is '{tmp_path}/cache': must be left out: store '{tmp_path}' is a directory and needs no copy"
+        f"--cache is '{tmp_path}/cache': must be left out: --store '{tmp_path}' is a directory and needs no copy"
     )
 
 

@@ -1,6 +1,7 @@
 """The settings of `progan serve`: by flag, environment, file or default, and logged with their source."""
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -166,8 +167,26 @@ def test_a_wrong_value_is_refused_under_the_name_of_its_place(file: File) -> Non
 
 
 def test_a_rule_about_two_settings_names_the_one_that_was_given() -> None:
-    assert refused("--max-batch-size", 2000) == "max_queued_rows is 1024: must be at least max_batch_size 2000"
-    assert refused(PROGAN_MAX_QUEUED_ROWS="4") == "PROGAN_MAX_QUEUED_ROWS is 4: must be at least max_batch_size 16"
+    assert refused("--max-batch-size", 2000) == "--max-queued-rows is 1024: must be at least --max-batch-size 2000"
+    assert refused("--tls-cert", "a.crt") == "--tls-cert is 'a.crt': needs --tls-key, too"
+    assert refused("--port", 9000, "--http-port", 9000) == "--http-port is 9000: must differ from --port"
+
+
+def test_a_rule_about_two_settings_names_them_as_they_were_given(file: File) -> None:
+    assert refused(PROGAN_TLS_KEY="a.key") == "PROGAN_TLS_KEY is 'a.key': needs PROGAN_TLS_CERT, too"
+    assert refused(PROGAN_MAX_BATCH_SIZE="2000") == (
+        "PROGAN_MAX_QUEUED_ROWS is 1024: must be at least PROGAN_MAX_BATCH_SIZE 2000"
+    )
+    assert refused("--max-batch-size", 64, PROGAN_MAX_QUEUED_ROWS="4") == (
+        "PROGAN_MAX_QUEUED_ROWS is 4: must be at least --max-batch-size 64"
+    )
+    path = file("client_ca = 'ca.crt'")
+    assert refused("--config", path) == f"{path}: client_ca is 'ca.crt': needs tls_cert, too"
+    path = file("max_batch_size = 2000")
+    assert refused("--config", path) == f"{path}: max_queued_rows is 1024: must be at least max_batch_size 2000"
+    assert refused("--config", path, "--max-queued-rows", 4) == (
+        "--max-queued-rows is 4: must be at least max_batch_size 2000"
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,6 +263,15 @@ def test_a_server_logs_the_warning_when_it_starts(tmp_path: Path) -> None:
 
 
 # The log
+
+
+def test_the_line_about_a_fatal_error_comes_after_the_log(tmp_path: Path) -> None:
+    command = [Path(sys.executable).with_name("progan"), "serve", "--store", tmp_path / "none", "--port", "0"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    first, *_, last = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert first["message"].startswith("configuration: ")
+    assert last["level"] == "CRITICAL"
+    assert last["message"] == f"{tmp_path}/none: no such directory; a model store is a directory of models"
 
 
 def test_every_setting_is_logged_with_its_value_and_its_source(file: File) -> None:

@@ -4,11 +4,14 @@ import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from progan_service.errors import ConfigError, FileError, MendableError
 from progan_service.host.faults import named, require_utf8
 from progan_service.host.files import is_partial, remove_partials, replaced
-from progan_service.training.config import MAY_CHANGE, RunConfig
+from progan_service.settings.field import Settings, own_settings
+from progan_service.settings.kind import spell
+from progan_service.training.config import CONCERNS, MAY_CHANGE, RunConfig
 from progan_service.training.run.checkpoint import images_shown_at_checkpoint, latest_checkpoint
 
 CONFIG_FILE = "config.json"
@@ -82,7 +85,7 @@ def read_run_config(run: Path) -> RunConfig:
 def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
     new = now.settings()
     different = [
-        f"{name} was {value!r}, is {new[name]!r}"
+        _difference(name, value, new[name])
         for name, value in before.settings().items()
         if value != new[name] and name not in MAY_CHANGE and name != "dataset.parts"
     ]
@@ -97,3 +100,13 @@ def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
             f"{run}: began with other data: the dataset {now.dataset.name} has other {changed}; go on with the same or "
             "name a new run"
         )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Return how a setting differs, in the words of its option: "training.seed" -> "--seed was 0, is 1"."""
+    concern, _, setting = name.partition(".")
+    config = CONCERNS[concern]
+    flags = {one.name: one.flag for one in own_settings(config)} if issubclass(config, Settings) else {}
+    if setting not in flags:
+        return f"{name} was {before!r}, is {now!r}"
+    return f"{flags[setting]} was {spell(before)}, is {spell(now)}"

@@ -44,7 +44,7 @@ def test_it_goes_on_to_its_end(run: Path, progan: Callable[..., Any]) -> None:
 def test_another_run_is_refused_as_ever(run: Path, progan: Callable[..., Any]) -> None:
     ended = progan("train", "--data", BEGUN_EARLIER / "pictures", "--run", run, *SETTINGS, "--seed", "1")
     assert ended.code == 78
-    assert "training.seed was 0, is 1" in ended.err
+    assert "--seed was 0, is 1" in ended.err
 
 
 def test_its_checkpoint_has_the_digest_of_the_first_commits() -> None:
