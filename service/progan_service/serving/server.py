@@ -18,7 +18,7 @@ from progan_service.serving.batching.hang import HangWatch
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.files.encoders import Encoders
-from progan_service.serving.grpc.border import Border
+from progan_service.serving.grpc.border import Border, may_use
 from progan_service.serving.grpc.connections import Callers, ConnectionWatch
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import Receiver
@@ -83,7 +83,7 @@ class Server:
         limits = Limits(config)
 
         self._gate = Gate()
-        self._health = Health([progan_v1.DESCRIPTOR.full_name], self._metrics)
+        self._health = Health([progan_v1.DESCRIPTOR.full_name], self._metrics, may_use)
         images = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
         inference = open_inference.GRPCInferenceServicer(
             self._catalog, maker, limits, self._gate, self._metrics, self._health.is_ready, self.look_now

@@ -113,6 +113,11 @@ class Border:
                 await self._sender.send(context, reply if isinstance(reply, bytes) else reply.SerializeToString())
 
 
+def may_use(model: str) -> bool:
+    """Tell whether the caller of this call may use a model."""
+    return token_rights.get().may_use(model)
+
+
 def _begin(service: str, method: str, context: Context, headers: Headers) -> Call:
     remaining_s = context.time_remaining()
     sent = sent_id(headers)

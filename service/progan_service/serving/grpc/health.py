@@ -1,6 +1,6 @@
 """Health by grpc.health.v1: the empty name is alive, SERVICE is ready, and SERVICE/MODEL is each model."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from grpc_health.v1 import health, health_pb2
 
@@ -8,14 +8,19 @@ from progan_service.serving.watching.metrics import Metrics
 
 
 class _Servicer(health.aio.HealthServicer):  # type: ignore[misc]
-    """The library's servicer, and List, which it leaves out."""
+    """The library's servicer, and List, which it leaves out: of the models, those that its caller may use."""
 
-    def __init__(self) -> None:
+    def __init__(self, may_use: Callable[[str], bool]) -> None:
         super().__init__()
+        self._may_use = may_use
         self.statuses: dict[str, int] = {}  # by name
 
     async def List(self, request: health_pb2.HealthListRequest, context: object) -> health_pb2.HealthListResponse:
-        statuses = {name: health_pb2.HealthCheckResponse(status=status) for name, status in self.statuses.items()}
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=status)
+            for name, status in self.statuses.items()
+            if "/" not in name or self._may_use(name.partition("/")[2])
+        }
         return health_pb2.HealthListResponse(statuses=statuses)
 
 
@@ -25,8 +30,11 @@ class Health:
     Changed in the event loop only. `ready` may be read by any thread: it is one reference that is replaced as a whole.
     """
 
-    def __init__(self, services: Sequence[str], metrics: Metrics) -> None:
-        self.servicer = _Servicer()
+    def __init__(
+        self, services: Sequence[str], metrics: Metrics, may_use: Callable[[str], bool] = lambda model: True
+    ) -> None:
+        """`may_use` tells, within a call, whether its caller may use a model."""
+        self.servicer = _Servicer(may_use)
         self.ready = False
         self._ready_models: frozenset[str] = frozenset()
         self._services = services

@@ -21,6 +21,7 @@ from progan_service.serving.models.looks import Looks
 from progan_service.serving.models.model import Model, State, VersionStatus
 from progan_service.serving.models.room import NoRoomError
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, NoAnswerError
 from progan_service.store.watcher import Found
@@ -141,26 +142,27 @@ class ModelCatalog:
         }
 
     @contextmanager
-    def use(self, name: str, version: int = 0, label: str = "") -> Iterator[LoadedVersion]:
+    def use(self, name: str, version: int = 0, label: str = "", rights: Rights = ALL_RIGHTS) -> Iterator[LoadedVersion]:
         """Keep the version for a request loaded within the block.
 
         An empty name is the default model. Without version and label it is the serving version.
         Raises InvalidArgument, ModelNotFound, FailedPrecondition or Unavailable.
         """
-        loaded = self._resolve(name, version, label)
+        loaded = self._resolve(name, version, label, rights)
         with loaded.gate.enter():
             yield loaded
 
-    def model(self, name: str) -> Model:
-        """Return a model by its name; empty: the default model.
+    def model(self, name: str, rights: Rights = ALL_RIGHTS) -> Model:
+        """Return a model by its name; empty: the default model. Errors name models that these rights allow, no others.
 
         Raises InvalidArgument, ModelNotFound or Unavailable.
         """
         if not self._store_was_read:
             raise Unavailable("the server has not read its store yet")
-        name = name or self._default.required(self.models)
+        visible = [model for model in self.models if rights.may_use(model)]
+        name = name or self._default.required(visible)
         if name not in self.models:
-            known = listed(self.models)
+            known = listed(visible)
             if name == self.default:
                 raise Unavailable(f"model {name!r}, the default, is not in the store yet; it holds: {known}")
             raise ModelNotFound(f"no model {name!r}; this server has: {known}")
@@ -180,10 +182,10 @@ class ModelCatalog:
         self._loader.close()
         self._looks.close()
 
-    def _resolve(self, name: str, version: int, label: str) -> LoadedVersion:
+    def _resolve(self, name: str, version: int, label: str, rights: Rights) -> LoadedVersion:
         if version and label:
             raise InvalidArgument("label", f"is {label!r}, and version is {version}: give one of them")
-        model = self.model(name)
+        model = self.model(name, rights)
         if label:
             return self._labelled(model, label)
         if version:

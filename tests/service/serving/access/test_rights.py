@@ -128,6 +128,41 @@ def test_a_caller_uses_and_sees_the_models_of_its_token_only(host: Host) -> None
     assert host.metric("progan_caller_refusals_total", caller="alice", reason="permission") == 8
 
 
+@pytest.mark.parametrize("rpc", RPCS)
+def test_a_caller_learns_no_names_of_models_that_it_may_not_use(host: Host, rpc: str) -> None:
+    host.reload("alice alice-token-0123456789 models=wide,gone\nbob bob-token-0123456789 models=gone\n")
+    assert denied(host, rpc, "gone")[2].endswith("no model 'gone'; this server has: wide")
+    assert refused(lambda: list(host.call(rpc, "bob", RPCS[rpc](""))))[2].endswith(
+        "no model 'gone'; this server has: none"
+    )
+
+
+def test_the_default_model_that_is_not_there_reveals_no_others(
+    puppet_store: Path, run_server: RunServer, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("alice alice-token-0123456789 models=wide,gone\n")
+    tokens.chmod(0o600)
+    with run_server(
+        ServerConfig(puppet_store, model="gone", port=0, http_port=0, lame_duck_s=0, tokens=tokens)
+    ) as server:
+        host = Host(server, tokens)
+        text = denied(host, "GetModel", "")[2]
+        host.channel.close()
+    assert text == "model 'gone', the default, is not in the store yet; it holds: wide"
+
+
+def test_health_lists_the_models_of_a_caller(host: Host) -> None:
+    stub = health_pb2_grpc.HealthStub(host.channel)
+
+    def names(caller: str) -> list[str]:
+        bearer = (("authorization", f"Bearer {caller}-token-0123456789"),)
+        return sorted(stub.List(health_pb2.HealthListRequest(), metadata=bearer, timeout=PATIENCE_S).statuses)
+
+    assert names("alice") == ["", SERVICE, f"{SERVICE}/puppet", f"{SERVICE}/wide"]
+    assert names("dora") == ["", SERVICE, f"{SERVICE}/labelled", f"{SERVICE}/puppet", f"{SERVICE}/wide"]
+
+
 def test_the_default_model_needs_permission_too(host: Host) -> None:
     host.reload("alice alice-token-0123456789 models=labelled,wide\n")
     sentence = "'alice' may use these models only: labelled, wide"
