@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
-from progan_service.data.making.square import Fit
+from progan_service.data.making.square import Background, Channels, Fit, Small
 from progan_service.names import escaped
 from progan_service.settings.manual import add_path
 
@@ -43,7 +43,26 @@ def _add_build(kinds: Any) -> None:
         "--fit",
         choices=get_args(Fit),
         default="crop",
-        help="make images square by a centre crop or by white borders (default: %(default)s)",
+        help="make images square by a centre crop or by borders (default: %(default)s)",
+    )
+    command.add_argument(
+        "--small",
+        choices=get_args(Small),
+        default="refuse",
+        help="refuse images that are smaller than R, put borders around them, or enlarge them (default: %(default)s)",
+    )
+    command.add_argument(
+        "--background",
+        choices=get_args(Background),
+        default="white",
+        help="colour of borders and behind transparent pixels (default: %(default)s)",
+    )
+    command.add_argument(
+        "--channels",
+        type=int,
+        choices=get_args(Channels),
+        default=3,
+        help="3 for colour, 1 for grey (default: %(default)s)",
     )
     add_path(command, "--labels", type=str, metavar="LABELS", help=f"labels of the images, too: {_LABELS_HELP}")
     command.add_argument(
@@ -61,6 +80,9 @@ def _add_build(kinds: Any) -> None:
             out=given.out,
             resolution=given.resolution,
             fit=given.fit,
+            small=given.small,
+            background=given.background,
+            channels=given.channels,
             labels=given.labels,
             skip_unusable=given.skip_unusable,
             report=given.report,
@@ -74,6 +96,9 @@ def build_dataset(
     out: Path,
     resolution: int,
     fit: Fit,
+    small: Small,
+    background: Background,
+    channels: Channels,
     labels: str | None,
     skip_unusable: bool,
     report: Path | None,
@@ -83,7 +108,17 @@ def build_dataset(
 
     with progress_bars() as progress:
         summary = build.build_dataset(
-            source, out, resolution, fit, progress, labels=labels, skip_unusable=skip_unusable, report=report
+            source,
+            out,
+            resolution,
+            fit,
+            progress,
+            small=small,
+            background=background,
+            channels=channels,
+            labels=labels,
+            skip_unusable=skip_unusable,
+            report=report,
         )
     size = f"{summary.resolution}x{summary.resolution}"
     print(f"{escaped(str(out))}: {summary.image_count} images, 4x4 to {size}")

@@ -26,6 +26,8 @@ class Manifest:
     resolution: int
     channels: int = 3
     fit: str | None = None  # how images became square: "crop" or "pad"; None where they were drawn square
+    small: str | None = None  # what became of smaller ones: "refuse", "pad" or "enlarge"
+    background: str | None = None  # the colour of borders and behind transparent pixels: "white" or "black"
     label: str | None = None  # the meaning of the labels, such as "glasses"
     label_names: tuple[str, ...] = ()  # one per column of the label file
     label_kind: LabelKind = "classes"

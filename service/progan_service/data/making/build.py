@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
@@ -23,9 +22,9 @@ from progan_service.data.making.image_names import write_image_names
 from progan_service.data.making.kinds import is_picture, refusal
 from progan_service.data.making.labels.labels import NO_LABELS
 from progan_service.data.making.labels.read import OpenLabels, labels_in_sight, open_labels
-from progan_service.data.making.records import check_resolution, write_labels, write_levels
+from progan_service.data.making.records import write_labels, write_levels
 from progan_service.data.making.remainder import Remainder
-from progan_service.data.making.square import Fit
+from progan_service.data.making.square import Background, Channels, Fit, Small
 from progan_service.data.making.workers import Workers
 from progan_service.data.manifest import Manifest
 from progan_service.host.cpus import available_cpus
@@ -57,6 +56,9 @@ def build_dataset(
     fit: Fit,
     progress: Progress,
     *,
+    small: Small = "refuse",
+    background: Background = "white",
+    channels: Channels = 3,
     skip_unusable: bool = False,
     report: Path | None = None,
     labels: str | None = None,
@@ -69,8 +71,7 @@ def build_dataset(
     Args:
         source: a collection that `open_collection` opens: a folder, zip or tar, say.
         out: the new directory; its name becomes the dataset's.
-        resolution: height and width of the full images: a power of two from 4 to 1024.
-        fit: "crop" takes the centre square, "pad" keeps the whole picture on white.
+        resolution, fit, small, background, channels: how pictures become images, see `Conversion`.
         progress: called with ("Checking" | "Writing", done, total) after each file.
         skip_unusable: leave pictures out that are broken or too small, instead of making nothing.
         report: a CSV file to write, which names all that is not in the dataset and why, also when nothing is made.
@@ -83,9 +84,7 @@ def build_dataset(
         ConfigError: `out` exists.
         FileError: `out` or `report` cannot be written.
     """
-    check_resolution(resolution)
-    if fit not in get_args(Fit):
-        raise DatasetError(f"fit is {fit!r}: it must be one of {', '.join(get_args(Fit))}")
+    conversion = Conversion(resolution, fit, small, background, channels)
     remainder = Remainder(source, report)
     with new_directory(out) as directory, open_collection(source, Scratch(directory, out, progress)) as collection:
         license_file, license_text = _license(collection.files)
@@ -93,7 +92,7 @@ def build_dataset(
         opened = open_labels(labels, others) if labels else OpenLabels(lambda pictures: NO_LABELS)
         files = [file for file in collection.files if file is not license_file and file.name not in opened.files]
         remainder.left_out += collection.left_out
-        with Workers(Conversion(resolution, fit), _worker_count(len(files), cpus)) as workers:
+        with Workers(conversion, _worker_count(len(files), cpus)) as workers:
             usable = _usable(files, workers, remainder, progress)
             remainder.close(len(usable), skip_unusable)
             pictures = _shuffled(usable)
@@ -108,7 +107,10 @@ def build_dataset(
             escaped(source.resolve().name),
             len(names),
             resolution,
+            channels=channels,
             fit=fit,
+            small=small,
+            background=background,
             label_names=found.names,
             label_kind=found.kind,
             license_text=license_text,

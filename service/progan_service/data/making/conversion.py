@@ -1,24 +1,52 @@
 """What is done to each picture of a dataset: a pure function of its bytes, which the workers call."""
 
 from dataclasses import dataclass
+from typing import get_args
 
+from progan_service.data.errors import DatasetError
 from progan_service.data.making.picture import decode_rgb
-from progan_service.data.making.records import level_records
-from progan_service.data.making.square import Fit, check_size, to_square
+from progan_service.data.making.records import check_resolution, level_records
+from progan_service.data.making.square import Background, Channels, Fit, Small, check_size, to_square
+
+_CHOICES = {"fit": Fit, "small": Small, "background": Background, "channels": Channels}
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """How pictures of any size become images of a dataset."""
+    """How pictures of any size become images of a dataset.
+
+    resolution   height and width of the full images: a power of two from 4 to 1024
+    fit          "crop" takes the centre square, "pad" keeps the whole picture and adds borders
+    small        what becomes of pictures with fewer pixels: "refuse", "pad" (borders on all sides) or "enlarge"
+    background   the colour of borders, and behind transparent pixels: "white" or "black"
+    channels     3: RGB, 1: grey, the luma of Rec. 601
+
+    Raises:
+        DatasetError: a value is out of range.
+    """
 
     resolution: int
-    fit: Fit
+    fit: Fit = "crop"
+    small: Small = "refuse"
+    background: Background = "white"
+    channels: Channels = 3
+
+    def __post_init__(self) -> None:
+        check_resolution(self.resolution)
+        for name, kind in _CHOICES.items():
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise DatasetError(f"{name} is {value!r}: it must be one of {', '.join(map(str, get_args(kind)))}")
 
     def check(self, content: bytes) -> bytes:
         """Return nothing for a picture that can be used. Raises PictureError for others."""
-        check_size(decode_rgb(content, self.resolution), self.resolution, self.fit)
+        image = decode_rgb(content, self.background, self.resolution)
+        if self.small == "refuse":
+            check_size(image, self.resolution, self.fit)
         return b""
 
     def records(self, content: bytes) -> bytes:
         """Return a TFRecord for each level of the picture, the largest one first. Raises PictureError."""
-        return level_records(to_square(decode_rgb(content, self.resolution), self.resolution, self.fit))
+        image = decode_rgb(content, self.background, self.resolution)
+        if self.channels == 1:
+            image = image.convert("L")
+        return level_records(to_square(image, self.resolution, self.fit, self.small, self.background))

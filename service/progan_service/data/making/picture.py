@@ -16,8 +16,8 @@ from progan_service.data.errors import PictureError
 from progan_service.data.making import coded_colour, jpeg2000, tiff
 from progan_service.data.making.colour import to_srgb
 from progan_service.data.making.kinds import is_decoded, may_be_tga, picture_kind, refusal
+from progan_service.data.making.square import Background
 
-_WHITE = (255, 255, 255)
 _AMPLE = 3  # a picture keeps so many times the detail that is needed, until its colours are converted
 _JPEG_END = b"\xff\xd9"
 _FILLERS = (b"\x55\xa3\x1c" * 1000, b"\xb4\x0e\x69" * 1000)
@@ -35,13 +35,14 @@ class _Decoded(NamedTuple):
     depth: int = 8
 
 
-def decode_rgb(content: bytes, enough: int | None = None) -> Image.Image:
-    """Decode a picture as RGB in the colours of sRGB, upright by its orientation, with transparency on white.
+def decode_rgb(content: bytes, background: Background = "white", enough: int | None = None) -> Image.Image:
+    """Decode a picture as RGB in the colours of sRGB, upright by its orientation, without transparency.
 
     Of an animation the first frame is taken, of a TIFF the first full-size page. More than 8 bits a sample become 8.
 
     Args:
         content: the file.
+        background: the colour behind transparent pixels.
         enough: a side in pixels. A picture whose shorter side is many times as long may be scaled down, for speed.
 
     Raises:
@@ -55,7 +56,7 @@ def decode_rgb(content: bytes, enough: int | None = None) -> Image.Image:
         decoded = _DECODERS[kind](content) if kind in _DECODERS else _as_it_is(kind, content)
         upright = ImageOps.exif_transpose(decoded.image)
         image = _reduced(_to_8_bits(upright, decoded.depth), enough)
-        return _on_white(to_srgb(image, decoded.profile, is_deep=decoded.depth > 8))
+        return _opaque(to_srgb(image, decoded.profile, is_deep=decoded.depth > 8), background)
 
 
 def _as_it_is(kind: str, content: bytes) -> _Decoded:
@@ -189,7 +190,7 @@ def _reduced(image: Image.Image, enough: int | None) -> Image.Image:
     return premultiplied.reduce(factor).convert("RGBA").convert(image.mode)
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _opaque(image: Image.Image, background: Background) -> Image.Image:
     if image.mode == "RGB":
         return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, (*_WHITE, 255)), image).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image).convert("RGB")

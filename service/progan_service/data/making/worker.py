@@ -1,14 +1,15 @@
 """A process that decodes pictures, so that all cores do: Pillow and NumPy hold Python's lock for most of a small one.
 
-    python -m progan_service.data.making.worker RESOLUTION FIT
+    python -m progan_service.data.making.worker CONVERSION
 
-It reads requests from standard input and writes replies to standard output, until its input ends. Each is a number of
-one byte, a length of four bytes, and that many bytes.
+CONVERSION is the fields of a `Conversion` as JSON. The process reads requests from standard input and writes replies to
+standard output, until its input ends. Each is a number of one byte, a length of four bytes, and that many bytes.
 
     request   CHECK or RECORDS, and the content of a picture
     reply     DONE and what a `Conversion` returns, or REFUSED and the reason in UTF-8
 """
 
+import json
 import os
 import struct
 import sys
@@ -23,8 +24,8 @@ DONE, REFUSED = 0, 1
 _HEAD = struct.Struct("<BI")
 
 
-def main(resolution: str, fit: str) -> None:
-    conversion = Conversion(int(resolution), fit)  # type: ignore[arg-type]
+def main(fields: str) -> None:
+    conversion = Conversion(**json.loads(fields))
     tasks = {CHECK: conversion.check, RECORDS: conversion.records}
     replies = os.fdopen(os.dup(1), "wb")
     sys.stderr = os.fdopen(os.dup(2), "w")

@@ -1,5 +1,6 @@
 """Decodes pictures in several processes at once, in order, with few of them in memory."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeVar
@@ -109,7 +111,7 @@ class _Process:
     """One worker. It ends when this process does, because its input ends then."""
 
     def __init__(self, conversion: Conversion) -> None:
-        command = [sys.executable, "-P", "-m", worker.__name__, str(conversion.resolution), conversion.fit]
+        command = [sys.executable, "-P", "-m", worker.__name__, json.dumps(asdict(conversion))]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -417,9 +417,45 @@ def test_another_thread_may_build_too(tmp_path: Path, save_pictures: SavePicture
     assert Dataset.open(tmp_path / "out").count == 1
 
 
+def test_a_dataset_of_digits_is_grey_with_black_borders(tmp_path: Path) -> None:
+    np.save(tmp_path / "digits.npy", np.full((3, 6, 6), 200, np.uint8))
+    with pytest.raises(DatasetError, match="6x6 pixels: the shorter side must be at least 8"):
+        build_dataset(tmp_path / "digits.npy", tmp_path / "out", 8, "crop", _silent, channels=1)
+    build_dataset(
+        tmp_path / "digits.npy", tmp_path / "out", 8, "crop", _silent, channels=1, small="pad", background="black"
+    )
+    dataset = Dataset.open(tmp_path / "out")
+    assert (dataset.channels, dataset.count, dataset.resolution) == (1, 3, 8)
+    assert dataset.images(np.arange(1), 8)[0, :, 4, 0].tolist() == [0, 200, 200, 200, 200, 200, 200, 0]
+    manifest = dataset.manifest
+    assert manifest is not None
+    assert (manifest.channels, manifest.small, manifest.background) == (1, "pad", "black")
+
+
+def test_pictures_of_any_colour_become_grey(tmp_path: Path) -> None:
+    """The luma of Rec. 601: 0.299 R + 0.587 G + 0.114 B."""
+    source = _zip(tmp_path / "a.zip", {"a.png": _png("#c86432"), "b.png": _png("#c86432")})
+    build_dataset(source, tmp_path / "out", 8, "crop", _silent, channels=1)
+    dataset = Dataset.open(tmp_path / "out")
+    assert dataset.channels == 1
+    assert (dataset.images(np.arange(2), 8) == 124).all()
+
+
+def test_what_is_done_to_pictures_reaches_the_processes_that_decode_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "digits.npy", np.full((200, 6, 6), 200, np.uint8))
+    for cpus, name in ((1, "one"), (2, "two")):
+        build_dataset(
+            *(tmp_path / "digits.npy", tmp_path / name, 8, "pad", _silent),
+            **{"channels": 1, "small": "enlarge", "background": "black", "cpus": cpus},  # type: ignore[arg-type]
+        )
+    assert _level_bytes(tmp_path / "one") == _level_bytes(tmp_path / "two")
+
+
 def test_arguments_out_of_range_are_refused(tmp_path: Path, save_pictures: SavePictures) -> None:
     source = save_pictures(tmp_path / "photos", 1)
     with pytest.raises(DatasetError, match="resolution is 12: it must be a power of two from 4 to 1024"):
         build_dataset(source, tmp_path / "out", 12, "crop", _silent)
     with pytest.raises(DatasetError, match="fit is 'stretch': it must be one of crop, pad"):
         build_dataset(source, tmp_path / "out", 8, "stretch", _silent)  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match="channels is 2: it must be one of 3, 1"):
+        build_dataset(source, tmp_path / "out", 8, "crop", _silent, channels=2)  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ from PIL import Image
 
 from progan_service.data.errors import PictureError
 from progan_service.data.making.picture import decode_rgb
-from progan_service.data.making.square import check_size, to_square
 
 
 def _encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
@@ -36,6 +35,12 @@ def _first_pixel(content: bytes) -> list[int]:
 )
 def test_every_mode_becomes_rgb_on_white(mode: str, colour: int | tuple[int, ...], rgb: list[int]) -> None:
     assert _first_pixel(_encoded(Image.new(mode, (4, 4), colour))) == rgb
+
+
+def test_what_is_transparent_shows_the_background() -> None:
+    clear, half = (Image.new("RGBA", (4, 4), (200, 100, 50, alpha)) for alpha in (0, 51))
+    assert np.asarray(decode_rgb(_encoded(clear), "black"))[0, 0].tolist() == [0, 0, 0]
+    assert np.asarray(decode_rgb(_encoded(half), "black"))[0, 0].tolist() == [40, 20, 10]
 
 
 def test_a_palette_becomes_rgb() -> None:
@@ -82,42 +87,6 @@ def test_the_camera_was_held_as_exif_says(orientation: int, corner: tuple[int, i
     upright = np.asarray(decode_rgb(_encoded(image, exif=exif)))
     assert upright.shape[:2] == ((6, 4) if orientation in (6, 8) else (4, 6))
     assert upright[-corner[0], -corner[1]].tolist() == [255, 255, 255]
-
-
-def test_crop_takes_the_centre() -> None:
-    image = Image.new("RGB", (12, 4), "black")
-    image.paste("white", (4, 0, 8, 4))
-    assert (to_square(image, 4, "crop") == 255).all()
-
-
-def test_pad_keeps_all_and_fills_up_with_white() -> None:
-    square = to_square(Image.new("RGB", (8, 4), "black"), 8, "pad")
-    assert square.shape == (8, 8, 3)
-    assert square[:, 0, 0].tolist() == [255, 255, 0, 0, 0, 0, 255, 255]
-
-
-def test_a_very_thin_picture_keeps_at_least_one_pixel_of_width() -> None:
-    square = to_square(Image.new("RGB", (1, 100), "black"), 4, "pad")
-    assert (square == 0).all(axis=(0, 2)).sum() == 1
-
-
-def test_a_picture_of_the_right_size_is_left_as_it_is() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    assert (to_square(Image.fromarray(pixels), 8, "crop") == pixels).all()
-
-
-def test_scaling_down_keeps_the_mean() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    assert abs(to_square(Image.fromarray(pixels), 8, "crop").mean() - pixels.mean()) < 1.0
-
-
-def test_a_small_picture_is_told_which_side_is_too_short() -> None:
-    image = Image.new("RGB", (40, 30))
-    check_size(image, 32, "pad")
-    with pytest.raises(PictureError, match="40x30 pixels: the shorter side must be at least 32"):
-        check_size(image, 32, "crop")
-    with pytest.raises(PictureError, match="40x30 pixels: the longer side must be at least 64"):
-        check_size(image, 64, "pad")
 
 
 def _noise(side: int = 64) -> Image.Image:
