@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 from collections.abc import Sequence
 
 import numpy as np
@@ -235,6 +236,28 @@ def test_a_chain_of_pages_that_bites_its_tail_ends() -> None:
     count = struct.unpack_from("<H", content, first)[0]
     struct.pack_into("<I", content, first + 2 + 12 * count, first)
     assert _pixels(bytes(content)) == [[90] * 3, [91] * 3]
+
+
+def test_pages_that_share_their_data_take_no_memory() -> None:
+    """3,000 directories point at the same 128 KiB: 384 MiB, if each of them were kept."""
+    shared = bytes(2**17)
+    start = 8 + len(shared)
+    content = b"II*\0" + struct.pack("<I", start) + shared
+    for page in range(1, 3001):
+        content += struct.pack("<HHHIII", 1, 258, 3, len(shared) // 2, 8, start + 18 * page if page < 3000 else 0)
+    tracemalloc.start()
+    with pytest.raises(PictureError, match="does not say what its numbers mean"):
+        decode_rgb(content)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 32 * 2**20
+
+
+def test_a_huge_page_behind_a_small_one_is_refused_before_it_takes_memory() -> None:
+    small = _page(8, 1, MIN_IS_BLACK, [b"\1"], (1, 1), {}), [b"\1"]
+    huge = _page(8, 1, MIN_IS_BLACK, [b"\1"], (40_000, 40_000), {}), [b"\1"]
+    with pytest.raises(PictureError, match="more than 89478485 pixels: scale it down first"):
+        decode_rgb(_file([small, huge]))
 
 
 def test_a_big_tiff_is_read() -> None:
