@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from progan_service.data.errors import PictureError
 from progan_service.data.making.picture import decode_rgb
@@ -372,3 +374,23 @@ def test_scaling_down_keeps_what_is_transparent_out_of_the_colours() -> None:
     edge = np.asarray(decode_rgb(_encoded(image, "PNG"), enough=64))
     assert edge[0, 0].tolist() == [200, 100, 50]
     assert (edge.reshape(-1, 3).min(axis=0) >= [200, 100, 50]).all()
+
+
+def test_a_heic_says_its_colours_by_a_profile_or_in_a_box() -> None:
+    """It is how an iPhone saves its photographs."""
+    register_heif_opener()
+    options = {"quality": 100, "chroma": 444}
+    profiled = _encoded(_patches(), "HEIF", icc_profile=_rgb_profile(P3_XYZ), **options)
+    _assert_near(_shown(profiled), _expected(P3_TO_SRGB))
+    plain = _encoded(_patches(), "HEIF", **options)
+    box = plain.index(b"colrnclx") + 8
+    _assert_near(_shown(plain), [list(colour) for colour in COLOURS])
+    _assert_near(_shown(plain[:box] + struct.pack(">HH", 12, 13) + plain[box + 4 :]), _expected(P3_TO_SRGB))
+
+
+def test_without_the_extra_a_heic_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_heif_opener()
+    content = _encoded(_patches(), "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PictureError, match=r"is a HEIC picture: install progan-service\[import\] to read it"):
+        decode_rgb(content)
