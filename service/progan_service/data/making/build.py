@@ -34,7 +34,7 @@ from progan_service.names import escaped, shown
 from progan_service.progress import Progress
 
 _SHUFFLE_SEED = 123  # as in NVIDIA's dataset tool: the same files in the same order give the same dataset
-_WORTH_A_PROCESS = 100  # pictures; fewer are decoded before a process has started
+_WORTH_A_PROCESS = 32  # pictures; small ones are decoded before a process has started
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from progan_service.data.making.conversion import Conversion
 from progan_service.data.making.workers import Workers
 from progan_service.errors import MendableError
 
-PICTURES = 400
+PICTURES = 200
 
 
 def _png(size: int = 8) -> bytes:

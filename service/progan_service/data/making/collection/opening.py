@@ -63,6 +63,8 @@ def open_collection(source: Path, scratch: Scratch) -> Iterator[Collection]:
 def _files(source: Path, scratch: Scratch, stack: ExitStack) -> Iterable[SourceFile | LeftOut]:
     file: IO[bytes] = stack.enter_context(source.open("rb"))
     head = file.read(HEAD_BYTES)
+    if _is_tar(head):  # first, because a tar begins with the name of its first file, and may end with a zip
+        return tar_files(file, scratch.progress)
     if zipfile.is_zipfile(file):
         return _of_zip(source, file, scratch, stack)
     _refuse_foreign(source, head)
@@ -76,7 +78,6 @@ def _files(source: Path, scratch: Scratch, stack: ExitStack) -> Iterable[SourceF
         return array_files(source, file)
     if compression and not _is_tar(head):
         raise DatasetError(f"{source}: is one file, compressed by {compression}, and no tar: unpack it")
-    file.seek(0)
     return tar_files(file, scratch.progress)
 
 

@@ -18,6 +18,7 @@ def tar_files(file: IO[bytes], progress: Progress) -> Iterator[SourceFile | Left
         file: the tar, with a position of its own.
         progress: called with ("Listing", members, 0), now and then.
     """
+    file.seek(0)
     archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it holds nothing but the file
     lock = threading.Lock()
 

@@ -201,6 +201,18 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
         opened(tmp_path / "bomb.zip")
 
 
+@pytest.mark.parametrize("name", ["P6 2020/a.png", "070712/a.png", "BZh/a.png", "PK/a.png", "ARROW1"])
+def test_a_tar_is_not_taken_for_what_the_name_of_its_first_file_says(tmp_path: Path, opened: Opened, name: str) -> None:
+    assert [file.name for file in opened(_tar(tmp_path / "a.tar", [(name, b"x")])).files] == [name]
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path, opened: Opened) -> None:
+    inner = _zip(tmp_path / "inner.zip", [("inner.png", b"x")]).read_bytes()
+    path = _tar(tmp_path / "a.tar", [("a.png", b"x"), ("z.zip", inner)])
+    assert zipfile.is_zipfile(path)
+    assert [file.name for file in opened(path).files] == ["a.png", "z.zip"]
+
+
 def test_no_temporary_file_is_left(tmp_path: Path, opened: Opened) -> None:
     opened(_tar(tmp_path / "a.tar.xz", [("a.png", b"x")], "w:xz"))
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.xz"]
