@@ -1,4 +1,4 @@
-"""What the processor of this machine can do: oneDNN computes in other ways where its registers are narrower."""
+"""What the processor of this machine can do: without AVX-512, TensorFlow computes by Eigen and not by oneDNN."""
 
 from pathlib import Path
 

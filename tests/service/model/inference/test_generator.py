@@ -131,7 +131,7 @@ def test_in_bfloat16_the_papers_generator_shows_nearly_the_same_images(paper: Ge
 
 
 # The same image, whatever the size of its batch, its place in it and its neighbours: to the bit with AVX-512; up to the
-# rounding of float32 on processors with narrower registers, where oneDNN convolves a lone image in another order
+# rounding of float32 on processors without it, where TensorFlow's convolutions add in another order in other batches
 
 
 def assert_images_depend_on_their_latents_alone(network: Network) -> None:

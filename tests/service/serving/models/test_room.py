@@ -208,6 +208,8 @@ def test_what_tensorflow_keeps_for_the_next_version_counts_as_free(monkeypatch: 
     memory = servable.DeviceMemory("")
     memory.mark()
     held = tf.zeros([64, MIB])
+    if not tf.config.experimental.get_memory_info("CPU:0")["peak"]:
+        pytest.skip("TensorFlow uses oneDNN, and counts memory, only on processors with AVX-512")
     assert memory.taken_bytes() >= 256 * MIB
     del held
     bound = memory.bound
