@@ -35,8 +35,8 @@ for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
 
-# Without AVX-512, TensorFlow's convolutions round differently for other batch sizes. With one size alone, an image is the
-# same to the bit whatever comes beside it, on every processor.
+# Without AVX-512, TensorFlow's convolutions round differently for other batch sizes. With one size alone, an image is
+# the same to the bit whatever comes beside it, on every processor.
 ONE_SIZE = BatchingConfig(max_batch_size=8, allowed_batch_sizes=(8,))
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
