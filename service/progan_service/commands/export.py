@@ -65,13 +65,16 @@ def add_export(subparsers: Any) -> None:
             store=given.store,
             name=given.name,
             sha256=given.sha256,
+            value_range=given.value_range,
             version_label=given.version_label,
             serve=given.serve,
         )
     )
 
 
-def export(*, source: str, store: Path, name: str, sha256: str, version_label: str, serve: bool) -> int:
+def export(
+    *, source: str, store: Path, name: str, sha256: str, value_range: str, version_label: str, serve: bool
+) -> int:
     """Publish a generator as the next version of a model, and print what is known about it."""
     from progan_service.store.store import ModelStore, check_model_name
 
@@ -81,7 +84,7 @@ def export(*, source: str, store: Path, name: str, sha256: str, version_label: s
     from progan_service.export.exportable import Exportable
     from progan_service.export.version import export_version
 
-    with _opened(source, sha256) as generator:
+    with _opened(source, sha256, value_range) as generator:
         exportable = generator if isinstance(generator, Exportable) else Exportable.of(generator)
         store.mkdir(parents=True, exist_ok=True)
         models = ModelStore(store)
@@ -96,7 +99,7 @@ def _print_version(models: "ModelStore", name: str, version: int) -> None:
     metadata = models.metadata(name, version)
     size = f"{metadata.resolution}x{metadata.resolution}"
     print(f"{models.path(name, version)}: {name} version {version}, {size}, from {metadata.source}")
-    for about in ("form", "reason", "sha256", "ignored_arguments"):
+    for about in ("form", "reason", "value_range", "value_range_reason", "sha256", "ignored_arguments"):
         if found := metadata.provenance.get(about):
             text = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
             print(f"  {about.replace('_', ' ')}: {escaped(text)}")
@@ -148,10 +151,14 @@ def add_weights(subparsers: Any) -> None:
     )
     _add_source(command)
     add_path(command, "out", metavar="OUT", help="new file; its name ends with .safetensors or .npz")
-    command.set_defaults(run=lambda given: weights(source=given.source, out=given.out, sha256=given.sha256))
+    command.set_defaults(
+        run=lambda given: weights(
+            source=given.source, out=given.out, sha256=given.sha256, value_range=given.value_range
+        )
+    )
 
 
-def weights(*, source: str, out: Path, sha256: str) -> int:
+def weights(*, source: str, out: Path, sha256: str, value_range: str) -> int:
     """Write the weights of a generator to a new file."""
     if out.exists():
         raise ConfigError(f"{out}: already exists: give the name of a new file")
@@ -160,7 +167,7 @@ def weights(*, source: str, out: Path, sha256: str) -> int:
     from progan_service.export.weights_file import check_weights_name, save_weights
 
     check_weights_name(out)
-    with _opened(source, sha256) as generator:
+    with _opened(source, sha256, value_range) as generator:
         if not isinstance(generator, TrainedGenerator):
             reason = generator.provenance.get("reason")
             raise ConfigError(f"{source}: its weights do not fit a ProGAN generator of this program: {reason}")
@@ -184,10 +191,17 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         metavar="HEX",
         help="refuse any other content: SHA-256 of a file, or of a TF Hub module as export prints it",
     )
+    command.add_argument(
+        "--value-range",
+        choices=("unit", "signed"),
+        default="",
+        help="range of the images that a TF Hub module gives: `unit`, 0..1, or `signed`, -1..1 (default: what its "
+        "graph or its images show)",
+    )
 
 
 @contextmanager
-def _opened(source: str, sha256: str) -> "Iterator[TrainedGenerator | Exportable]":
+def _opened(source: str, sha256: str, value_range: str) -> "Iterator[TrainedGenerator | Exportable]":
     from progan_service.sources.source import open_source
 
     with temporary_directory() as staging, progress_bars(transient=True) as progress:
@@ -195,4 +209,4 @@ def _opened(source: str, sha256: str) -> "Iterator[TrainedGenerator | Exportable
         def in_megabytes(stage: str, done: int, total: int) -> None:
             progress(f"{stage}, MB", done // 10**6, total // 10**6)
 
-        yield open_source(source, staging, sha256=sha256, progress=in_megabytes)
+        yield open_source(source, staging, sha256=sha256, value_range=value_range, progress=in_megabytes)

@@ -23,21 +23,29 @@ class SourceError(BadInputError):
 
 
 def open_source(
-    source: str, staging: Path, *, sha256: str = "", progress: Callable[[str, int, int], None]
+    source: str,
+    staging: Path,
+    *,
+    sha256: str = "",
+    value_range: str = "",
+    progress: Callable[[str, int, int], None],
 ) -> TrainedGenerator | Exportable:
     """Load a generator from any kind of source.
 
-    source     the run directory of `progan train`; a weights file, such as a snapshot; an NVIDIA pickle (.pkl);
-               a TF Hub module: its handle, an archive or an unpacked directory
-    staging    a directory for downloaded and unpacked files; keep it until the generator is exported
-    sha256     the SHA-256 that a file must have; for a TF Hub module see `fetch`
-    progress   called with (stage, bytes so far, bytes in all, or 0 while that is unknown)
+    source        the run directory of `progan train`; a weights file, such as a snapshot; an NVIDIA pickle (.pkl);
+                  a TF Hub module: its handle, an archive or an unpacked directory
+    staging       a directory for downloaded and unpacked files; keep it until the generator is exported
+    sha256        the SHA-256 that a file must have; for a TF Hub module see `fetch`
+    value_range   the range of a TF Hub module's images, "unit" (0..1) or "signed" (-1..1); "": find it out
+    progress      called with (stage, bytes so far, bytes in all, or 0 while that is unknown)
     Raises BadInputError: SourceError, or the error of the reader that the source belongs to.
     """
     path = Path(source)
     if "://" in source or path.name.endswith(ARCHIVES) or (path / SAVED_MODEL_FILE).is_file():
         _refuse_version(path)
-        return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress))
+        return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress), value_range)
+    if value_range:
+        raise SourceError(f"{path}: is no TF Hub module, and only these have a --value-range; leave it out")
     return _open_run(path, sha256) if path.is_dir() else _open_file(path, sha256)
 
 

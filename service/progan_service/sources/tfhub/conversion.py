@@ -7,6 +7,7 @@ images of the same latents.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from progan_service.checks import resolutions_up_to
 from progan_service.errors import ConfigError
-from progan_service.model.config import NetworkConfig
+from progan_service.model.config import NetworkConfig, network_of
 from progan_service.model.networks import Generator
 
 MOST_DIFFERENCE = 1e-4  # between images, in 0..1, of a module and of the generator made from it
@@ -40,16 +41,18 @@ def draw_all(draw: Draw, latents: Array) -> Array:
     return np.concatenate(batches)
 
 
-def convert(weights: list[Array], latents: Array, images: Array) -> tuple[Generator, float]:
+def convert(weights: list[Array], latents: Array, images: Array, *, clipped: bool) -> tuple[Generator, float]:
     """Return a generator with these weights that draws the given images from the given latents.
 
-    images   [N, R, R, C], linear, -1..1
+    images    [N, R, R, C], linear, -1..1
+    clipped   values outside of -1..1 were cut off; then the generator's images count with theirs cut off, too
     Returns the generator and the greatest difference of its images, in 0..1. Its last layer includes the gain and
     offset of the module's images. Its outputs for lower resolutions, which these images do not need, are zero.
     Raises OtherNetworkError when there is no such generator.
     """
     resolution, channels = images.shape[2:]
     trunk, to_rgb_kernels = _layers(weights, channels)
+    shown = _unclipped(images) if clipped else np.ones(images.shape, bool)
     generator = Generator(_network(trunk, latents.shape[1], resolution, channels))
     _assign_trunk(generator, trunk)
     to_rgb, differences = generator.to_rgb[resolution], [np.inf]
@@ -60,8 +63,9 @@ def convert(weights: list[Array], latents: Array, images: Array) -> tuple[Genera
         return draw_all(lambda latents: generator(latents, resolution=resolution), latents)
 
     for kernel in to_rgb_kernels:
-        gain, offset = _fit_lines(draw(kernel, np.zeros(channels, np.float32)), images)
-        differences.append(float(np.abs(draw(gain * kernel, offset) - images).max()) / 2)
+        gain, offset = _fit_lines(draw(kernel, np.zeros(channels, np.float32)), images, shown)
+        drawn = draw(gain * kernel, offset)
+        differences.append(float(np.abs((drawn.clip(-1, 1) if clipped else drawn) - images).max()) / 2)
         if differences[-1] <= MOST_DIFFERENCE:
             return generator, differences[-1]
     raise OtherNetworkError(
@@ -82,26 +86,37 @@ def _layers(weights: list[Array], channels: int) -> tuple[list[_Conv], list[Arra
     return trunk, to_rgb_kernels
 
 
-def _fit_lines(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return gain and offset [C] of the least-squares line through the points [N, R, R, C] of each channel."""
-    x_mean, y_mean = (points.mean(axis=(0, 1, 2), dtype=np.float64) for points in (x, y))
-    spread = np.square(x - x_mean).mean(axis=(0, 1, 2))
-    gain = ((x - x_mean) * y).mean(axis=(0, 1, 2)) / np.maximum(spread, 1e-12)
+def _unclipped(images: Array) -> NDArray[np.bool_]:
+    """Return which values of images were not cut off. Raises OtherNetworkError when they are too few to fit a line."""
+    shown = np.abs(images) < 0.999
+    if shown.mean(axis=(0, 1, 2)).min() < 0.05:
+        raise OtherNetworkError("nearly all of its values are cut off")
+    return shown
+
+
+def _fit_lines(x: Array, y: Array, shown: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Return gain and offset [C] of the least-squares line through the shown points [N, R, R, C] of each channel."""
+
+    def mean(points: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(np.mean(points, axis=(0, 1, 2), where=shown, dtype=np.float64))
+
+    x_mean, y_mean = mean(x), mean(y)
+    gain = mean((x - x_mean) * y) / np.maximum(mean(np.square(x - x_mean)), 1e-12)
     return gain.astype(np.float32), (y_mean - gain * x_mean).astype(np.float32)
 
 
 def _network(trunk: list[_Conv], latent_size: int, resolution: int, channels: int) -> NetworkConfig:
     """Return the configuration whose generator has these convolutions (without toRGB)."""
-    shapes = [conv.kernel.shape for conv in trunk]
-    last = shapes[-1][3]
-    try:
-        for fmap_base in range(last * resolution // 2, (last + 1) * resolution // 2):  # features(resolution) == last
-            config = NetworkConfig(resolution, channels, fmap_base=fmap_base, fmap_max=latent_size)
-            if shapes == _kernel_shapes(config):
-                return config
-    except ConfigError as error:
-        raise OtherNetworkError(str(error)) from error
+    shapes, resolutions = [conv.kernel.shape for conv in trunk], resolutions_up_to(resolution)
     listed = ", ".join("x".join(map(str, shape)) for shape in shapes)
+    features = dict(zip(resolutions, (shape[3] for shape in shapes[::2]), strict=False))
+    if len(shapes) == 2 * len(resolutions):
+        try:
+            config = network_of(resolution, features, latent_size, channels=channels)
+        except ConfigError as error:
+            raise OtherNetworkError(f"{error}: {listed}") from error
+        if shapes == _kernel_shapes(config):
+            return config
     raise OtherNetworkError(f"its kernels are not those of a generator of this size: {listed}")
 
 

@@ -4,8 +4,8 @@ The module's graph is taken out of TensorFlow's loader with its weights as const
 again. What is left is a function of the latents alone that gives the module's images to the bit and can be saved,
 whatever kind of variables the module has: those of 2018, reference variables, a `tf.saved_model.save` would lose.
 
-A module gives images in 0..1, as google/progan-128 does, or in -1..1: its images tell which. Its graph is a program:
-load modules that you trust.
+A module gives images in 0..1, as google/progan-128 does, or in -1..1: see `value_range`. Its graph is a program: load
+modules that you trust.
 """
 
 import logging
@@ -34,13 +34,14 @@ from progan_service.sources.tfhub.conversion import (
 )
 from progan_service.sources.tfhub.fetch import Fetched
 from progan_service.sources.tfhub.limits import HubModuleError
+from progan_service.sources.tfhub.value_range import Bounds, bounds_of
+from progan_service.sources.tfhub.value_range import value_range as find_value_range
 
 TF1_HUB_MARK = "tfhub_module.pb"
 SIGNATURES = ("default", "serving_default")  # the first of them that there is, else the only one
 
 _PLAIN = 8  # of the 16 latents that a module is tried with are as drawn; the others are shorter or longer
 _LENGTHS = np.repeat([1.0, 0.1, 10.0], [_PLAIN, 4, 4])[:, None].astype(np.float32)
-_TO_LINEAR = {"0..1": (2.0, -1.0), "-1..1": (1.0, 0.0)}  # gain and offset by which images of a range come to -1..1
 _LICENSE = "stated on the page of the module; unknown here"
 # TensorFlow counts these as stateful, though what they call may not be, and these as stateless, though they reach out.
 _PURE = {"Assert", "Case", "If", "StatefulPartitionedCall", "While"}
@@ -52,35 +53,40 @@ class _Module:
     """The function of a module, independent of TensorFlow's loader.
 
     weights   its float32 arrays of more than one number, in the order in which the latents are multiplied by them
+    bounds    of its images
     """
 
     draw: Draw
     weights: list[Array]
+    bounds: Bounds
 
 
-def load_hub_module(fetched: Fetched) -> Exportable | TrainedGenerator:
-    """Return the generator of a module; its files are not needed afterwards.
+def load_hub_module(fetched: Fetched, value_range: str = "") -> Exportable | TrainedGenerator:
+    """Return the generator of a module; its files are not needed afterwards. `value_range` is a key of RANGES or "".
 
     It is a TrainedGenerator if a generator of ours with the same weights draws the same images within
     MOST_DIFFERENCE. Otherwise it is the module itself, wrapped.
-    The provenance contains the origin and SHA-256 of the module, the "value_range" of its images, and the "form":
-    "converted", with the greatest "difference" found, or "wrapped", with the "reason".
+    The provenance contains the origin and SHA-256 of the module, the "value_range" of its images and its reason, and
+    the "form": "converted", with the greatest "difference" found, or "wrapped", with the "reason".
     Raises HubModuleError unless it is a generator of finite images [N, R, R, C] from latents [N, L] alone.
     """
     with _quiet(), _full_precision():
         module, latents, images = _load(fetched)
-        value_range = _value_range(fetched.origin, images[:_PLAIN])
-        gain, offset = _TO_LINEAR[value_range]
+        found = find_value_range(fetched.origin, value_range, module.bounds, images[:_PLAIN])
+        gain, offset = found.gain, found.offset
         provenance = {
             "source": "tfhub",
             "origin": fetched.origin,
             "sha256": fetched.sha256,
             "license": _LICENSE,
-            "value_range": value_range,
+            "value_range": found.name,
+            "value_range_reason": found.reason,
         }
         resolution, channels = images.shape[2:]
         try:
-            generator, difference = convert(module.weights, latents, gain * images + offset)
+            generator, difference = convert(
+                module.weights, latents, gain * images + offset, clipped=module.bounds.clips
+            )
         except OtherNetworkError as reason:
             return Exportable(
                 lambda latents, _: gain * module.draw(latents) + offset,
@@ -181,10 +187,11 @@ def _standing_alone(origin: str, signature: Any, latent_size: int) -> _Module:
     frozen = convert_variables_to_constants_v2(signature)
     graph = frozen.graph.as_graph_def()
     _check_pure(origin, graph)
+    (latents_name,), (images_name,) = ([tensor.name for tensor in end] for end in (frozen.inputs, frozen.outputs))
+    bounds = bounds_of(graph, images_name)
     arrays = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in graph.node if _is_weight(node)}
     _remove_nodes(graph, set(arrays))
     variables = {f"{name}:0": tf.Variable(array, trainable=False) for name, array in arrays.items()}
-    (latents_name,), (images_name,) = ([tensor.name for tensor in end] for end in (frozen.inputs, frozen.outputs))
 
     @tf.function(input_signature=[tf.TensorSpec([None, latent_size], tf.float32)])
     def draw(latents: tf.Tensor) -> tf.Tensor:
@@ -192,7 +199,8 @@ def _standing_alone(origin: str, signature: Any, latent_size: int) -> _Module:
         (images,) = tf.graph_util.import_graph_def(graph, given, [images_name], name="module")
         return images
 
-    return _Module(draw, [arrays[name] for name in _in_order_of_use(graph, images_name) if name in arrays])
+    weights = [arrays[name] for name in _in_order_of_use(graph, images_name) if name in arrays]
+    return _Module(draw, weights, bounds)
 
 
 def _check_pure(origin: str, graph: Any) -> None:
@@ -255,13 +263,3 @@ def _check_images(origin: str, images: Array) -> None:
         )
     if not np.isfinite(images).all():
         raise HubModuleError(f"{origin}: gives images with values that are not finite; it is damaged, or no generator")
-
-
-def _value_range(origin: str, images: Array) -> str:
-    """Return the range of images of ordinary latents, "0..1" or "-1..1". Some values may lie outside: nothing clips."""
-    if np.mean(np.abs(images) > 2) > 0.1:
-        least, most = np.percentile(images, [5, 95])
-        raise HubModuleError(
-            f"{origin}: most values of its images lie in {least:.3g}..{most:.3g}, not in 0..1 or -1..1"
-        )
-    return "-1..1" if np.mean(images < -0.25) > 0.1 else "0..1"

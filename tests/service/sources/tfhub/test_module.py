@@ -163,13 +163,13 @@ def some_latents() -> NDArray[np.float32]:
     return latents_from_seeds(seed_range(500, 4), LATENT_SIZE)
 
 
-def load(directory: Path) -> Exportable | TrainedGenerator:
-    return load_hub_module(Fetched(directory, "faces", SHA256))
+def load(directory: Path, value_range: str = "unit") -> Exportable | TrainedGenerator:
+    return load_hub_module(Fetched(directory, "faces", SHA256), value_range)
 
 
-def refusal(directory: Path) -> str:
+def refusal(directory: Path, value_range: str = "") -> str:
     with pytest.raises(HubModuleError) as error:
-        load(directory)
+        load(directory, value_range)
     return str(error.value)
 
 
@@ -217,21 +217,111 @@ def test_generators_of_other_sizes(directory: Path, network: Tfgan, config: Netw
     np.testing.assert_allclose(drawn, 2 * images - 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("given", ["unit", "signed"])
+@pytest.mark.parametrize("finish", [unfinished, lambda images: images * 0.2 + [0.4, 0.5, 0.6]])
+def test_images_of_either_range_come_to_the_range_of_our_own(directory: Path, finish: Graph, given: str) -> None:
+    images = save_module(directory, Tfgan(finish=finish, to_rgb=(0.2, 0.5)))
+    trained = load(directory, given)
+    assert isinstance(trained, TrainedGenerator)
+    assert trained.provenance["value_range"] == {"unit": "0..1", "signed": "-1..1"}[given]
+    assert trained.provenance["value_range_reason"] == "as given by --value-range"
+    drawn = trained.generator(tf.constant(some_latents()), resolution=8)
+    np.testing.assert_allclose(drawn, images if given == "signed" else 2 * images - 1, atol=1e-5)
+
+
+# Clipped
+
+
 @pytest.mark.parametrize(
-    ("network", "value_range"),
+    ("finish", "value_range"),
     [
-        (Tfgan(finish=unfinished, to_rgb=(0.2, 0.5)), "0..1"),
-        (Tfgan(finish=lambda images: images * 0.2 + [0.4, 0.5, 0.6]), "0..1"),
-        (Tfgan(finish=unfinished, to_rgb=(0.5, -0.2)), "-1..1"),
+        (lambda images: tf.clip_by_value(0.5 * images + 0.5, 0.0, 1.0), "0..1"),
+        (lambda images: tf.clip_by_value(images, -1.0, 1.0), "-1..1"),
+        (lambda images: tf.maximum(tf.minimum(images, 1.0), -1.0) * 0.5 + 0.5, "0..1"),
     ],
 )
-def test_images_of_either_range_come_to_the_range_of_our_own(directory: Path, network: Tfgan, value_range: str) -> None:
-    images = save_module(directory, network)
-    trained = load(directory)
+def test_a_module_that_clips_becomes_a_generator_whose_images_are_clipped_when_they_are_served(
+    directory: Path, finish: Graph, value_range: str
+) -> None:
+    images = save_module(directory, Tfgan(finish=finish, to_rgb=(1.0, 0.5)))
+    assert 0.1 < np.mean(images == 1.0) < 0.9
+    trained = load(directory, "")
     assert isinstance(trained, TrainedGenerator)
     assert trained.provenance["value_range"] == value_range
-    drawn = trained.generator(tf.constant(some_latents()), resolution=8)
-    np.testing.assert_allclose(drawn, images if value_range == "-1..1" else 2 * images - 1, atol=1e-5)
+    drawn = trained.generator(tf.constant(some_latents()), resolution=8).numpy()
+    np.testing.assert_allclose(drawn.clip(-1, 1), images if value_range == "-1..1" else 2 * images - 1, atol=1e-5)
+
+
+def test_a_module_that_clips_nearly_everything_stays_as_it_is(directory: Path) -> None:
+    save_module(directory, Tfgan(finish=lambda images: tf.clip_by_value(100.0 * images, 0.0, 1.0)))
+    assert load(directory).provenance["reason"] == "nearly all of its values are cut off"
+
+
+# The range of images
+
+
+def dots(least: float, most: float) -> Graph:
+    """Images of evenly many values of a range, and nothing in the graph that says so."""
+    return lambda latents: tf.math.floormod(tf.reshape(latents, [-1, 4, 4, 1]) * 37, 1.0) * (most - least) + least
+
+
+GRAPH = "its graph can give no other values"
+
+
+@pytest.mark.parametrize(
+    ("finish", "value_range", "reason"),
+    [
+        (lambda x: tf.tanh(x + 1.5), "-1..1", GRAPH),  # bright photographs of a generator of tensorflow/gan
+        (lambda x: 0.5 * tf.tanh(x) + 0.5, "0..1", GRAPH),
+        (lambda x: (1 - tf.tanh(x)) / 2, "0..1", GRAPH),
+        (lambda x: 2 * tf.sigmoid(x + 3) - 1, "-1..1", GRAPH),
+        (lambda x: tf.identity(tf.clip_by_value(x + 1.5, -1.0, 1.0)), "-1..1", GRAPH),
+        (dots(-1, 1), "-1..1", "37 % of the values lie below -0.25"),
+        (dots(-0.3, 1), "-1..1", "4 % of the values lie below -0.25"),
+        (dots(0, 1), "0..1", "the values go from 0.01 to 0.99"),
+    ],
+)
+def test_the_range_is_known_from_the_graph_or_the_pixels(
+    directory: Path, finish: Graph, value_range: str, reason: str
+) -> None:
+    graph = finish if "values" in reason and reason != GRAPH else Tfgan(widths=(16,), finish=finish)
+    save_module(directory, graph)
+    provenance = load(directory, "").provenance
+    assert (provenance["value_range"], provenance["value_range_reason"]) == (value_range, reason)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "shown"),
+    [
+        (-0.2, 1.0, "from -0.19 to 0.99"),  # bright ones of -1..1, or overshooting ones of 0..1
+        (0.3, 1.0, "from 0.30 to 0.99"),
+        (0.0, 0.4, "from 0.00 to 0.40"),
+        (-0.2, 1.6, "from -0.19 to 1.58"),
+    ],
+)
+def test_pixels_that_do_not_settle_the_range_are_not_guessed_from(
+    directory: Path, least: float, most: float, shown: str
+) -> None:
+    save_module(directory, dots(least, most))
+    assert refusal(directory) == (
+        f"faces: its images, with values {shown}, do not show whether black is 0 or -1; "
+        "give --value-range unit (0..1) or --value-range signed (-1..1), whichever its page says"
+    )
+    assert load(directory, "signed").provenance["value_range"] == "-1..1"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://tfhub.dev/google/progan-128/1",
+        "https://www.kaggle.com/models/google/progan-128/tensorFlow1/progan-128/1",
+    ],
+)
+def test_the_range_of_the_module_in_the_tutorial_is_known(directory: Path, origin: str) -> None:
+    save_module(directory, dots(-0.2, 1))
+    provenance = load_hub_module(Fetched(directory, origin, SHA256)).provenance
+    assert provenance["value_range"] == "0..1"
+    assert provenance["value_range_reason"] == "as the tutorial of TF Hub shows its images"
 
 
 def test_the_provenance_of_a_converted_module(directory: Path) -> None:
@@ -244,6 +334,7 @@ def test_the_provenance_of_a_converted_module(directory: Path) -> None:
         "sha256": "0f1e",
         "license": "stated on the page of the module; unknown here",
         "value_range": "0..1",
+        "value_range_reason": "as given by --value-range",
         "form": "converted",
     }
 
@@ -258,13 +349,12 @@ DRAWS_OTHERS = "a generator with its weights draws images that differ by up to "
     ("network", "reason"),
     [
         (Tfgan(widths=(16,), finish=lambda images: 0.5 * tf.tanh(images) + 0.5), DRAWS_OTHERS),
-        (Tfgan(widths=(16,), finish=lambda images: tf.clip_by_value(images, 0.0, 1.0)), DRAWS_OTHERS),
         (Tfgan(widths=(16,), latent_norm=False), DRAWS_OTHERS),
         (Tfgan(alpha=0.5), DRAWS_OTHERS),
         (Tfgan(widths=(16,), gain=1.0, resource=True), DRAWS_OTHERS),
         (
             Tfgan(widths=(16, 4, 4)),
-            "its kernels are not those of a generator of this size: "
+            "feature maps 16 at 4x4, 4 at 8x8, 4 at 16x16 follow from no fmap_base and fmap_max: "
             "4x4x16x16, 3x3x16x16, 3x3x16x4, 3x3x4x4, 3x3x4x4, 3x3x4x4",
         ),
         (Tfgan(finish=lambda images: images[:, ::2, ::2]), "its kernels are not those of a generator of this size: "),
@@ -289,12 +379,13 @@ def test_any_other_generator_is_taken_as_it_is(directory: Path, network: Graph, 
 
 def test_the_provenance_of_a_wrapped_module(directory: Path) -> None:
     save_module(directory, square)
-    assert json.loads(json.dumps(load(directory).provenance)) == {
+    assert json.loads(json.dumps(load(directory, "").provenance)) == {
         "source": "tfhub",
         "origin": "faces",
         "sha256": "0f1e",
         "license": "stated on the page of the module; unknown here",
         "value_range": "-1..1",
+        "value_range_reason": "34 % of the values lie below -0.25",
         "form": "wrapped",
         "reason": "it has no convolutions with a bias",
     }
@@ -344,7 +435,7 @@ def test_a_module_is_exported_for_plain_tensorflow(tmp_path: Path) -> None:
     store = ModelStore(tmp_path / "store")
 
     fetched = fetch(str(tmp_path / "faces.tar.gz"), tmp_path, progress=lambda *_: None)
-    wrapped = load_hub_module(fetched)
+    wrapped = load_hub_module(fetched, "unit")
     assert isinstance(wrapped, Exportable)
     export_version(wrapped, store, "faces")
 
