@@ -37,7 +37,7 @@ for number in (signal.SIGINT, signal.SIGHUP):
 
 # Without AVX-512, TensorFlow's convolutions round differently for other batch sizes. With one size alone, an image is
 # the same to the bit whatever comes beside it, on every processor.
-ONE_SIZE = BatchingConfig(max_batch_size=8, allowed_batch_sizes=(8,))
+ONE_SIZE = BatchingConfig(max_batch_size=16, allowed_batch_sizes=(16,))
 
 RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 

@@ -115,7 +115,7 @@ def verify(*, store: Path, model: str) -> int:
             try:
                 servable = load_servable(models, name, version, batch_sizes=(1,))
             except ModelStoreError as error:
-                print(f"{name} version {version}: broken: {error}")
+                print(printable(f"{name} version {version}: broken: {error}"))
                 broken += 1
             else:
                 problem = _bfloat16_problem(servable, models.path(name, version))

@@ -42,6 +42,11 @@ OUTCOMES = {
     "dataset demo readonly/set --count 4": (1, f"readonly/set: {READ_ONLY}"),
     "dataset demo closed/set --count 4": (1, f"closed/set: {DENIED}"),
     "dataset demo file/set --count 4": (1, f"file/set: {IN_THE_WAY}"),
+    "dataset label unreadable/faces --labels folders": (1, f"unreadable/faces: {DENIED}"),
+    "dataset label none --labels folders": (
+        78,
+        "none: does not exist: give a dataset directory, such as `progan dataset build` makes",
+    ),
     "dataset verify unreadable/faces": (1, f"unreadable/faces: {DENIED}"),
     "dataset verify none": (
         78,
