@@ -274,7 +274,7 @@ async def test_a_store_with_many_models_that_hang_takes_a_few_threads_only(tmp_p
     try:
         for _ in range(2):
             await catalog.look()
-        assert 8 <= threads("read ") < 8 + 4
+        assert 8 <= threads(f"read {tmp_path}/m") < 8 + 4  # that of the store's own list may just be ending
     finally:
         catalog.close()
 
