@@ -311,7 +311,7 @@ def test_servers_read_the_store_that_the_export_writes() -> None:
 
 def test_the_commands_shown_for_the_model_store_are_commands() -> None:
     shown = re.findall(r"^#   (\[.*?\])", (K8S / "models" / "job.yaml").read_text(), re.MULTILINE)
-    assert [parser().parse_args(yaml.safe_load(args)).store for args in shown] == [Path("/models")] * 4
+    assert [parser().parse_args(yaml.safe_load(args)).store for args in shown] == [Path("/models")] * 5
 
 
 def test_training_reads_the_dataset_and_exports_what_it_trained() -> None:

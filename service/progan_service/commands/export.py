@@ -76,7 +76,8 @@ def export(
     *, source: str, store: Path, name: str, sha256: str, value_range: str, version_label: str, serve: bool
 ) -> int:
     """Publish a generator as the next version of a model, and print what is known about it."""
-    from progan_service.store.store import ModelStore, check_model_name
+    from progan_service.store.model_name import check_model_name
+    from progan_service.store.store import ModelStore
 
     check_model_name(name)
     ModelStore(store, check=store.exists()).check_rollout(name, label=version_label, serve=serve)
@@ -92,6 +93,8 @@ def export(
         version = export_version(exportable, models, name, label=version_label, serve=serve)
     _print_version(models, name, version)
     _print_rollout(models, name, before, version)
+    if version == 1 and (problem := models.default_problem()):
+        print(f"progan: warning: {problem}", file=sys.stderr)
     return exit_codes.DONE
 
 

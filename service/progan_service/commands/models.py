@@ -41,6 +41,7 @@ def add_models(subparsers: Any) -> None:
     _add_pin(kinds)
     _add_label(kinds)
     _add_unlabel(kinds)
+    _add_default(kinds)
     _add_prune(kinds)
 
 
@@ -49,12 +50,14 @@ def list_models(*, store: Path) -> int:
     models = ModelStore(store)
     rows: list[tuple[str, ...]] = []
     problems: list[str] = []
+    chosen = _default(models)
     for name in models.models():
         verified = {version: _verified(models, name, version) for version in models.versions(name)}
         rollout, problem = _rollout(models, name)
-        rows += _rows(name, verified, rollout)
+        rows += _rows(f"{name} (default)" if name == chosen else name, verified, rollout)
         problems += [f"{name} version {v}: {found}" for v, found in verified.items() if isinstance(found, Exception)]
         problems += [f"{name}: {text}" for text in (problem, rollout.problem(verified)) if text]
+    problems += filter(None, [models.default_problem()])
     if not rows:
         print(f"{store}: has no models yet")
         return exit_codes.DONE
@@ -62,6 +65,14 @@ def list_models(*, store: Path) -> int:
     for problem in problems:
         print(printable(problem))
     return exit_codes.DONE
+
+
+def _default(store: ModelStore) -> str:
+    """Return the name of the default model; empty without one that can be read."""
+    try:
+        return store.default().model
+    except ModelStoreError:
+        return ""
 
 
 def _rows(
@@ -198,6 +209,25 @@ def unlabel(*, store: Path, model: str, name: str) -> int:
     labels = {other: version for other, version in rollout.labels.items() if other != name}
     models.set_rollout(model, replace(rollout, labels=labels))
     print(f"{model}: label {name} removed")
+    return exit_codes.DONE
+
+
+def _add_default(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "default",
+        help="choose the model that answers requests which name none",
+        description="Choose the model that answers requests which name none. Without this choice, that is the only "
+        "model of a store; where there are several, requests must name one. The choice is in default.json in the "
+        "store. To take it back, remove that file.",
+    )
+    _add_store_and_model(command)
+    command.set_defaults(run=lambda given: default(store=given.store, model=given.model))
+
+
+def default(*, store: Path, model: str) -> int:
+    """Let a model answer requests that name none."""
+    ModelStore(store).set_default(model)
+    print(f"{model}: answers requests that name no model")
     return exit_codes.DONE
 
 

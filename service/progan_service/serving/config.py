@@ -69,7 +69,10 @@ class ServerConfig(Settings):
         None, "local copy of a store behind a URL", metavar="DIR", default_help="a temporary directory"
     )
     model: str = setting(
-        "", "model for requests without a model name", metavar="NAME", default_help="the only model of the store"
+        "",
+        "model for requests without a model name",
+        metavar="NAME",
+        default_help="that of `progan models default`, else the only model of the store",
     )
     poll_s: float = setting(5.0, "seconds between two polls of the store", above(0), _A_DAY)
 

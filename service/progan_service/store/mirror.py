@@ -23,8 +23,9 @@ from progan_service.host.files import remove_partials, replaced
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, as_store_error
 from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE
+from progan_service.store.model_name import DEFAULT_FILE, MODEL_NAME
 from progan_service.store.rollout import ROLLOUT_FILE
-from progan_service.store.store import MODEL_NAME, VERSION, ModelStore
+from progan_service.store.store import VERSION, ModelStore
 
 Stamp = tuple[int, int]  # size in bytes, modification time in ns (0 where the file system gives none)
 Outline = dict[str, Stamp | None]  # the stamps of small files, by path
@@ -48,6 +49,7 @@ class Mirror:
         """
         self.url = url.rstrip("/")
         self._remote_models: set[str] = set()
+        self._has_default = False
         with named(cache):
             cache.mkdir(parents=True, exist_ok=True)
             self.store = ModelStore(cache)
@@ -63,8 +65,18 @@ class Mirror:
 
         Raises OSError when the remote store cannot be listed: then nothing may be followed.
         """
-        self._remote_models = {*self._directories("", self._entries(""), MODEL_NAME)}
+        entries = self._entries("")
+        self._remote_models = {*self._directories("", entries, MODEL_NAME)}
+        self._has_default = DEFAULT_FILE in entries
         return {*self._remote_models, *self.store.models()}
+
+    def follow_default(self) -> ModelStoreError | None:
+        """Bring default.json in line with the remote; return why it could not be, None if it was."""
+
+        def copy() -> None:
+            self._copy_small(DEFAULT_FILE, self._stamp(DEFAULT_FILE) if self._has_default else None)
+
+        return self._problem(DEFAULT_FILE, copy)
 
     def follow(self, name: str) -> ModelStoreError | None:
         """Bring the rollout of a model, and its versions with no more than their progan.json, in line with the remote.

@@ -1,8 +1,8 @@
 """The model store: <root>/<model>/<version>/, each version a SavedModel with a `progan.json` inside it.
 
 The layout is that of TensorFlow Serving. Version numbers rise. A version appears by one rename, so a reader never sees
-half of one. <root>/<model>/rollout.json holds the decisions of an operator about the versions of a model.
-Needs no TensorFlow.
+half of one. <root>/<model>/rollout.json holds the decisions of an operator about the versions of a model, and
+<root>/default.json which model answers requests that name none. Needs no TensorFlow.
 """
 
 import os
@@ -25,14 +25,15 @@ from progan_service.host.files import (
     small_content,
     synced,
 )
+from progan_service.store.default import MAX_DEFAULT_BYTES, DefaultChoice
 from progan_service.store.digests import sha256_of
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, UnreadableError
 from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE, ModelMetadata
+from progan_service.store.model_name import DEFAULT_FILE, MODEL_NAME, check_model_name
 from progan_service.store.rollout import MAX_ROLLOUT_BYTES, ROLLOUT_FILE, Rollout
 
 T = TypeVar("T")
 
-MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _ABANDONED_S = 24 * 3600
 
@@ -114,6 +115,35 @@ class ModelStore:
             self.require(name, version)
         with replaced(self.root / name / ROLLOUT_FILE) as partial:
             partial.write_text(rollout.to_json())
+
+    def default(self) -> DefaultChoice:
+        """Raises ModelStoreError when default.json is damaged or of a newer release, UnreadableError if unreadable."""
+        path = self.root / DEFAULT_FILE
+        read = _parsed(path, DefaultChoice.from_json, "a default model", MAX_DEFAULT_BYTES, ModelStoreError)
+        return read or DefaultChoice()
+
+    def default_problem(self) -> str:
+        """Return why requests that name no model cannot be answered, as a sentence; empty when they can be."""
+        try:
+            problem = self.default().problem(self.models())
+        except ModelStoreError as error:
+            return str(error)
+        return f"{problem}; to choose one: progan models default NAME --store {self.root}" if problem else ""
+
+    def set_default(self, name: str) -> None:
+        """Let a model answer requests that name none; servers that watch the store follow it. Mends a damaged file.
+
+        Raises ModelStoreError for an unknown model, and for a file of a newer release.
+        """
+        self.require(name)
+        try:
+            chosen = replace(self.default(), model=name)
+        except ModelStoreError as error:
+            if isinstance(error.__cause__, NewerFormatError):
+                raise
+            chosen = DefaultChoice(name)
+        with replaced(self.root / DEFAULT_FILE) as partial:
+            partial.write_text(chosen.to_json())
 
     def require(self, name: str, version: int = 0) -> None:
         """Raise ModelStoreError, naming what is there, unless the store has the model, and the version if given."""
@@ -212,15 +242,6 @@ class ModelStore:
                 if not self.path(name, version).exists():
                     raise
                 version += 1  # taken: another publisher was first
-
-
-def check_model_name(name: str) -> None:
-    """Raise ModelStoreError for a name that is no plain directory name."""
-    if not MODEL_NAME.fullmatch(name):
-        raise ModelStoreError(
-            f"model name is {name!r}: must be 1 to 63 letters, digits, dots, dashes or underscores, "
-            "beginning with a letter or digit"
-        )
 
 
 def _hashes(version: Path) -> dict[str, str]:

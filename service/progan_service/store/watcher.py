@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from progan_service.host.faults import named
+from progan_service.store.default import DefaultChoice
 from progan_service.store.errors import ModelStoreError, UnreadableError, as_store_error
 from progan_service.store.metadata import METADATA_FILE, ModelMetadata
+from progan_service.store.model_name import DEFAULT_FILE
 from progan_service.store.rollout import ROLLOUT_FILE, Rollout
 from progan_service.store.store import ModelStore
 
@@ -40,12 +42,20 @@ class StoreWatcher:
     def __init__(self, store: ModelStore) -> None:
         self._store = store
         self._kept: dict[str, Kept] = {}  # by model
+        self._kept_default = Kept()
 
     def names(self) -> list[str]:
         """Return the names that models of the store may have. Raises OSError when it cannot be read."""
         names = self._store.names()
         self._kept = {name: self._kept[name] for name in names if name in self._kept}
         return names
+
+    def default(self) -> DefaultChoice | ModelStoreError:
+        """Return the default model that is chosen now, or why it cannot be read. Raises nothing."""
+        kept = Kept()
+        found = _read(self._store.root / DEFAULT_FILE, self._store.default, self._kept_default, kept)
+        self._kept_default = kept
+        return found
 
     def look(self, name: str) -> Found | ModelStoreError:
         """Return a model as it is in the store now, or why its versions cannot be listed. Raises nothing."""
@@ -69,7 +79,7 @@ class StoreWatcher:
 
 
 class Kept(dict[Path, tuple[Stamp, Any]]):
-    """What files of a model contained, or what was wrong with them, when they had these stamps."""
+    """What files contained, or what was wrong with them, when they had these stamps."""
 
 
 def _read(path: Path, parse: Callable[[], T], before: Kept, kept: Kept) -> T | ModelStoreError:

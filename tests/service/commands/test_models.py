@@ -167,9 +167,45 @@ def test_a_rollout_of_a_newer_release_is_left_alone(progan: Progan, store: Path)
     assert file.read_text() == '{"format_version": 2}'
 
 
+def test_the_default_model_is_chosen_and_marked(progan: Progan, store: Path) -> None:
+    shutil.copytree(store / "tiny", store / "cats")
+    assert progan("models", "--store", store).out.splitlines()[-1] == (
+        "there are several models and none is the default: cats, tiny; "
+        f"to choose one: progan models default NAME --store {store}"
+    )
+    ended = progan("models", "default", "tiny", "--store", store)
+    assert ended == (0, "tiny: answers requests that name no model\n", "")
+    _, *rows = progan("models", "--store", store).out.splitlines()
+    assert [row.split("  ")[0] for row in rows] == ["cats"] * 3 + ["tiny (default)"] * 3
+    shutil.rmtree(store / "tiny")
+    assert progan("models", "--store", store).out.splitlines()[-1] == (
+        f"the default model, tiny, is not in the store; it holds: cats; to choose one: "
+        f"progan models default NAME --store {store}"
+    )
+
+
+def test_a_default_that_cannot_be_read_does_not_hide_the_versions(progan: Progan, store: Path) -> None:
+    (store / "default.json").write_text("{")
+    _, *rows, reason = progan("models", "--store", store).out.splitlines()
+    assert [row.split()[1] for row in rows] == ["3", "2", "1"]
+    assert reason.startswith(f"{store}/default.json: not readable as a default model (")
+
+
+def test_export_warns_when_a_second_model_leaves_requests_without_a_default(
+    progan: Progan, store: Path, finished_run: Path
+) -> None:
+    ended = progan("export", finished_run, "--store", store, "--name", "faces")
+    assert (ended.code, ended.err) == (
+        0,
+        "progan: warning: there are several models and none is the default: faces, tiny; "
+        f"to choose one: progan models default NAME --store {store}\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["default", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
         (["pin", "cats", "1"], "{store}: holds no model 'cats'; it holds: tiny"),
         (["pin", "tiny", "9"], "{store}: model 'tiny' has no version 9; it has: 3, 2, 1"),
         (["pin", "tiny", "newest"], "version is 'newest': must be a whole number from 1 on"),
@@ -193,7 +229,7 @@ def test_what_cannot_be_is_named(progan: Progan, store: Path, arguments: list[st
     assert ModelStore(store).rollout("tiny") == Rollout()
 
 
-@pytest.mark.parametrize("command", ["pin", "label", "unlabel", "prune"])
+@pytest.mark.parametrize("command", ["pin", "label", "unlabel", "default", "prune"])
 def test_what_changes_a_store_needs_its_name(progan: Progan, command: str) -> None:
     ended = progan("models", command)
     assert ended.code == 2

@@ -71,6 +71,7 @@ def refusal(sentence: str) -> tuple[int, str, str]:
         ["weights"],
         ["models"],
         ["models", "pin"],
+        ["models", "default"],
         ["evaluate"],
         ["completion"],
     ],
@@ -197,6 +198,7 @@ def test_bash_completes_commands_and_options(progan: Progan, tmp_path: Path, wor
         (models, "pin", "models pin --store s m 1"),
         (models, "label", "models label --store s m canary 1"),
         (models, "unlabel", "models unlabel --store s m canary"),
+        (models, "default", "models default --store s m"),
         (models, "prune", "models prune --store s"),
     ],
 )
@@ -729,7 +731,7 @@ def test_export_refuses_a_bad_name_before_anything_else(progan: Progan, tmp_path
     ended = progan("export", tmp_path / "none", "--store", tmp_path / "store", "--name", "my faces")
     assert ended == refusal(
         "model name is 'my faces': must be 1 to 63 letters, digits, dots, dashes or underscores, "
-        "beginning with a letter or digit"
+        "beginning with a letter or digit, and not default.json"
     )
 
 

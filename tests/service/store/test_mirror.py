@@ -139,6 +139,18 @@ def test_a_rollout_travels_even_if_it_changes_twice_within_the_second(remote: Mo
         assert mirror.store.rollout("fruits").pinned == version
 
 
+def test_the_default_model_comes_changes_and_goes(remote: ModelStore, mirror: Mirror, cache: Path) -> None:
+    for name in ("faces", "fruits"):
+        remote.set_default(name)
+        assert sync(mirror) == {}
+        assert mirror.follow_default() is None
+        assert mirror.store.default().model == name
+    (remote.root / "default.json").unlink()
+    sync(mirror)
+    assert mirror.follow_default() is None
+    assert not (cache / "default.json").exists()
+
+
 def test_new_models_and_versions_come(remote: ModelStore, mirror: Mirror) -> None:
     publish(remote, "cats")
     publish(remote, "faces")

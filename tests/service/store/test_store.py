@@ -427,6 +427,39 @@ def test_a_rollout_of_a_higher_version_is_refused_by_name(store: ModelStore) -> 
     )
 
 
+def test_a_default_model_written_by_a_newer_release_is_read_and_its_keys_are_kept(store: ModelStore) -> None:
+    for name in ("cats", "faces"):
+        store.publish(name, write_model)
+    file = store.root / "default.json"
+    file.write_text('{"format_version": 1, "model": "cats", "since": 2027}')
+    assert store.default().model == "cats"
+    store.set_default("faces")
+    assert json.loads(file.read_text()) == {"format_version": 1, "model": "faces", "since": 2027}
+
+
+def test_a_default_model_of_a_higher_version_is_left_alone_and_a_damaged_one_mended(store: ModelStore) -> None:
+    store.publish("faces", write_model)
+    file = store.root / "default.json"
+    file.write_text('{"format_version": 2}')
+    with pytest.raises(ModelStoreError) as refused:
+        store.set_default("faces")
+    assert str(refused.value) == (
+        f"{file}: was written by a newer release (format_version 2; this release reads 1): "
+        "upgrade progan-service to read it"
+    )
+    file.write_text("{")
+    store.set_default("faces")
+    assert store.default().model == "faces"
+
+
+def test_the_file_of_the_default_model_is_no_model(store: ModelStore) -> None:
+    store.publish("faces", write_model)
+    store.set_default("faces")
+    assert store.names() == ["faces"]
+    with pytest.raises(ModelStoreError, match=r"model name is 'default.json': .*, and not default.json"):
+        store.publish("default.json", write_model)
+
+
 def test_a_rollout_of_the_first_commits_has_no_version(store: ModelStore) -> None:
     store.publish("faces", write_model)
     (store.root / "faces" / "rollout.json").write_text('{"pinned": 1, "labels": {"canary": 1}}')

@@ -16,7 +16,7 @@ from progan_service.errors import ConfigError
 from progan_service.serving.access.reloadable import text
 from progan_service.serving.errors import Unauthenticated
 from progan_service.serving.rights import Quota, Rights
-from progan_service.store.store import MODEL_NAME
+from progan_service.store.model_name import MODEL_NAME
 
 _MIN_TOKEN, _MAX_TOKEN = 16, 4096  # characters: too long to be guessed; short enough for the metadata of a call
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,32}")

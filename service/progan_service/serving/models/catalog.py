@@ -15,7 +15,7 @@ from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.bring_up import BringUps
-from progan_service.serving.models.default import DefaultModel, listed
+from progan_service.serving.models.default import DefaultModel
 from progan_service.serving.models.loader import Loader
 from progan_service.serving.models.looks import Looks
 from progan_service.serving.models.model import Model, State, VersionStatus
@@ -23,6 +23,7 @@ from progan_service.serving.models.room import NoRoomError
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.metrics import Metrics
+from progan_service.store.default import listed
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, NoAnswerError
 from progan_service.store.watcher import Found
 
@@ -74,6 +75,7 @@ class ModelCatalog:
                 then(self.models[name])
             return not isinstance(found, NoAnswerError)
 
+        self._default.follow(await self._looks.default())
         answered = await asyncio.gather(*map(look_at, sorted(names | self.models.keys())))
         if all(answered):
             self._default.choose(self.models)

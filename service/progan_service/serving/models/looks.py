@@ -15,8 +15,10 @@ from progan_service.host.aside import aside, in_time, within
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.watching.metrics import Metrics
+from progan_service.store.default import DefaultChoice
 from progan_service.store.errors import ModelStoreError, NoAnswerError, as_store_error
 from progan_service.store.mirror import Mirror
+from progan_service.store.model_name import DEFAULT_FILE
 from progan_service.store.store import Fingerprint, ModelStore
 from progan_service.store.watcher import Found, StoreWatcher
 
@@ -70,13 +72,23 @@ class Looks:
         self.reachable = True
         return names
 
+    async def default(self) -> DefaultChoice | ModelStoreError:
+        """Return the default model that the store names, or why that is not known. Raises nothing."""
+        path = self.store.root / DEFAULT_FILE
+        if self._mirror and (stale := await self._followed(DEFAULT_FILE, self._mirror.follow_default)):
+            return stale
+        try:
+            return await self._read(str(path), self._watcher.default)
+        except Exception as error:
+            return as_store_error(path, error)
+
     async def look(self, name: str) -> Found | ModelStoreError:
         """Return a model as it is in the store, or why it cannot be read. Raises nothing."""
         path = self.store.root / name
         async with self._places:
             if len(self._late) >= _MOST_LATE and str(path) not in self._late:
                 return NoAnswerError(f"{path}: is not read, for {len(self._late)} others have not answered yet")
-            stale = await self._followed(name)
+            stale = await self._followed(name, partial(self._mirror.follow, name)) if self._mirror else None
             try:
                 found = await self._read(str(path), partial(self._watcher.look, name))
             except Exception as error:
@@ -112,13 +124,13 @@ class Looks:
         self._remove_private = weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
         return directory
 
-    async def _followed(self, name: str) -> ModelStoreError | None:
-        """Bring the copy of a model up to date, if this is one; return why it may be not, None if it is."""
+    async def _followed(self, name: str, follow: Callable[[], ModelStoreError | None]) -> ModelStoreError | None:
+        """Bring a part of the copy of a remote store up to date; return why it may be not, None if it is."""
         if not self._mirror or not self.reachable:
             return None
         url = f"{self._mirror.url}/{name}"
         try:
-            return await self._read(url, partial(self._mirror.follow, name))
+            return await self._read(url, follow)
         except Exception as error:
             return as_store_error(url, error)
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from progan_service.serving.errors import InvalidArgument, PermissionDenied
 from progan_service.serving.models.catalog import ModelCatalog
-from progan_service.serving.models.default import listed
 from progan_service.serving.models.model import Model
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.calls import Call
+from progan_service.store.default import listed
 
 
 class PermittedModels:
@@ -46,10 +46,12 @@ class PermittedModels:
         return next(iter(models)) if len(models) == 1 else self._catalog.default
 
     def _permitted(self, call: Call, name: str) -> str:
-        name = name or self.default(call)
-        if call.rights.models is None or name in call.rights.models:
-            return name
+        chosen = name or self.default(call)
+        if call.rights.models is None or chosen in call.rights.models:
+            return chosen
         models = listed(call.rights.models)
-        if not name:
-            raise InvalidArgument("model", f"is empty, and {call.caller!r} may use several models: {models}")
-        raise PermissionDenied(f"{call.caller!r} may use these models only: {models}")
+        if not chosen:
+            several = f"{call.caller!r} may use several models: {models}; none of them is the default"
+            raise InvalidArgument("model", f"is empty, and {several}")
+        denied = f"{call.caller!r} may use these models only: {models}"
+        raise PermissionDenied(denied if name else f"{denied}; the default is none of them, name one")

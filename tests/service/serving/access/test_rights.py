@@ -165,9 +165,29 @@ def test_health_lists_the_models_of_a_caller(host: Host) -> None:
 
 def test_the_default_model_needs_permission_too(host: Host) -> None:
     host.reload("alice alice-token-0123456789 models=labelled,wide\n")
-    sentence = "'alice' may use these models only: labelled, wide"
+    sentence = "'alice' may use these models only: labelled, wide; the default is none of them, name one"
     assert refused(lambda: host.generate("alice", 1)) == ("PERMISSION_DENIED", "PERMISSION_DENIED", sentence)
     assert host.generate("alice", 1, "wide") == 1
+
+
+def test_where_no_model_is_the_default_a_caller_learns_its_own_models_only(
+    puppet_store: Path, run_server: RunServer, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(FILE)
+    tokens.chmod(0o600)
+    with run_server(ServerConfig(puppet_store, port=0, http_port=0, lame_duck_s=0, tokens=tokens)) as server:
+        host = Host(server, tokens)
+        assert refused(lambda: host.generate("alice", 1)) == (
+            "INVALID_ARGUMENT",
+            "INVALID_ARGUMENT",
+            "model.name: is empty, and 'alice' may use several models: puppet, wide; none of them is the default",
+        )
+        assert refused(lambda: host.generate("dora", 1))[2] == (
+            "model.name: is empty, and this server has several models: labelled, puppet, wide; "
+            "none is the default (an operator chooses it: progan models default NAME)"
+        )
+        host.channel.close()
 
 
 def test_the_only_model_of_a_caller_is_its_default(host: Host) -> None:

@@ -270,17 +270,6 @@ async def test_a_pinned_version_that_is_gone_is_reported(
         assert caplog.text.count("model puppet: version 2 is pinned, and not in the store") == 1
 
 
-async def test_the_default_model_is_warned_of_when_it_becomes_ambiguous(
-    store: Path, publish_puppet: Publish, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with watching(store) as catalog:
-        publish_puppet(store, "another", base=30)
-        for _ in range(2):
-            await catalog.refresh()
-        assert catalog.default == "puppet"
-        assert caplog.text.count("model puppet stays the default until the next start, which needs --model") == 1
-
-
 async def test_labelled_versions_answer_beside_the_one_that_serves(store: Path, publish_puppet: Publish) -> None:
     for base in (20, 30):
         publish_puppet(store, "puppet", base=base)
