@@ -5,25 +5,18 @@ import os
 import shutil
 import textwrap
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from progan_service import exit_codes
-from progan_service.checks import resolutions_up_to
 from progan_service.commands.terminal import progress_bars, say
 from progan_service.errors import ConfigError
 from progan_service.host.signals import take_over
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.model.config import NetworkConfig
-from progan_service.settings.field import own_settings
 from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
-from progan_service.settings.source import placed
-from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
-from progan_service.training.presets import load_preset, preset_names
-
-if TYPE_CHECKING:
-    from progan_service.data.dataset import Dataset
+from progan_service.training.config import TrainingConfig
+from progan_service.training.presets import DEFAULT_PRESET, load_preset, preset_names
 
 DESCRIPTION = """\
 Train a Progressive GAN (Karras et al., ICLR 2018), or go on with a run.
@@ -57,10 +50,11 @@ run directory:
 
 stopping and going on:
   SIGTERM, SIGHUP or Ctrl-C ends the current step, saves a checkpoint and exits
-  with 75. The same command goes on from the newest checkpoint. Only
-  --total-kimg, --tick-kimg, --snapshot-ticks and --metric-images may then
-  differ. Another difference would make another run; the command names it and
-  refuses.
+  with 75. `progan train --run DIR` goes on from the newest checkpoint: all
+  else stands in config.json. --total-kimg, --tick-kimg, --snapshot-ticks and
+  --metric-images may be given anew. Another setting that is given and differs
+  would make another run; the command names it and refuses. --data names the
+  place to which the dataset was moved; its content must be the same.
 
 devices:
   All GPUs of the machine share each batch. To use several machines, run this
@@ -74,6 +68,9 @@ examples:
   Train on two CPU cores, in about twenty minutes:
     progan dataset demo data/faces --resolution 32
     progan train --data data/faces --run runs/faces
+
+  Go on with that run, and make it longer:
+    progan train --run runs/faces --total-kimg 200
 
   Learn the labels, too: faces with and without glasses:
     progan train --data data/faces --run runs/glasses --labels
@@ -103,19 +100,23 @@ def add_train(subparsers: Any) -> None:
         "train",
         help="train a model, or go on with a run",
         formatter_class=HelpPage,
-        usage="%(prog)s --data DIR --run DIR [--preset PRESET] [--SETTING VALUE ...]",
+        usage="%(prog)s --run DIR [--data DIR] [--preset P] [--SETTING VALUE ...]",
         description=DESCRIPTION,
         epilog=f"exit codes:\n{codes}\n\n{EXAMPLES}",
     )
-    add_path(command, "--data", required=True, metavar="DIR", help="dataset made by `progan dataset`")
     add_path(command, "--run", required=True, metavar="DIR", dest="run_directory", help="directory of the run")
+    add_path(
+        command,
+        "--data",
+        metavar="DIR",
+        help="dataset made by `progan dataset` (default: that of the run, if it goes on)",
+    )
     add_path(
         command,
         "--preset",
         type=str,
-        default="cpu-small",
         metavar="PRESET",
-        help="values of other settings: a name or a FILE.json (default: %(default)s)",
+        help=f"values of other settings: a name or a FILE.json (default: {DEFAULT_PRESET}, for a new run)",
     )
     _add_switches(add_settings(command, NetworkConfig, TrainingConfig))
     command.set_defaults(
@@ -124,7 +125,7 @@ def add_train(subparsers: Any) -> None:
             run=given.run_directory,
             preset=given.preset,
             settings=given_settings(given, NetworkConfig, TrainingConfig),
-            labels=bool(given.labels),
+            labels=given.labels,
             auto_batch=given.auto_batch,
             deterministic=given.deterministic,
             dry_run=given.dry_run,
@@ -142,30 +143,30 @@ def _add_switches(groups: Mapping[str, argparse._ArgumentGroup]) -> None:
     )
     groups["computing"].add_argument(
         "--auto-batch",
-        action="store_true",
-        help="compute a batch that does not fit into memory in parts; its size stays",
+        action=argparse.BooleanOptionalAction,
+        help="compute a batch that does not fit into memory in parts; its size stays (default: false)",
     )
     groups["computing"].add_argument(
         "--deterministic",
-        action="store_true",
-        help="give the same weights, bit for bit, in each run, resumed or not; slower",
+        action=argparse.BooleanOptionalAction,
+        help="give the same weights, bit for bit, in each run, resumed or not; slower (default: false)",
     )
     groups["computing"].add_argument("--dry-run", action="store_true", help="try every stage, print a table and stop")
 
 
 def train(
     *,
-    data: Path,
+    data: Path | None,
     run: Path,
-    preset: str,
+    preset: str | None,
     settings: Mapping[str, Any],
-    labels: bool,
-    auto_batch: bool,
-    deterministic: bool,
+    labels: bool | None,
+    auto_batch: bool | None,
+    deterministic: bool | None,
     dry_run: bool,
     tf_config: str | None,
 ) -> int:
-    """Train a run to its end, or until a signal.
+    """Train a new run, or go on with one, to its end or until a signal. What is None is as the run has it.
 
     settings    values by the names of settings; they override those of the preset
     tf_config   the cluster and the place of this worker in it, in the JSON of tf.distribute
@@ -174,24 +175,30 @@ def train(
     _note_signals(stopped)
 
     from progan_service.data.dataset import Dataset
-    from progan_service.training.run.directory import claim_run_directory
+    from progan_service.training.run.configuration import Given, config_of, data_of
+    from progan_service.training.run.directory import begun_config, claim_run_directory
 
-    dataset = Dataset.open(data)
-    config = run_config(dataset, preset=preset, settings=settings, labels=labels)
+    before = begun_config(run)
+    dataset = Dataset.open(data or data_of(run, before))
+    config = config_of(run, before, dataset, Given(preset, settings, labels, auto_batch, deterministic))
     import_tensorflow()
     from progan_service.training import devices, trainer
 
     workers = devices.Workers.from_json(tf_config) if tf_config else None
-    if workers and auto_batch:
+    if workers and config.setup.auto_batch:
         raise ConfigError("--auto-batch is for one worker: give batches that fit, as its dry run finds them")
     chief = workers is None or workers.chief
     if chief and not dry_run:
         claim_run_directory(run, config)
-    if deterministic:
+    if config.setup.deterministic:
         devices.make_deterministic()
     strategy = devices.choose_strategy(workers, say)
     _note_signals(stopped)  # again: TensorFlow has installed its own handlers
-    shared: dict[str, Any] = {"auto_batch": auto_batch, "strategy": strategy, "stopping": lambda: bool(stopped)}
+    shared: dict[str, Any] = {
+        "auto_batch": config.setup.auto_batch,
+        "strategy": strategy,
+        "stopping": lambda: bool(stopped),
+    }
     if dry_run:
         trainer.dry_run(config, dataset, report=say, **shared)
         return exit_codes.PREEMPTED if stopped else exit_codes.DONE
@@ -211,7 +218,7 @@ def train(
 def _ended(run: Path, finished: bool) -> int:
     """Print how the training ended, and return the exit code."""
     if not finished:
-        say("stopped by a signal; everything is saved, the same command goes on")
+        say(f"stopped by a signal; everything is saved, progan train --run {run} goes on")
         return exit_codes.PREEMPTED
     say(f"done: progan export {run} --store DIR --name NAME makes it servable")
     return exit_codes.DONE
@@ -220,68 +227,6 @@ def _ended(run: Path, finished: bool) -> int:
 def _note_signals(noted: list[int]) -> None:
     """Only note signals that would end the command from now on."""
     take_over(lambda number, _: noted.append(number))
-
-
-def run_config(dataset: "Dataset", *, preset: str, settings: Mapping[str, Any], labels: bool) -> RunConfig:
-    """Return the configuration of a run. Raises ConfigError for values that do not fit together."""
-    chosen = load_preset(preset)
-    network = chosen.network | _only(NetworkConfig, settings)
-    network["resolution"] = _resolution(dataset, preset, chosen.network.get("resolution"), settings.get("resolution"))
-    label_names = _label_names(dataset) if labels else ()
-    label_kind = dataset.label_kind if labels else "classes"
-    license_text = (dataset.manifest and dataset.manifest.license_text) or ""
-    parts = _parts(dataset, network["resolution"], labels)
-    try:
-        return RunConfig(
-            DatasetConfig(dataset.name, dataset.count, dataset.digest, label_names, license_text, parts, label_kind),
-            NetworkConfig(channels=dataset.channels, label_size=len(label_names), **network),
-            replace(chosen.training, **_only(TrainingConfig, settings)),
-        )
-    except ConfigError as error:
-        known = {one.name: one for config in (NetworkConfig, TrainingConfig) for one in own_settings(config)}
-        raise placed(error, known, given={}) from error  # by its flag, which a value of a preset has, too
-
-
-def _parts(dataset: "Dataset", resolution: int, labels: bool) -> dict[str, str]:
-    """Return the digests of what a run reads: images up to its resolution, and labels if it learns them."""
-    read = {*(f"{size}x{size}" for size in resolutions_up_to(resolution)), *(["labels"] if labels else [])}
-    return {part: digest for part, digest in dataset.digests.items() if part in read}
-
-
-def _only(config: type, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the settings of this class."""
-    return {one.name: settings[one.name] for one in own_settings(config) if one.name in settings}
-
-
-def _resolution(dataset: "Dataset", preset: str, of_preset: int | None, given: int | None) -> int:
-    """Return the final resolution: that of the option, else of the preset, else of the dataset, which must have it."""
-    resolution = given if given is not None else of_preset or dataset.resolution
-    if resolution <= dataset.resolution:
-        return resolution
-    if given is None:
-        raise ConfigError(
-            f"preset {preset} is meant for {resolution}x{resolution} images, {dataset.directory} has "
-            f"{dataset.resolution}x{dataset.resolution} at most: --resolution {dataset.resolution} trains a smaller one"
-        )
-    raise ConfigError(f"--resolution is {resolution}: the dataset has images of {dataset.resolution} at most")
-
-
-def _label_names(dataset: "Dataset") -> tuple[str, ...]:
-    """Return the names of the labels, one per column. Raises ConfigError for labels that are not of their kind."""
-    import numpy as np
-
-    labels, rule = dataset.labels, "--labels needs attributes that are 0 or 1"
-    if labels is None or not labels.shape[1]:
-        raise ConfigError(f"{dataset.directory}: has no labels: train it without --labels")
-    fits = ((labels == 0) | (labels == 1)).all(axis=1)
-    if dataset.label_kind == "classes":
-        fits &= labels.sum(axis=1) == 1
-        rule = "--labels needs one-hot rows, a single 1 among 0s, or attributes (label_kind in dataset.json)"
-    if not fits.all():
-        row = int(np.argmin(fits))
-        shown = np.array2string(labels[row], threshold=8)
-        raise ConfigError(f"{dataset.directory}: row {row} of the labels is {shown}: {rule}")
-    return dataset.label_names
 
 
 def add_presets(subparsers: Any) -> None:

@@ -119,6 +119,20 @@ class DatasetConfig:
     label_kind: LabelKind = "classes"
 
 
+@dataclass(frozen=True)
+class SetupConfig:
+    """Where a run finds its data and how it is computed. All of it may change when the run goes on.
+
+    data            absolute path of the dataset; empty if an earlier commit began the run
+    auto_batch      whether a batch that does not fit into memory is computed in parts
+    deterministic   whether the weights are the same, bit for bit, each time
+    """
+
+    data: str = ""
+    auto_batch: bool = False
+    deterministic: bool = False
+
+
 # What may change when a run goes on: it is still the same run.
 MAY_CHANGE = frozenset(
     {
@@ -131,26 +145,28 @@ MAY_CHANGE = frozenset(
 )
 
 CONCERNS: dict[str, type] = {"dataset": DatasetConfig, "network": NetworkConfig, "training": TrainingConfig}
+_SECTIONS = {**CONCERNS, "setup": SetupConfig}
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """The configuration of a run, as it is written beside the run.
 
-    unknown   keys that a newer release has written, kept as they are; those of a concern under its name
+    unknown   keys that a newer release has written, kept as they are; those of a section under its name
     """
 
     dataset: DatasetConfig
     network: NetworkConfig
     training: TrainingConfig
+    setup: SetupConfig = SetupConfig()
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        concerns = {name: {**self.unknown.get(name, {}), **asdict(getattr(self, name))} for name in CONCERNS}
-        return json.dumps({**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, **concerns}, indent=2) + "\n"
+        sections = {name: {**self.unknown.get(name, {}), **asdict(getattr(self, name))} for name in _SECTIONS}
+        return json.dumps({**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, **sections}, indent=2) + "\n"
 
     def settings(self) -> dict[str, Any]:
-        """Return every value by its name, such as "training.seed"."""
+        """Return every value that makes the run by its name, such as "training.seed"."""
         concerns = {concern: asdict(getattr(self, concern)) for concern in CONCERNS}
         return {f"{concern}.{name}": value for concern, values in concerns.items() for name, value in values.items()}
 
@@ -183,7 +199,8 @@ class RunConfig:
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> Self:
         values, unknown = {}, formats.unknown_values(cls, document)
-        for name, kind in CONCERNS.items():
+        document = {"setup": {}, **document}
+        for name, kind in _SECTIONS.items():
             section = earlier.in_present_words(document.get(name))
             values[name] = kind(**formats.field_values(kind, section, name))
             if added := formats.unknown_values(kind, section):

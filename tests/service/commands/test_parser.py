@@ -24,7 +24,6 @@ from PIL import Image
 import progan_service
 from progan_service.commands import dataset, evaluate, export, models, serve, train
 from progan_service.commands.parser import parser
-from progan_service.commands.train import run_config
 from progan_service.data.dataset import Dataset
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import save_weights
@@ -34,8 +33,9 @@ from progan_service.model.networks import Generator
 from progan_service.settings.manual import given_settings
 from progan_service.store.rollout import Rollout
 from progan_service.store.store import ModelStore
-from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.config import MAY_CHANGE, DatasetConfig, RunConfig, SetupConfig, TrainingConfig
 from progan_service.training.presets import preset_names
+from progan_service.training.run.configuration import Given, config_of
 
 TRAIN = ["train", "--data", "d", "--run", "r"]
 SCHEDULE = ["--stable-kimg", "0.064", "--fade-kimg", "0.064", "--tick-kimg", "0.032"]
@@ -111,7 +111,7 @@ def test_a_directory_that_tensorflow_cannot_name_is_refused(tmp_path: Path) -> N
             "progan serve [--config FILE]",
             "there is no option --max_images; did you mean --max-images?",
         ),
-        ("train --dta faces", "progan train --data DIR", "there is no option --dta; did you mean --data?"),
+        ("train --dta faces", "progan train --run DIR", "there is no option --dta; did you mean --data?"),
         ("models --sotre s prune", "progan models [-h]", "there is no option --sotre; did you mean --store?"),
         ("models prune --sotre s", "progan models prune [-h]", "there is no option --sotre; did you mean --store?"),
         ("presets --xyzzy", "progan presets [-h]", "there is no option --xyzzy"),
@@ -412,11 +412,14 @@ def test_train_refuses_what_cannot_run_before_it_imports_tensorflow(faces: Datas
 
 
 def test_train_refuses_a_run_begun_with_another_configuration(progan: Progan, faces: Dataset, copied_run: Path) -> None:
-    train = ["train", "--data", faces.directory, "--run", copied_run, *SCHEDULE, "--learning-rates", 0.001]
-    ended = progan(*train, "--ema-halflife-kimg", 10, "--total-kimg", 0.3, "--seed", 1)
-    assert (ended.code, ended.out) == (78, "")
-    assert ended.err.startswith(f"progan: {copied_run}: began with another configuration: ")
-    assert ended.err.endswith("--seed was 0, is 1; go on with the same or name a new run\n")
+    train = ["train", "--data", faces.directory, "--run", copied_run, "--preset", "cpu-small", "--fmap-base", 32]
+    ended = progan(*train, "--fmap-max", 8, "--total-kimg", 0.3, "--seed", 1, "--labels", "--gp-weight", 10)
+    assert ended == refusal(
+        f"{copied_run}: began with other settings: --labels was false, is true; --stable-kimg was 0.064, is 12; "
+        "--fade-kimg was 0.064, is 12; --batch-sizes was 8, is 4:32,16:16; --learning-rates was 0.001, is 0.0015; "
+        "--ema-halflife-kimg was 10, is 5; --ema-rampup was 0, is 0.05; --seed was 0, is 1; to go on, leave out what "
+        "differs (a --preset, too, if the value is from there), or name a new run"
+    )
 
 
 def test_train_leaves_a_directory_of_something_else_alone(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
@@ -445,11 +448,12 @@ def test_train_killed_by_sigterm_saves_and_goes_on(progan: Progan, faces: Datase
     finally:
         process.kill()
         process.wait()
-    assert log.read_text().endswith("stopped by a signal; everything is saved, the same command goes on\n")
+    goes_on = f"progan train --run {run} goes on"
+    assert log.read_text().endswith(f"stopped by a signal; everything is saved, {goes_on}\n")
 
     newest = max((run / "checkpoints").iterdir())
     images_shown = int(newest.stem.removeprefix("images-"))
-    ended = progan(*train, "--total-kimg", (images_shown + 8) / 1000)
+    ended = progan("train", "--run", run, "--total-kimg", (images_shown + 8) / 1000)
     assert (ended.code, ended.err) == (0, "")
     first, *_, last = ended.out.splitlines()
     assert first == f"going on from {newest}"
@@ -469,12 +473,9 @@ def wait_until(come: Callable[[], bool], within_s: float = 600) -> None:
 def configured(data: Path, *options: object) -> RunConfig:
     """What `progan train` with these options would train on the dataset."""
     given = parser().parse_args(["train", "--data", str(data), "--run", "r", *map(str, options)])
-    return run_config(
-        Dataset.open(data),
-        preset=given.preset,
-        settings=given_settings(given, NetworkConfig, TrainingConfig),
-        labels=bool(given.labels),
-    )
+    settings = given_settings(given, NetworkConfig, TrainingConfig)
+    what = Given(given.preset, settings, given.labels, given.auto_batch, given.deterministic)
+    return config_of(Path("r"), None, Dataset.open(data), what)
 
 
 def train_help() -> str:
@@ -546,7 +547,8 @@ def test_the_help_has_every_option_with_its_default(monkeypatch: pytest.MonkeyPa
 def test_the_help_names_what_may_change_when_a_run_goes_on() -> None:
     [paragraph] = re.findall("stopping and going on:\n(.*?)\n\n", train_help(), flags=re.DOTALL)
     may_change = {name.removeprefix("training.") for name in MAY_CHANGE if name.startswith("training.")}
-    assert set(re.findall("--([a-z-]+)", paragraph)) == {name.replace("_", "-") for name in may_change}
+    named = set(re.findall("--([a-z-]+)", paragraph)) - {"run", "data"}
+    assert named == {name.replace("_", "-") for name in may_change}
 
 
 def test_the_help_fits_into_a_hundred_columns_of_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,7 +562,7 @@ def test_the_examples_of_the_help_are_commands() -> None:
     [examples] = re.findall("examples:\n(.*)", train_help(), flags=re.DOTALL)
     lines = [line.strip() for line in examples.replace("\\\n", "").splitlines()]
     found = [line.split(" > ")[0].split() for line in lines if line.startswith("progan ")]
-    assert len(found) == 9
+    assert len(found) == 10
     for command in found:
         parser().parse_args(command[1:])
 
@@ -620,12 +622,11 @@ def test_a_run_knows_the_parts_of_its_dataset_that_it_reads(faces: Dataset) -> N
     assert configured(faces.directory, "--resolution", "4").dataset.parts.keys() == {"4x4"}
 
 
-def test_automatic_batches_and_dry_runs_are_no_settings_of_a_run(faces: Dataset) -> None:
-    arguments = parser().parse_args(TRAIN)
-    assert (arguments.auto_batch, arguments.dry_run, arguments.deterministic) == (False, False, False)
-    arguments = parser().parse_args([*TRAIN, "--auto-batch", "--dry-run", "--deterministic"])
-    assert (arguments.auto_batch, arguments.dry_run, arguments.deterministic) == (True, True, True)
-    assert configured(faces.directory, "--auto-batch", "--dry-run", "--deterministic") == configured(faces.directory)
+def test_how_a_run_is_computed_does_not_make_it_another_run(faces: Dataset) -> None:
+    assert configured(faces.directory).setup == SetupConfig(str(faces.directory))
+    computed = configured(faces.directory, "--auto-batch", "--dry-run", "--deterministic")
+    assert computed.setup == SetupConfig(str(faces.directory), auto_batch=True, deterministic=True)
+    assert computed.digest == configured(faces.directory).digest
 
 
 # presets

@@ -229,7 +229,7 @@ def test_two_workers_train_what_one_does_and_stop_together(tmp_path: Path, faces
         wait_until(lambda: any("8x8  alpha 1.00" in line for line in chief.lines()), workers)
         second.process.send_signal(signal.SIGTERM)
         assert (second.wait(), chief.wait()) == (75, 75), chief.err.read_text() + second.err.read_text()
-        assert chief.lines()[-1] == "stopped by a signal; everything is saved, the same command goes on"
+        assert chief.lines()[-1] == f"stopped by a signal; everything is saved, progan train --run {run} goes on"
         assert [line.split(",")[0] for line in second.lines()] == [
             "waiting for 2 workers",
             "stopped by a signal; everything is saved",

@@ -235,10 +235,12 @@ def test_a_printed_preset_holds_every_setting_but_those_of_the_dataset() -> None
 
 def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
     assert load_preset(written(tmp_path, "{}")) == Preset(
-        "", {"fmap_base": 8192, "fmap_max": 512, "latent_size": 0, "d_pool": "pre_act"}, TrainingConfig()
+        "", {"fmap_base": 8192, "fmap_max": 512, "latent_size": 0, "d_pool": "pre_act"}, TrainingConfig(), named={}
     )
     text = '{"training": {"seed": 7, "batch_sizes": {"4": 32, "64": 8}}}'
-    assert load_preset(written(tmp_path, text)).training == TrainingConfig(seed=7, batch_sizes={4: 32, 64: 8})
+    preset = load_preset(written(tmp_path, text))
+    assert preset.training == TrainingConfig(seed=7, batch_sizes={4: 32, 64: 8})
+    assert preset.named == {"seed": 7, "batch_sizes": {4: 32, 64: 8}}
 
 
 def test_a_whole_number_is_the_same_with_a_point(tmp_path: Path) -> None:

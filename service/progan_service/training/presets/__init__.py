@@ -8,7 +8,7 @@ resolution contains it. Channels and labels come from the dataset.
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,7 @@ from progan_service.settings.kind import Kind, kind_of
 from progan_service.training import earlier
 from progan_service.training.config import TrainingConfig
 
+DEFAULT_PRESET = "cpu-small"
 FROM_DATASET = ("channels", "label_size")  # settings of NetworkConfig that no preset has
 
 _PARTS = ("about", "network", "training")
@@ -33,11 +34,13 @@ class Preset:
 
     about      one sentence: its purpose, and the source of its values
     network    all settings of NetworkConfig; "resolution" only if the preset is for one
+    named      the values that the preset itself gives, by the names of their settings
     """
 
     about: str
     network: dict[str, Any]
     training: TrainingConfig
+    named: dict[str, Any] = field(compare=False)
 
     def to_json(self) -> str:
         """Return all settings with their values, in the form that `load_preset` reads."""
@@ -80,7 +83,8 @@ def _parse(text: str) -> Preset:
     training = _settings("training", document.get("training", {}), TrainingConfig)
     complete = NetworkConfig(**{"resolution": 4} | network)
     names = [one.name for one in own_settings(NetworkConfig) if one.name != "resolution" or "resolution" in network]
-    return Preset(about, {name: getattr(complete, name) for name in names}, TrainingConfig(**training))
+    all_of_network = {name: getattr(complete, name) for name in names}
+    return Preset(about, all_of_network, TrainingConfig(**training), named=network | training)
 
 
 def _settings(part: str, document: Any, config: type[Settings]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from progan_service.errors import ConfigError, FileError, MendableError
 from progan_service.host.faults import named, require_utf8
@@ -16,6 +15,13 @@ from progan_service.training.run.checkpoint import images_shown_at_checkpoint, l
 
 CONFIG_FILE = "config.json"
 _LOCK = ".lock"
+_FLAGS = {
+    f"{concern}.{one.name}": one.flag
+    for concern, kind in CONCERNS.items()
+    if issubclass(kind, Settings)
+    for one in own_settings(kind)
+}
+"""The option of each setting, by the name of the setting."""
 
 
 class RunBusyError(MendableError):
@@ -30,8 +36,7 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
     """
     require_utf8(run)
     file = run / CONFIG_FILE
-    if file.is_file():
-        before = read_run_config(run)
+    if before := begun_config(run):
         _require_same(run, before, config)
         config = replace(config, unknown=before.unknown)
     elif run.exists() and (not run.is_dir() or any(not is_partial(e) and e.name != _LOCK for e in run.iterdir())):
@@ -71,6 +76,11 @@ def _hold(run: Path) -> None:
         raise RunBusyError(f"{run}: another process is training it; wait for it to end, or stop it") from None
 
 
+def begun_config(run: Path) -> RunConfig | None:
+    """Return the configuration of a run, None if none was begun there. Raises ConfigError as `read_run_config`."""
+    return read_run_config(run) if (run / CONFIG_FILE).is_file() else None
+
+
 def read_run_config(run: Path) -> RunConfig:
     """Return the configuration that a run was begun with. Raises ConfigError, naming the file, when it holds none."""
     file = run / CONFIG_FILE
@@ -83,30 +93,31 @@ def read_run_config(run: Path) -> RunConfig:
 
 
 def _require_same(run: Path, before: RunConfig, now: RunConfig) -> None:
-    new = now.settings()
-    different = [
-        _difference(name, value, new[name])
-        for name, value in before.settings().items()
-        if value != new[name] and name not in MAY_CHANGE and name != "dataset.parts"
-    ]
-    if different:
+    settings, data = _differences(before, now)
+    if settings:
         raise ConfigError(
-            f"{run}: began with another configuration: {'; '.join(different)}; go on with the same or name a new run"
+            f"{run}: began with other settings: {'; '.join(settings)}; to go on, leave out what differs (a --preset, "
+            "too, if the value is from there), or name a new run"
         )
     parts = [part for part, digest in before.dataset.parts.items() if now.dataset.parts.get(part) != digest]
-    if parts:
+    if parts and not data:
         changed = ", ".join(part if part == "labels" else f"{part} images" for part in parts)
-        raise ConfigError(
-            f"{run}: began with other data: the dataset {now.dataset.name} has other {changed}; go on with the same or "
-            "name a new run"
-        )
+        data = [f"the dataset {now.dataset.name} has other {changed}"]
+    if data:
+        raise ConfigError(f"{run}: began with other data: {'; '.join(data)}; go on with the same or name a new run")
 
 
-def _difference(name: str, before: Any, now: Any) -> str:
-    """Return how a setting differs, in the words of its option: "training.seed" -> "--seed was 0, is 1"."""
-    concern, _, setting = name.partition(".")
-    config = CONCERNS[concern]
-    flags = {one.name: one.flag for one in own_settings(config)} if issubclass(config, Settings) else {}
-    if setting not in flags:
-        return f"{name} was {before!r}, is {now!r}"
-    return f"{flags[setting]} was {spell(before)}, is {spell(now)}"
+def _differences(before: RunConfig, now: RunConfig) -> tuple[list[str], list[str]]:
+    """Return how settings differ that must not change, and how the data do."""
+    settings, data, new = [], [], now.settings()
+    for name, value in before.settings().items():
+        if value == new[name] or name in MAY_CHANGE or name == "dataset.parts":
+            continue
+        if name == "network.label_size" and not (value and new[name]):
+            settings.append(f"--labels was {spell(bool(value))}, is {spell(bool(new[name]))}")
+        elif name.startswith("dataset.") or name in ("network.channels", "network.label_size"):
+            data.append(f"{name} was {value!r}, is {new[name]!r}")
+        else:
+            flag = _FLAGS.get(name, name)
+            settings.append(f"{flag} was {spell(value)}, is {spell(new[name])}")
+    return settings, data

@@ -41,6 +41,21 @@ def test_it_goes_on_to_its_end(run: Path, progan: Callable[..., Any]) -> None:
     assert "licence" not in written["dataset"]
 
 
+def test_it_goes_on_by_itself_once_it_is_told_where_its_data_lies(run: Path, progan: Callable[..., Any]) -> None:
+    longer = ["train", "--run", run, "--total-kimg", "0.056"]
+    assert progan(*longer) == (
+        78,
+        "",
+        f"progan: {run}/config.json: does not say where the data lies: give --data DIR, this once\n",
+    )
+    ended = progan(*longer, "--data", BEGUN_EARLIER / "pictures")
+    assert ended.code == 0, ended.err
+    assert progan("train", "--run", run).out.splitlines()[:2] == [
+        f"going on from {run}/checkpoints/images-000000056.npz",
+        "nothing to do: 0.056 kimg were shown, total_kimg is 0.056",
+    ]
+
+
 def test_another_run_is_refused_as_ever(run: Path, progan: Callable[..., Any]) -> None:
     ended = progan("train", "--data", BEGUN_EARLIER / "pictures", "--run", run, *SETTINGS, "--seed", "1")
     assert ended.code == 78

@@ -93,9 +93,9 @@ def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) 
     with pytest.raises(ConfigError) as caught:
         claim_run_directory(tmp_path, other)
     assert str(caught.value) == (
-        f"{tmp_path}: began with another configuration: --fmap-max was 128, is 64; "
+        f"{tmp_path}: began with other settings: --fmap-max was 128, is 64; "
         "--batch-sizes was 4:32,16:16, is 4:32,16:8; --seed was 0, is 7; "
-        "go on with the same or name a new run"
+        "to go on, leave out what differs (a --preset, too, if the value is from there), or name a new run"
     )
     assert read_run_config(tmp_path) == CONFIG
 
