@@ -196,6 +196,7 @@ OTHER: dict[str, Any] = {
     "network.latent_size": 32,
     "network.d_pool": "post_act",
     "network.pixelnorm_epsilon": 1e-4,
+    "network.first_bias": "pixel",
     "training.seed": 1,
     "training.stable_kimg": 601,
     "training.fade_kimg": 0,

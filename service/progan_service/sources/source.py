@@ -8,6 +8,8 @@ from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import SUFFIXES, load_weights
 from progan_service.sources.nvidia import network as nvidia
+from progan_service.sources.pytorch.network import SUFFIXES as CHECKPOINTS
+from progan_service.sources.pytorch.network import load_pytorch_checkpoint
 from progan_service.sources.run import load_run
 from progan_service.sources.tfhub.fetch import SAVED_MODEL_FILE, fetch, parse_pin
 from progan_service.sources.tfhub.module import load_hub_module
@@ -33,7 +35,7 @@ def open_source(
     """Load a generator from any kind of source.
 
     source        the run directory of `progan train`; a weights file, such as a snapshot; an NVIDIA pickle (.pkl);
-                  a TF Hub module: its handle, an archive or an unpacked directory
+                  a PyTorch checkpoint (.pth, .pt); a TF Hub module: its handle, an archive or an unpacked directory
     staging       a directory for downloaded and unpacked files; keep it until the generator is exported
     sha256        the SHA-256 that a file must have; for a TF Hub module see `fetch`
     value_range   the range of a TF Hub module's images, "unit" (0..1) or "signed" (-1..1); "": find it out
@@ -65,14 +67,16 @@ def _open_run(path: Path, sha256: str) -> TrainedGenerator:
 
 
 def _open_file(path: Path, sha256: str) -> TrainedGenerator:
-    if path.suffix not in (".pkl", *SUFFIXES):
+    if path.suffix not in (".pkl", *CHECKPOINTS, *SUFFIXES):
         problem = "is no kind of source by its name" if path.exists() else "no such file or directory"
         raise SourceError(
-            f"{path}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, or "
-            "a TF Hub module by its handle, .tar.gz or directory"
+            f"{path}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, a "
+            "PyTorch .pth or .pt, or a TF Hub module by its handle, .tar.gz or directory"
         )
     if sha256 and path.is_file():
         _check_content(path, parse_pin(sha256))
+    if path.suffix in CHECKPOINTS:
+        return load_pytorch_checkpoint(path)
     return nvidia.load_nvidia_pickle(path) if path.suffix == ".pkl" else load_weights(path)
 
 

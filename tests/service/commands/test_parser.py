@@ -520,7 +520,7 @@ def test_every_setting_that_the_dataset_leaves_open_has_an_option(faces: Dataset
         options += [f"--no-{option}"] if given == "no" else [f"--{option}"] if given is None else [f"--{option}", given]
     config = configured(faces.directory, *options)
     values = asdict(config.network) | asdict(config.training)
-    without_option = {"resolution", "channels", "label_size", "pixelnorm_epsilon"}
+    without_option = {"resolution", "channels", "label_size", "pixelnorm_epsilon", "first_bias"}
     assert {name: values[name] for name in values.keys() - without_option} == {
         name: kept for name, (_, kept) in VALUES.items()
     }
@@ -740,7 +740,7 @@ def test_export_refuses_what_is_no_source(progan: Progan, tmp_path: Path) -> Non
     ended = progan("export", tmp_path / "none", "--store", tmp_path / "store", "--name", "faces")
     assert ended == refusal(
         f"{tmp_path}/none: no such file or directory; a source is a run directory, a .safetensors or .npz of weights, "
-        "an NVIDIA .pkl, or a TF Hub module by its handle, .tar.gz or directory"
+        "an NVIDIA .pkl, a PyTorch .pth or .pt, or a TF Hub module by its handle, .tar.gz or directory"
     )
     assert not (tmp_path / "store").exists()
 
