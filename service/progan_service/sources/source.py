@@ -48,7 +48,7 @@ def open_source(
         return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress), value_range)
     if value_range:
         raise SourceError(f"{path}: is no TF Hub module, and only these have a --value-range; leave it out")
-    return _open_run(path, sha256) if path.is_dir() else _open_file(path, sha256)
+    return _open_run(path, sha256) if path.is_dir() else open_generator_file(path, sha256)
 
 
 def _refuse_version(path: Path) -> None:
@@ -66,7 +66,12 @@ def _open_run(path: Path, sha256: str) -> TrainedGenerator:
     return load_run(path)
 
 
-def _open_file(path: Path, sha256: str) -> TrainedGenerator:
+def open_generator_file(path: Path, sha256: str = "") -> TrainedGenerator:
+    """Load the generator of a weights file, an NVIDIA pickle or a PyTorch checkpoint.
+
+    sha256   the SHA-256 that the file must have; "": any
+    Raises BadInputError: SourceError, or the error of the reader that the file belongs to.
+    """
     if path.suffix not in (".pkl", *CHECKPOINTS, *SUFFIXES):
         problem = "is no kind of source by its name" if path.exists() else "no such file or directory"
         raise SourceError(

@@ -492,6 +492,9 @@ VALUES = {  # other than the defaults, as they are given and as they are kept
     "seed": ("7", 7),
     "stable_kimg": ("1.5", 1.5),
     "fade_kimg": ("0", 0),
+    "initial_resolution": ("8", 8),
+    "learning_rate_fall_kimg": ("5", 5.0),
+    "generator_delay_kimg": ("2", 2.0),
     "total_kimg": ("20", 20),
     "batch_sizes": ("8", {4: 8}),
     "learning_rates": ("4:0.002,8:1e-3", {4: 0.002, 8: 0.001}),
@@ -562,7 +565,7 @@ def test_the_examples_of_the_help_are_commands() -> None:
     [examples] = re.findall("examples:\n(.*)", train_help(), flags=re.DOTALL)
     lines = [line.strip() for line in examples.replace("\\\n", "").splitlines()]
     found = [line.split(" > ")[0].split() for line in lines if line.startswith("progan ")]
-    assert len(found) == 10
+    assert len(found) == 11
     for command in found:
         parser().parse_args(command[1:])
 
