@@ -60,10 +60,16 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_target(tiny_store: Path) -> Iterator[str]:
-    """Where a ready server with the tiny model listens. Its batches have one size: see `ONE_SIZE`."""
+def server(tiny_store: Path) -> Iterator[Server]:
+    """A ready server with the tiny model. Its batches have one size: see `ONE_SIZE`."""
     with running_server(ServerConfig(tiny_store, port=0, http_port=0, lame_duck_s=0, batching=ONE_SIZE)) as server:
-        yield f"127.0.0.1:{server.port}"
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server_target(server: Server) -> str:
+    """Where that server listens."""
+    return f"127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="session")

@@ -271,6 +271,13 @@ def test_probes_ask_the_port_that_answers_whatever_happens_to_the_other() -> Non
     assert probes["readiness"] == {"path": "/readyz", "port": "http"}
 
 
+def test_probes_use_https_where_the_server_has_tls() -> None:
+    component = yaml.safe_load((K8S / "components/tls/kustomization.yaml").read_text())
+    added = {patch["path"]: patch["value"] for patch in yaml.safe_load(component["patches"][1]["patch"])}
+    for probe in ("startup", "liveness", "readiness"):
+        assert added[f"/spec/template/spec/containers/0/{probe}Probe/httpGet/scheme"] == "HTTPS"
+
+
 def test_a_slow_start_has_five_minutes_and_a_slow_answer_three_seconds() -> None:
     startup = server()["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] == 300

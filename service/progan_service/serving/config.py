@@ -83,7 +83,9 @@ class ServerConfig(Settings):
         metavar="ADDRESS",
     )
     port: int = setting(8500, "gRPC port; 0 uses a free one", _PORT, metavar="PORT")
-    http_port: int = setting(8501, "port of /metrics, /livez and /readyz; 0 uses a free one", _PORT, metavar="PORT")
+    http_port: int = setting(
+        8501, "HTTP port: /metrics, /livez, /readyz, images and Connect; 0 uses a free one", _PORT, metavar="PORT"
+    )
 
     tls_cert: Path | None = setting(
         None, "PEM file: certificate chain of the server", group="security", default_help="no TLS"

@@ -9,7 +9,7 @@ from progan_service.errors import MendableError
 
 _OWN = 48  # descriptors for models, logs and threads: a server at rest has about 30
 _MIN_CONNECTIONS = 16
-_MAX_HTTP = 64  # probes and Prometheus need a few
+_MAX_HTTP = 96  # a browser opens six
 
 
 class ListenError(MendableError):

@@ -11,6 +11,7 @@ from typing import Any
 from progan_service.host.aside import aside, in_time
 from progan_service.host.cpus import available_cpus
 from progan_service.serving.access.certificates import Certificates, read_certificates
+from progan_service.serving.access.exposure import is_local
 from progan_service.serving.access.quotas import Quotas
 from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens, read_tokens
@@ -24,6 +25,11 @@ from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import Receiver
 from progan_service.serving.grpc.sending import Sender
 from progan_service.serving.grpc.server import GrpcServer
+from progan_service.serving.http.apart import Apart
+from progan_service.serving.http.border import Border as HttpBorder
+from progan_service.serving.http.connect.handler import Connect
+from progan_service.serving.http.guard import Guard
+from progan_service.serving.http.images import Images
 from progan_service.serving.http.probes import probes
 from progan_service.serving.http.server import HttpServer
 from progan_service.serving.jobs.limits import Limits
@@ -33,6 +39,7 @@ from progan_service.serving.listen import NotAcceptingError, file_limit, share
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.protocols.images.servicer import ImageServicer
 from progan_service.serving.protocols.open_inference import servicer as open_inference
 from progan_service.serving.protocols.progan_v1 import servicer as progan_v1
 from progan_service.serving.protocols.service import Service
@@ -97,8 +104,20 @@ class Server:
         border = Border(self._metrics, self._gate, receiver, Sender(config.stall_s, self._metrics), callers)
         self._grpc = GrpcServer(config, border, receiver, services, self._health, self._tokens, self._certificates)
         self._connections = ConnectionWatch(self._grpc.port, config, callers, self._metrics)
+        http_border = HttpBorder(self._metrics, self._gate, self._tokens)
+        apart = Apart()
         self._http = HttpServer(
-            config.host, config.http_port, probes(self._metrics.registry, lambda: self._health.ready), most.http
+            config.host,
+            config.http_port,
+            probes(self._metrics.registry, lambda: self._health.ready),
+            most.http,
+            routes=[
+                *Connect(services[0], http_border, apart, config.max_request_bytes).routes(),
+                *Images(ImageServicer(self._catalog, maker), http_border).routes(),
+            ],
+            guard=Guard(only_local=is_local(config.host) and not config.tls_cert and not config.tokens),
+            certificates=self._certificates,
+            stall_s=config.stall_s,
         )
         self._metrics.connections.labels("http").set_function(self._http.open_connections)
         self.port = self._grpc.port
@@ -202,7 +221,7 @@ class Server:
         self._catalog.close()
         await self._grpc.stop(_LAST_BYTES_S)
         self._encoders.close()
-        self._http.stop()
+        await asyncio.to_thread(self._http.stop)
 
     async def _update_health(self) -> None:
         self._ready = self._ready_models()

@@ -69,10 +69,10 @@ def served(store: Path, files: int, *options: str) -> Iterator[Served]:
 
 
 def test_both_ports_share_the_files_that_a_process_may_open_and_leave_some_for_the_server() -> None:
-    assert share(1024, 800) == Share(grpc=800, http=64)
+    assert share(1024, 800) == Share(grpc=800, http=96)
     assert share(256, 800) == Share(grpc=156, http=52)
     assert share(64, 800) == Share(grpc=12, http=4)
-    assert share(20_000, 800) == Share(grpc=800, http=64)
+    assert share(20_000, 800) == Share(grpc=800, http=96)
     with pytest.raises(ListenError, match="this process may open 63 files, and the server needs 64; raise it: ulimit"):
         share(63, 800)
 

@@ -1002,6 +1002,6 @@ def test_metrics_measure_encoding_by_format(puppets: Guest) -> None:
     assert puppets.metric('progan_encode_duration_seconds_count{format="PNG"}') > 0
 
 
-def test_any_other_path_is_told_what_there_is(puppets: Guest) -> None:
-    assert puppets.http("/") == (404, "not here; there are /metrics, /livez and /readyz\n")
+def test_any_other_path_leads_nowhere(puppets: Guest) -> None:
+    assert puppets.http("/x") == (404, '{"error": "there is nothing at this path"}')
     assert puppets.http("/livez?verbose")[0] == 200

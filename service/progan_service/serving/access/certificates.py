@@ -16,11 +16,13 @@ class Certificates:
     chain       the certificate chain: the server's own certificate first
     key         the private key of the server's certificate
     client_ca   the certificate of the authority that signs clients' certificates; None: clients need none
+    server      the server's side of TLS with them, for clients without certificates
     """
 
     chain: bytes
     key: bytes = field(repr=False)
     client_ca: bytes | None
+    server: ssl.SSLContext = field(repr=False, compare=False)
 
 
 def read_certificates(chain: Path, key: Path, client_ca: Path | None) -> Certificates:
@@ -28,18 +30,16 @@ def read_certificates(chain: Path, key: Path, client_ca: Path | None) -> Certifi
 
     Raises ConfigError, which names the file and the rule.
     """
-    found = _certificates(chain, key, client_ca)
-    if client_ca and found.client_ca is not None:
-        _trust(client_ca, found.client_ca)
-    client = _trust(chain, found.chain)
-    _shake_hands(_server_side(chain, key), client, chain)
-    if found != _certificates(chain, key, client_ca):  # ssl has read the files a second time
+    paths = [path for path in (chain, key, client_ca) if path]
+    found = [content(path) for path in paths]
+    authority = found[2] if client_ca else None
+    if client_ca and authority is not None:
+        _trust(client_ca, authority)
+    client, server = _trust(chain, found[0]), _server_side(chain, key)
+    _shake_hands(server, client, chain)
+    if found != [content(path) for path in paths]:  # ssl has read the files a second time
         raise ConfigError(f"{chain}: changed while it was read")
-    return found
-
-
-def _certificates(chain: Path, key: Path, client_ca: Path | None) -> Certificates:
-    return Certificates(content(chain), content(key), content(client_ca) if client_ca else None)
+    return Certificates(found[0], found[1], authority, server)
 
 
 def _trust(path: Path, pem: bytes) -> ssl.SSLContext:

@@ -19,7 +19,7 @@ def warnings(config: ServerConfig) -> list[str]:
 
 def _exposure(config: ServerConfig) -> str:
     known = config.tokens or config.client_ca
-    if _is_loopback(config.host) or (config.tls_cert and known):
+    if is_local(config.host) or (config.tls_cert and known):
         return ""
     if config.tls_cert:
         return "without tokens: anyone may call; set --tokens or --client-ca"
@@ -28,8 +28,9 @@ def _exposure(config: ServerConfig) -> str:
     return "without TLS and tokens: anyone may call and read on the network; set --tls-cert, --tls-key and --tokens"
 
 
-def _is_loopback(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Tell whether a name or an address means this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host == "localhost" or host.endswith(".localhost")

@@ -51,7 +51,7 @@ class Tokens:
         The time that it takes does not depend on which token it is, or on how much of it is right.
         """
         if not authorization:
-            raise Unauthenticated("a token is needed: send the metadata `authorization: Bearer TOKEN`")
+            raise Unauthenticated("a token is needed: send `authorization: Bearer TOKEN` with the call")
         scheme, _, token = authorization[0].strip(" ").partition(" ")
         if len(authorization) > 1 or scheme.lower() != "bearer":
             raise Unauthenticated("authorization must be given once, as `Bearer TOKEN`")

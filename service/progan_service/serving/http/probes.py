@@ -1,10 +1,13 @@
-"""What the HTTP port answers: /metrics for Prometheus, /livez and /readyz for probes."""
+"""What the HTTP port answers by itself, without the event loop of the calls: metrics and health."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+JSON = "application/json"
 
 
 @dataclass(frozen=True)
@@ -12,15 +15,28 @@ class Reply:
     status: int
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Pages = dict[str, Callable[[], Reply]]  # by path
 
 
 def probes(registry: CollectorRegistry, ready: Callable[[], bool]) -> Pages:
-    """Return the pages. They are called in the HTTP port's thread, so `ready` must not need the event loop."""
+    """Return the pages. They are called in the HTTP port's thread, so `ready` must not need the event loop.
+
+    /metrics is for Prometheus, /livez and /readyz are for probes. The other three are the health of other servers, as
+    their clients ask for it: KServe's read the JSON, Triton's the status.
+    """
     return {
         "/metrics": lambda: Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST),
         "/livez": lambda: Reply(200, b"alive\n"),
         "/readyz": lambda: Reply(200, b"ready\n") if ready() else Reply(503, b"not ready\n"),
+        "/": lambda: as_json(200, {"status": "alive"}),
+        "/v2/health/live": lambda: as_json(200, {"live": True}),
+        "/v2/health/ready": lambda: as_json(200 if ready() else 503, {"ready": ready()}),
     }
+
+
+def as_json(status: int, content: object, headers: Mapping[str, str] = {}) -> Reply:
+    """Return a reply in JSON. KServe's client wants exactly this content type."""
+    return Reply(status, json.dumps(content).encode(), JSON, headers)

@@ -1,35 +1,57 @@
-"""The HTTP port: a thread with an event loop of its own that answers paths from a table."""
+"""The HTTP port: a thread with an event loop of its own, which answers pages itself and passes on calls."""
 
 import asyncio
+import logging
 import socket
+import ssl
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiohttp import web
 
+from progan_service.serving.access.certificates import Certificates
+from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.http.connections import REPLY_S, REQUEST_S, Connection, Connections, as_response
-from progan_service.serving.http.probes import Pages, Reply
+from progan_service.serving.http.exchange import Exchange
+from progan_service.serving.http.guard import Guard
+from progan_service.serving.http.probes import Pages, Reply, as_json
+from progan_service.serving.http.routes import Found, Route, find
 from progan_service.serving.listen import cannot_listen
 
-_LAST_REPLIES_S = 1  # how long replies may take at the end
-_ACCEPTED_AT_ONCE = 16
-_WAITING = 1024  # connections that the system holds until they are accepted, up to its own net.core.somaxconn
+log = logging.getLogger(__name__)
 
-_NOT_FOUND = Reply(404, b"not here; there are /metrics, /livez and /readyz\n")
-_NOT_ALLOWED = Reply(405, b"only GET and HEAD are answered here\n")
+_LAST_REPLIES_S = 1  # how long replies may take at the end
+_WAITING = 1024  # connections that the system holds until they are accepted, up to its own net.core.somaxconn
+_AGAIN_S = 1  # after which connections are accepted again when no descriptor was left for one
 
 
 class HttpServer:
     """Answers in a thread and an event loop of its own, so that a busy event loop does not look like a dead process.
 
-    The thread shares nothing with others but the pages, which hold no lock. `start` and `stop` may be called by any one
-    thread; `stop` waits for the HTTP thread.
+    Pages are answered there; they hold no lock. Calls cross to the event loop of the calls, see border.py. `start` and
+    `stop` may be called by any one thread; `stop` waits for the HTTP thread.
     """
 
-    def __init__(self, host: str, port: int, pages: Pages, max_connections: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        pages: Pages,
+        max_connections: int,
+        *,
+        routes: Sequence[Route] = (),
+        guard: Guard | None = None,
+        certificates: Reloadable[Certificates] | None = None,
+        stall_s: float = 60.0,
+    ) -> None:
         """Raise ListenError if the port cannot be opened."""
         self._pages = pages
         self._max_connections = max_connections
+        self._routes = routes
+        self._guard = guard or Guard(only_local=False)
+        self._tls = _tls(certificates) if certificates else None
+        self._stall_s = stall_s
         self._socket = _listening(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._started = threading.Event()
@@ -56,30 +78,78 @@ class HttpServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._connections = Connections(web.Server(self._answer), self._max_connections)
-        listening = await self._loop.create_server(self._connections, sock=self._socket, backlog=_ACCEPTED_AT_ONCE)
-        self._socket.listen(_WAITING)
+        server = web.Server(self._answer, handler_cancellation=True)
+        self._connections = Connections(server, self._max_connections, self._tls)
+        accepting = asyncio.create_task(self._accept())
         self._started.set()
         await self._stopping.wait()
-        listening.close()
+        accepting.cancel()
+        await asyncio.wait({accepting})
+        self._socket.close()
         await self._connections.close(_LAST_REPLIES_S)
+
+    async def _accept(self) -> None:
+        opening = set[asyncio.Task[None]]()
+        while True:
+            try:
+                accepted, _ = await self._loop.sock_accept(self._socket)
+            except ConnectionError:
+                continue
+            except OSError as error:
+                log.warning("no connection can be accepted over HTTP: %s", error.strerror)
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            task = asyncio.create_task(self._connections.open(accepted))
+            opening.add(task)
+            task.add_done_callback(opening.discard)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
         connection.limit(REPLY_S)
-        response = as_response(self._reply(request))
         with suppress(ConnectionError):  # a caller that has left is no fault
-            await response.prepare(request)
-            await response.write_eof()
+            response = await self._answered(request)
             connection.limit(REQUEST_S)
+            return response
+        return web.Response()
+
+    async def _answered(self, request: web.BaseRequest) -> web.StreamResponse:
+        found = self._reply(request)
+        if isinstance(found, Found):
+            exchange = Exchange(request, found.words, self._stall_s)
+            await found.answer(exchange)
+            return exchange.response
+        response = as_response(found)
+        await response.prepare(request)
+        await response.write_eof()
         return response
 
-    def _reply(self, request: web.BaseRequest) -> Reply:
-        if request.method not in ("GET", "HEAD"):
-            return _NOT_ALLOWED
-        page = self._pages.get(request.path)
-        return page() if page else _NOT_FOUND
+    def _reply(self, request: web.BaseRequest) -> Reply | Found:
+        if problem := self._guard.problem(request.headers):
+            return as_json(403, {"error": problem})
+        path = request.rel_url.raw_path
+        if page := self._pages.get(path):
+            return page() if request.method in ("GET", "HEAD") else _not_allowed(["GET"])
+        found = find(self._routes, request.method, path)
+        if isinstance(found, Found):
+            return found
+        return _not_allowed(found) if found else as_json(404, {"error": "there is nothing at this path"})
+
+
+def _not_allowed(methods: list[str]) -> Reply:
+    allowed = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+    return as_json(405, {"error": f"this path is answered for {allowed} only"}, {"Allow": allowed})
+
+
+def _tls(certificates: Reloadable[Certificates]) -> ssl.SSLContext:
+    """Return the server's side of TLS. Each handshake uses the latest certificates."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+
+    def take_latest(handshake: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        handshake.context = certificates.value.server
+
+    tls.sni_callback = take_latest  # it is called without a name, too
+    return tls
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -89,6 +159,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         listening.listen(_WAITING)
+        listening.setblocking(False)
     except OSError as error:
         listening.close()
         raise cannot_listen("HTTP", host, port, "--http-port", error) from error

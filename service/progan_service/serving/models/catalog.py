@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 class ModelCatalog:
     """The models of a store. Of each model the serving version and the labelled ones are loaded.
 
-    Threads: used in one event loop only, without a lock, but for `queued_rows`, which any thread may call. Only one
-    `refresh` runs at a time. A task for each model brings up its versions; while it waits for the loader, looks at the
-    store, calls and drains go on: state that belongs together changes without an `await` between.
+    Threads: used in one event loop only, without a lock, but for `queued_rows` and `widest_row_bytes`, which any thread
+    may call. Only one `refresh` runs at a time. A task for each model brings up its versions; while it waits for the
+    loader, looks at the store, calls and drains go on: state that belongs together changes without an `await` between.
     """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:

@@ -53,7 +53,7 @@ PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 60
 ALICE, BOB, NEW_BOB = "alices-token-0123456789", "bobs-token-0123456789", "bobs-new-token-0123456789"
 UNKNOWN_TOKEN = "the token is not known to this server"
-NO_TOKEN = "a token is needed: send the metadata `authorization: Bearer TOKEN`"
+NO_TOKEN = "a token is needed: send `authorization: Bearer TOKEN` with the call"
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

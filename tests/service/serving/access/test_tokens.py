@@ -11,7 +11,7 @@ from progan_service.serving.rights import Quota, Rights
 
 ALICE, BOB, NEW_BOB = "alices-token-0123456789", "bobs-token-0123456789", "bobs-new-token-0123456789"
 UNKNOWN_TOKEN = "the token is not known to this server"
-NO_TOKEN = "a token is needed: send the metadata `authorization: Bearer TOKEN`"
+NO_TOKEN = "a token is needed: send `authorization: Bearer TOKEN` with the call"
 
 
 def test_a_token_has_the_name_that_its_line_says(tokens: Path) -> None:
