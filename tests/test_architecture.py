@@ -102,5 +102,4 @@ def test_the_picture_of_the_house_has_an_arrow_for_every_import() -> None:
 
 def test_a_file_of_the_packages_is_read_in_one_go() -> None:
     files = [file for half in ("client", "service") for file in (ROOT / half).glob("progan_*/**/*.py")]
-    long = {file.name for file in files if len(file.read_text().splitlines()) > 350}
-    assert long == {"restricted_pickle.py"}  # it runs alone, isolated
+    assert [file.name for file in files if len(file.read_text().splitlines()) > 350] == []

@@ -33,7 +33,7 @@ def directory(text: str) -> Path:
 def add_export(subparsers: Any) -> None:
     command = subparsers.add_parser(
         "export",
-        help="make a generator servable: from a run, a weights file, NVIDIA or TF Hub",
+        help="make a generator servable: from a run, a weights file, NVIDIA, PyTorch or TF Hub",
         description="Publish a generator as the next version of a model. From a run, this is the averaged generator of "
         "the newest checkpoint. RUN/snapshots contains those of earlier ticks.",
     )
@@ -102,7 +102,7 @@ def _print_version(models: "ModelStore", name: str, version: int) -> None:
     metadata = models.metadata(name, version)
     size = f"{metadata.resolution}x{metadata.resolution}"
     print(f"{models.path(name, version)}: {name} version {version}, {size}, from {metadata.source}")
-    for about in ("form", "reason", "value_range", "value_range_reason", "sha256", "ignored_arguments"):
+    for about in ("form", "reason", "value_range", "value_range_reason", "sha256", "ignored_arguments", "assumed"):
         if found := metadata.provenance.get(about):
             text = ", ".join(map(str, found)) if isinstance(found, list) else str(found)
             print(f"  {about.replace('_', ' ')}: {escaped(text)}")
@@ -185,8 +185,9 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         "source",
         type=str,
         metavar="SOURCE",
-        help="run directory of `progan train`; weights file (.safetensors, .npz); NVIDIA's pickle (.pkl), read without "
-        "running code in it; or TF Hub module: https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory",
+        help="run directory of `progan train`; weights file (.safetensors, .npz); NVIDIA's pickle (.pkl) or PyTorch "
+        "checkpoint of genforce or pytorch_GAN_zoo (.pth, .pt), read without running code in it; or TF Hub module: "
+        "https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory",
     )
     command.add_argument(
         "--sha256",

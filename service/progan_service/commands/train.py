@@ -6,7 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars, say
@@ -15,8 +15,11 @@ from progan_service.host.signals import take_over
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
-from progan_service.training.config import TrainingConfig
+from progan_service.training.config import InitConfig, RunConfig, TrainingConfig
 from progan_service.training.presets import DEFAULT_PRESET, load_preset, preset_names
+
+if TYPE_CHECKING:
+    from progan_service.sources.initial import Initial
 
 DESCRIPTION = """\
 Train a Progressive GAN (Karras et al., ICLR 2018), or go on with a run.
@@ -56,6 +59,14 @@ stopping and going on:
   would make another run; the command names it and refuses. --data names the
   place to which the dataset was moved; its content must be the same.
 
+beginning with trained weights:
+  --init takes both networks of a run, or the generator of a version or a
+  weights file, for new data, other labels or a higher resolution. Layers of
+  other shapes, and a discriminator that is not there, begin with random
+  weights, as the log says. Training begins at the resolution that is trained
+  already (--initial-resolution). A discriminator that begins anew should
+  catch up before the generator learns from it: --generator-delay-kimg 10.
+
 devices:
   All GPUs of the machine share each batch. To use several machines, run this
   command on each with its own TF_CONFIG (see tf.distribute) and the same
@@ -82,6 +93,10 @@ examples:
   Train the paper's CelebA-HQ at 256x256 instead of 1024x1024:
     progan train --data data/celebahq --run runs/hq --preset celebahq-1024 \\
         --resolution 256
+
+  Go on from a served model, with other data:
+    progan train --data data/cats --run runs/cats --preset cpu-64 \\
+        --init models/fruits/2 --generator-delay-kimg 10
 
   Use your own preset, and change settings for this run:
     progan presets lsun-256 > mine.json
@@ -118,12 +133,21 @@ def add_train(subparsers: Any) -> None:
         metavar="PRESET",
         help=f"values of other settings: a name or a FILE.json (default: {DEFAULT_PRESET}, for a new run)",
     )
+    add_path(
+        command,
+        "--init",
+        type=str,
+        default="",
+        metavar="SOURCE",
+        help="begin with the weights of a run, a version STORE/MODEL/VERSION or a weights file, not with random ones",
+    )
     _add_switches(add_settings(command, NetworkConfig, TrainingConfig))
     command.set_defaults(
         run=lambda given: train(
             data=given.data,
             run=given.run_directory,
             preset=given.preset,
+            init=given.init,
             settings=given_settings(given, NetworkConfig, TrainingConfig),
             labels=given.labels,
             auto_batch=given.auto_batch,
@@ -159,6 +183,7 @@ def train(
     data: Path | None,
     run: Path,
     preset: str | None,
+    init: str,
     settings: Mapping[str, Any],
     labels: bool | None,
     auto_batch: bool | None,
@@ -168,6 +193,7 @@ def train(
 ) -> int:
     """Train a new run, or go on with one, to its end or until a signal. What is None is as the run has it.
 
+    init        the run, version or file whose weights the run begins with; "": those it began with, else random ones
     settings    values by the names of settings; they override those of the preset
     tf_config   the cluster and the place of this worker in it, in the JSON of tf.distribute
     """
@@ -180,7 +206,9 @@ def train(
 
     before = begun_config(run)
     dataset = Dataset.open(data or data_of(run, before))
-    config = config_of(run, before, dataset, Given(preset, settings, labels, auto_batch, deterministic))
+    initial = _initial(run, before, init, tf_config)
+    given = Given(preset, settings, labels, auto_batch, deterministic, initial.config if initial else InitConfig())
+    config = config_of(run, before, dataset, given)
     import_tensorflow()
     from progan_service.training import devices, trainer
 
@@ -209,10 +237,40 @@ def train(
             dataset,
             report=say if chief else lambda _: None,
             progress=lambda done, total: progress("training", done, total),
+            initial=initial.arrays if initial else None,
             chief=chief,
             **shared,
         )
     return _ended(run, finished)
+
+
+def _initial(run: Path, begun: RunConfig | None, init: str, tf_config: str | None) -> "Initial | None":
+    """Return the weights that a run begins with, None for random ones and for a run that goes on from a checkpoint.
+
+    Raises ConfigError where the run began with others, and for several workers.
+    """
+    from progan_service.training.run.checkpoint import latest_checkpoint
+
+    if begun and init and init != begun.init.source:
+        raise ConfigError(
+            f"{run}: began with {begun.init.source or 'random weights'}, --init is {init}; leave it out to go on, or "
+            "name a new run"
+        )
+    source = begun.init.source if begun else init
+    if not source or latest_checkpoint(run / "checkpoints"):
+        return None
+    if tf_config:
+        # TensorFlow joins the workers before it makes its first tensor, and the weights are read with it.
+        raise ConfigError(
+            "--init is for one worker: begin the run with one; from its first checkpoint on, several go on"
+        )
+    import_tensorflow()
+    from progan_service.sources.initial import load_initial
+
+    initial = load_initial(source)
+    if begun and initial.config.digest != begun.init.digest:
+        raise ConfigError(f"{source}: has other weights now than those that {run} began with; name a new run")
+    return initial
 
 
 def _ended(run: Path, finished: bool) -> int:

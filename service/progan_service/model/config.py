@@ -23,6 +23,7 @@ class NetworkConfig(Settings):
                   layers does; "post_act": after them, as the original without
 
     pixelnorm_epsilon   what the generator's pixel norm adds to the mean square
+    first_bias          bias of the generator's first layer: one number a "channel", or one a "pixel" of each channel
     """
 
     resolution: int = setting(
@@ -42,6 +43,7 @@ class NetworkConfig(Settings):
         "pre_act", "where the discriminator downscales: before or after bias and activation"
     )
     pixelnorm_epsilon: float = 1e-8
+    first_bias: Literal["channel", "pixel"] = "channel"
 
     def __post_init__(self) -> None:
         super().__post_init__()

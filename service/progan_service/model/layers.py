@@ -103,6 +103,12 @@ class EqualizedConv2D(keras.layers.Layer):
         # A transposed convolution correlates with the flipped kernel.
         return tf.transpose(self._resampled(_FOUR_SHIFTS[:, ::-1]), [0, 1, 3, 2])
 
+    def from_transposed_kernel(self, kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the weights [3, 3, in, out] for which `transposed_kernel` returns this kernel [4, 4, out, in]."""
+        taps = np.transpose(kernel.astype(np.float64), (0, 1, 3, 2)).reshape(16, -1)
+        weights = np.linalg.pinv(_FOUR_SHIFTS[:, ::-1] * self.scale) @ taps
+        return weights.reshape(3, 3, *np.swapaxes(kernel, 2, 3).shape[2:]).astype(np.float32)
+
     def _resampled(self, shifts: NDArray[np.floating]) -> tf.Tensor:
         """Return the scaled kernel, [3, 3, in, out] -> [4, 4, in, out], by a linear map [16, 9] of its taps."""
         taps = tf.reshape(self.kernel, [9, -1])

@@ -33,9 +33,10 @@ from progan_service.model.layers import (
 class GeneratorInput(keras.layers.Layer):
     """The first block of the generator: latents and labels [N, L + K] -> features [N, 4, 4, C]."""
 
-    def __init__(self, features: int, epsilon: float, activations: str, name: str) -> None:
+    def __init__(self, features: int, bias: str, epsilon: float, activations: str, name: str) -> None:
         super().__init__(name=name, autocast=False)
         self.features = features
+        self.bias_shape = (features,) if bias == "channel" else (4, 4, features)
         self.epsilon = epsilon
         self.activations = activations
         self.dense = EqualizedDense(16 * features, gain=SQRT2 / 4, use_bias=False, name="dense")
@@ -43,7 +44,7 @@ class GeneratorInput(keras.layers.Layer):
 
     def build(self, input_shape: Shape) -> None:
         self.dense.build(input_shape)
-        self.bias = self.add_weight(shape=(self.features,), initializer="zeros", name="bias")
+        self.bias = self.add_weight(shape=self.bias_shape, initializer="zeros", name="bias")
         self.conv.build((None, 4, 4, self.features))
         self.built = True
 
@@ -82,7 +83,7 @@ class Generator(keras.layers.Layer):
         super().__init__(name=name, autocast=False)
         self.config = config
         resolutions, epsilon = resolutions_up_to(config.resolution), config.pixelnorm_epsilon
-        self.input_block = GeneratorInput(config.features(4), epsilon, activations, name="4x4")
+        self.input_block = GeneratorInput(config.features(4), config.first_bias, epsilon, activations, name="4x4")
         self.blocks = {r: GeneratorBlock(config.features(r), epsilon, fused, name=f"{r}x{r}") for r in resolutions[1:]}
         self.to_rgb = {
             r: EqualizedConv2D(config.channels, kernel_size=1, gain=1.0, name=f"to_rgb_{r}x{r}") for r in resolutions

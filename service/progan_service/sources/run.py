@@ -1,9 +1,13 @@
-"""A training run as a source: the averaged generator of its newest checkpoint."""
+"""A training run as a source: its newest checkpoint."""
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from progan_service.export.trained import TrainedGenerator
 from progan_service.model.networks import Generator
+from progan_service.training.config import RunConfig
 from progan_service.training.run.checkpoint import (
     CheckpointError,
     DamagedCheckpointError,
@@ -24,6 +28,24 @@ def load_run(run: Path) -> TrainedGenerator:
         raise CheckpointError(
             f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`"
         )
+    config, checkpoint, arrays = _newest(run)
+    generator = Generator(config.network, name="generator_ema")
+    assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})
+    return trained_generator(config, generator, int(arrays["images_shown"]))
+
+
+def networks_of_run(run: Path) -> dict[str, NDArray[np.generic]]:
+    """Return the weights of both networks and of the averaged generator, of the newest checkpoint, by their paths.
+
+    Raises what `load_run` raises.
+    """
+    _, _, arrays = _newest(run)
+    networks = ("generator/", "discriminator/", "generator_ema/")
+    return {name: array for name, array in arrays.items() if name.startswith(networks)}
+
+
+def _newest(run: Path) -> tuple[RunConfig, Path, dict[str, NDArray[np.generic]]]:
+    """Return the configuration of a run, its newest checkpoint, and what that holds."""
     config = read_run_config(run)
     checkpoint = latest_checkpoint(run / "checkpoints")
     if checkpoint is None:
@@ -36,6 +58,4 @@ def load_run(run: Path) -> TrainedGenerator:
         ) from error
     if str(arrays["config_digest"]) not in config.digests:
         raise CheckpointError(f"{checkpoint}: belongs to a run with another configuration than that of {CONFIG_FILE}")
-    generator = Generator(config.network, name="generator_ema")
-    assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})
-    return trained_generator(config, generator, int(arrays["images_shown"]))
+    return config, checkpoint, arrays

@@ -8,6 +8,8 @@ from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import SUFFIXES, load_weights
 from progan_service.sources.nvidia import network as nvidia
+from progan_service.sources.pytorch.network import SUFFIXES as CHECKPOINTS
+from progan_service.sources.pytorch.network import load_pytorch_checkpoint
 from progan_service.sources.run import load_run
 from progan_service.sources.tfhub.fetch import SAVED_MODEL_FILE, fetch, parse_pin
 from progan_service.sources.tfhub.module import load_hub_module
@@ -33,7 +35,7 @@ def open_source(
     """Load a generator from any kind of source.
 
     source        the run directory of `progan train`; a weights file, such as a snapshot; an NVIDIA pickle (.pkl);
-                  a TF Hub module: its handle, an archive or an unpacked directory
+                  a PyTorch checkpoint (.pth, .pt); a TF Hub module: its handle, an archive or an unpacked directory
     staging       a directory for downloaded and unpacked files; keep it until the generator is exported
     sha256        the SHA-256 that a file must have; for a TF Hub module see `fetch`
     value_range   the range of a TF Hub module's images, "unit" (0..1) or "signed" (-1..1); "": find it out
@@ -46,7 +48,7 @@ def open_source(
         return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress), value_range)
     if value_range:
         raise SourceError(f"{path}: is no TF Hub module, and only these have a --value-range; leave it out")
-    return _open_run(path, sha256) if path.is_dir() else _open_file(path, sha256)
+    return _open_run(path, sha256) if path.is_dir() else open_generator_file(path, sha256)
 
 
 def _refuse_version(path: Path) -> None:
@@ -64,15 +66,22 @@ def _open_run(path: Path, sha256: str) -> TrainedGenerator:
     return load_run(path)
 
 
-def _open_file(path: Path, sha256: str) -> TrainedGenerator:
-    if path.suffix not in (".pkl", *SUFFIXES):
+def open_generator_file(path: Path, sha256: str = "") -> TrainedGenerator:
+    """Load the generator of a weights file, an NVIDIA pickle or a PyTorch checkpoint.
+
+    sha256   the SHA-256 that the file must have; "": any
+    Raises BadInputError: SourceError, or the error of the reader that the file belongs to.
+    """
+    if path.suffix not in (".pkl", *CHECKPOINTS, *SUFFIXES):
         problem = "is no kind of source by its name" if path.exists() else "no such file or directory"
         raise SourceError(
-            f"{path}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, or "
-            "a TF Hub module by its handle, .tar.gz or directory"
+            f"{path}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, a "
+            "PyTorch .pth or .pt, or a TF Hub module by its handle, .tar.gz or directory"
         )
     if sha256 and path.is_file():
         _check_content(path, parse_pin(sha256))
+    if path.suffix in CHECKPOINTS:
+        return load_pytorch_checkpoint(path)
     return nvidia.load_nvidia_pickle(path) if path.suffix == ".pkl" else load_weights(path)
 
 

@@ -7,7 +7,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
 from progan_service import formats
-from progan_service.checks import Rule, above, at_least, require
+from progan_service.checks import Rule, above, at_least, is_power_of_two, require
 from progan_service.errors import BadInputError, ConfigError
 from progan_service.label_kind import LabelKind
 from progan_service.model.config import NetworkConfig
@@ -16,6 +16,7 @@ from progan_service.training import earlier
 
 FORMAT_VERSION = 1
 
+_RESOLUTION = Rule("must be a power of two from 4 on", lambda r: r >= 4 and is_power_of_two(r))
 _ONE_IMAGE = Rule("must be 0.001 (one image) or more", lambda kimg: bool(kimg >= 0.001))
 _FEW_IMAGES = Rule("must be 0, or an even number from 16 on", lambda n: n == 0 or (n >= 16 and n % 2 == 0))
 
@@ -35,6 +36,7 @@ class TrainingConfig(Settings):
     )
 
     total_kimg: float = setting(12000, "length of the run; may change when a run goes on", _ONE_IMAGE, group="schedule")
+    initial_resolution: int = setting(4, "resolution at which training begins", _RESOLUTION, metavar="R")
     stable_kimg: float = setting(600, "length of each resolution before the next one fades in", _ONE_IMAGE)
     fade_kimg: float = setting(600, "length of the fade-in of each resolution", at_least(0))
     batch_sizes: Mapping[int, int] = setting({4: 16}, "images per step, by resolution", above(0))
@@ -44,6 +46,14 @@ class TrainingConfig(Settings):
     )
     learning_rate_ramp_kimg: float = setting(
         0, "length of the rise of the learning rate from 0 at the start", at_least(0)
+    )
+    learning_rate_fall_kimg: float = setting(
+        0, "length of the fall of the learning rate to 0 at the end of the run", at_least(0)
+    )
+    generator_delay_kimg: float = setting(
+        0,
+        "images at the start from which the discriminator alone learns, to catch up with a trained generator",
+        at_least(0),
     )
     adam_beta2: float = setting(
         0.99, "beta2 of Adam; beta1 is 0", Rule("must lie between 0 and 1", lambda beta: 0 < beta < 1)
@@ -133,6 +143,22 @@ class SetupConfig:
     deterministic: bool = False
 
 
+@dataclass(frozen=True)
+class InitConfig:
+    """The weights that a run begins with, where these are not random.
+
+    source         the run, version or file that was given with --init
+    digest         of the arrays
+    resolution     that is trained already
+    images_shown   real images, until then; 0 if that is not known
+    """
+
+    source: str = ""
+    digest: str = ""
+    resolution: int = 4
+    images_shown: int = 0
+
+
 # What may change when a run goes on: it is still the same run.
 MAY_CHANGE = frozenset(
     {
@@ -145,7 +171,7 @@ MAY_CHANGE = frozenset(
 )
 
 CONCERNS: dict[str, type] = {"dataset": DatasetConfig, "network": NetworkConfig, "training": TrainingConfig}
-_SECTIONS = {**CONCERNS, "setup": SetupConfig}
+_SECTIONS = {**CONCERNS, "setup": SetupConfig, "init": InitConfig}
 
 
 @dataclass(frozen=True)
@@ -159,7 +185,12 @@ class RunConfig:
     network: NetworkConfig
     training: TrainingConfig
     setup: SetupConfig = SetupConfig()
+    init: InitConfig = InitConfig()
     unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        initial, final = self.training.initial_resolution, self.network.resolution
+        require(initial <= final, "initial_resolution", initial, f"must be at most the final resolution {final}")
 
     def to_json(self) -> str:
         sections = {name: {**self.unknown.get(name, {}), **asdict(getattr(self, name))} for name in _SECTIONS}
@@ -199,7 +230,7 @@ class RunConfig:
     @classmethod
     def _from_document(cls, document: Mapping[str, Any]) -> Self:
         values, unknown = {}, formats.unknown_values(cls, document)
-        document = {"setup": {}, **document}
+        document = {"setup": {}, "init": {}, **document}
         for name, kind in _SECTIONS.items():
             section = earlier.in_present_words(document.get(name))
             values[name] = kind(**formats.field_values(kind, section, name))

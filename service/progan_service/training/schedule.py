@@ -13,7 +13,10 @@ Value = TypeVar("Value", int, float)
 
 @dataclass(frozen=True)
 class GrowthSchedule:
-    """Train a resolution, fade in the next one, and so on. The last one trains to the end of the run (appendix A)."""
+    """Train a resolution, fade in the next one, and so on. The last one trains to the end of the run (appendix A).
+
+    A run that begins above 4x4 leaves out the stages before.
+    """
 
     config: TrainingConfig
     resolution: int
@@ -41,31 +44,39 @@ class GrowthSchedule:
     @property
     def full_kimg(self) -> float:
         """The kimg after which the final resolution has faded in."""
-        return self._last_stage * (self._stable_images + self._fade_images) / 1000
+        return (self._last_stage - self._first_stage) * self._images_of_a_resolution / 1000
 
     def level_of_detail(self, images_shown: int) -> float:
         """Return the number of doublings still to come: from log2(resolution / 4) down to 0, fractional while fading.
 
         A fade starts strictly after its boundary and is complete exactly at its end.
         """
-        stage, into_stage = divmod(images_shown, self._stable_images + self._fade_images)
+        stage, into_stage = self._place(images_shown)
         faded = (into_stage - self._stable_images) / self._fade_images if into_stage > self._stable_images else 0.0
         return max(self._last_stage - stage - faded, 0.0)
 
     def _end_of_stage(self, images_shown: int) -> float:
         """Return the first number of images shown that belongs to the next stage."""
-        stage, into_stage = divmod(images_shown, self._stable_images + self._fade_images)
+        stage, into_stage = self._place(images_shown)
         if stage >= self._last_stage:
             return math.inf
         stable = into_stage <= self._stable_images and self._fade_images > 0
         end = self._stable_images + (1 if stable else self._fade_images)
         return images_shown - into_stage + end
 
+    def _place(self, images_shown: int) -> tuple[int, int]:
+        """Return the number of doublings before this point, and the images since the last one."""
+        stage, into_stage = divmod(images_shown, self._images_of_a_resolution)
+        return self._first_stage + stage, into_stage
+
     def _ramp(self, images_shown: int) -> float:
-        """Return the factor of the learning rate. It rises to 1 over the first images and is never 0."""
-        ramp_images = self.config.learning_rate_ramp_kimg * 1000
-        batch = of_resolution(self.config.batch_sizes, 4)
-        return min((images_shown + batch) / ramp_images, 1.0) if ramp_images else 1.0
+        """Return the factor of the learning rate. It rises to 1 over the first images, falls over the last, never 0."""
+        config = self.config
+        batch = of_resolution(config.batch_sizes, 4)
+        rise, fall = config.learning_rate_ramp_kimg * 1000, config.learning_rate_fall_kimg * 1000
+        risen = min((images_shown + batch) / rise, 1.0) if rise else 1.0
+        left = max(config.total_kimg * 1000 - images_shown, 1)
+        return risen * (min(left / fall, 1.0) if fall else 1.0)
 
     @property
     def _stable_images(self) -> int:
@@ -74,6 +85,14 @@ class GrowthSchedule:
     @property
     def _fade_images(self) -> int:
         return round(self.config.fade_kimg * 1000)
+
+    @property
+    def _images_of_a_resolution(self) -> int:
+        return self._stable_images + self._fade_images
+
+    @property
+    def _first_stage(self) -> int:
+        return self.config.initial_resolution.bit_length() - 3
 
     @property
     def _last_stage(self) -> int:

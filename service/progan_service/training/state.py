@@ -63,6 +63,18 @@ class TrainingState:
         networks = (generator, discriminator, generator_ema)
         return cls(strategy, *networks, generator_adam, discriminator_adam, config.digests)
 
+    def begin_with(self, arrays: Mapping[str, NDArray[np.generic]]) -> tuple[list[str], list[str]]:
+        """Give all weights that have an array of their name and shape that array.
+
+        Returns the names of these weights, and of those that stay random.
+        """
+        networks = (self.generator, self.discriminator, self.generator_ema)
+        weights = {weight.path: weight for network in networks for weight in network.weights}
+        fitting = [name for name, weight in weights.items() if name in arrays and arrays[name].shape == weight.shape]
+        for name in fitting:
+            weights[name].assign(arrays[name])
+        return fitting, [name for name in weights if name not in fitting]
+
     def enter(self, phase: Phase) -> None:
         """Reset Adam if the phase belongs to a new stage: at the start and the end of every fade (appendix A.1)."""
         if self.stage != phase.stage:

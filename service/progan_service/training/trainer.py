@@ -10,12 +10,15 @@
 the seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from progan_service.data.dataset import Dataset
+from progan_service.errors import ConfigError
 from progan_service.training.config import RunConfig
 from progan_service.training.devices import WorkerLostError, agreed
 from progan_service.training.dry_run import try_stages
@@ -35,6 +38,7 @@ def train(
     report: Callable[[str], None],
     progress: Callable[[int, int], None],
     stopping: Callable[[], bool],
+    initial: Mapping[str, NDArray[np.generic]] | None = None,
     auto_batch: bool = False,
     strategy: tf.distribute.Strategy | None = None,
     chief: bool = True,
@@ -45,6 +49,7 @@ def train(
     progress     takes images shown and total images after every step
     stopping     polled before each trial of a stage and at every step; once it returns True on any worker, that step is
                  finished, a checkpoint saved and False returned
+    initial      weights to begin with, by the path of the weight; they count only if there is no checkpoint
     auto_batch   compute a batch that does not fit into memory in parts
     strategy     the devices and workers to train on; None trains on one device
     chief        whether this worker writes the run directory; only one does
@@ -59,6 +64,8 @@ def train(
         report(f"going on from {checkpoint}")
     else:
         report(f"training on {dataset.count} images of {dataset.directory}")
+        if initial:
+            _begin_with(state, initial, config.init.source, report)
     if state.images_shown >= total_images:
         report(f"nothing to do: {state.images_shown / 1000:g} kimg were shown, total_kimg is {total_images / 1000:g}")
         return True
@@ -123,6 +130,21 @@ def dry_run(
     stages = schedule.stages(0, total_images)
     try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     feed.close()
+
+
+def _begin_with(
+    state: TrainingState, initial: Mapping[str, NDArray[np.generic]], source: str, report: Callable[[str], None]
+) -> None:
+    """Give the networks the weights that they begin with, and report what fits."""
+    fitting, random = state.begin_with(initial)
+    if not any(name.startswith(f"{state.generator.name}/") for name in fitting):
+        raise ConfigError(f"{source}: no array of its generator fits; its network has other feature maps or latents")
+    for network in (state.generator, state.discriminator):
+        of_network = f"{network.name}/"
+        count = sum(name.startswith(of_network) for name in fitting)
+        report(f"the {network.name} begins with {count} of {len(network.weights)} arrays of {source}")
+        if missing := [name.removeprefix(of_network) for name in random if name.startswith(of_network)]:
+            report(f"  random at first: {', '.join(missing) if count else 'all'}")
 
 
 def _due(interval: int, before: int, images_shown: int, total_images: int) -> bool:

@@ -492,6 +492,9 @@ VALUES = {  # other than the defaults, as they are given and as they are kept
     "seed": ("7", 7),
     "stable_kimg": ("1.5", 1.5),
     "fade_kimg": ("0", 0),
+    "initial_resolution": ("8", 8),
+    "learning_rate_fall_kimg": ("5", 5.0),
+    "generator_delay_kimg": ("2", 2.0),
     "total_kimg": ("20", 20),
     "batch_sizes": ("8", {4: 8}),
     "learning_rates": ("4:0.002,8:1e-3", {4: 0.002, 8: 0.001}),
@@ -520,7 +523,7 @@ def test_every_setting_that_the_dataset_leaves_open_has_an_option(faces: Dataset
         options += [f"--no-{option}"] if given == "no" else [f"--{option}"] if given is None else [f"--{option}", given]
     config = configured(faces.directory, *options)
     values = asdict(config.network) | asdict(config.training)
-    without_option = {"resolution", "channels", "label_size", "pixelnorm_epsilon"}
+    without_option = {"resolution", "channels", "label_size", "pixelnorm_epsilon", "first_bias"}
     assert {name: values[name] for name in values.keys() - without_option} == {
         name: kept for name, (_, kept) in VALUES.items()
     }
@@ -562,7 +565,7 @@ def test_the_examples_of_the_help_are_commands() -> None:
     [examples] = re.findall("examples:\n(.*)", train_help(), flags=re.DOTALL)
     lines = [line.strip() for line in examples.replace("\\\n", "").splitlines()]
     found = [line.split(" > ")[0].split() for line in lines if line.startswith("progan ")]
-    assert len(found) == 10
+    assert len(found) == 11
     for command in found:
         parser().parse_args(command[1:])
 
@@ -740,7 +743,7 @@ def test_export_refuses_what_is_no_source(progan: Progan, tmp_path: Path) -> Non
     ended = progan("export", tmp_path / "none", "--store", tmp_path / "store", "--name", "faces")
     assert ended == refusal(
         f"{tmp_path}/none: no such file or directory; a source is a run directory, a .safetensors or .npz of weights, "
-        "an NVIDIA .pkl, or a TF Hub module by its handle, .tar.gz or directory"
+        "an NVIDIA .pkl, a PyTorch .pth or .pt, or a TF Hub module by its handle, .tar.gz or directory"
     )
     assert not (tmp_path / "store").exists()
 

@@ -131,6 +131,7 @@ def test_a_weights_file_is_open_to_any_program(trained: TrainedGenerator, path: 
             "latent_size": 0,
             "d_pool": "pre_act",
             "pixelnorm_epsilon": 1e-08,
+            "first_bias": "channel",
         },
         "resolution": 8,
         "alpha": 0.375,

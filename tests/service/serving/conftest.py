@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from progan_service.label_kind import LabelKind
 from progan_service.store.metadata import ModelMetadata
 from progan_service.store.store import ModelStore
 
@@ -43,7 +44,7 @@ def publish_puppet() -> Publish:
     """Publish a puppet: `publish_puppet(root, name)`, of 4x4 images unless `resolution` is given.
 
     With `labels=2` every pixel is 100 times the second label. `golden` claims that the image of seed 0 has that shade.
-    `provenance` takes the place of PROVENANCE.
+    `provenance` takes the place of PROVENANCE, `label_kind` that of classes.
     """
     import tensorflow as tf
 
@@ -71,6 +72,7 @@ def publish_puppet() -> Publish:
         labels: int = 0,
         base: int = 100,
         golden: int | None = None,
+        label_kind: LabelKind = "classes",
         provenance: Mapping[str, Any] = PROVENANCE,
     ) -> int:
         def generate(latents: Any, labels: Any = None) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def publish_puppet() -> Publish:
             if golden is not None:
                 Image.new("RGB", (resolution, resolution), (golden,) * 3).save(directory / "golden.png")
                 pictures = {"0": "golden.png"}
-            return ModelMetadata(4, resolution, 3, labels, names, provenance, pictures)
+            return ModelMetadata(4, resolution, 3, labels, names, provenance, pictures, label_kind=label_kind)
 
         return ModelStore(root).publish(name, write)
 

@@ -3,10 +3,14 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from progan_service.errors import BadInputError
+from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
 from progan_service.export.weights_file import save_weights
 from progan_service.sources.run import load_run
@@ -30,6 +34,28 @@ def test_weights(finished_run: Path, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"faces.{suffix}"
     save_weights(load_run(finished_run), file)
     assert opened(file, tmp_path).provenance["weights_file"] == file.name
+
+
+def test_a_weights_file_of_ones_own(numpy_generator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program in docs/generators.md writes one, and what stands there is what is drawn."""
+    guide = (Path(__file__).parents[3] / "docs" / "generators.md").read_text()
+    program = guide.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    weights = names["weights"]
+
+    def layer(name: str, gain: float = 2**0.5) -> tuple[Any, Any]:
+        kernel = weights[f"{name}/kernel"]
+        return kernel.transpose(3, 2, 0, 1) * gain / np.prod(kernel.shape[:3]) ** 0.5, weights[f"{name}/bias"]
+
+    dense = weights["4x4/dense/kernel"].reshape(6, 4, 4, 6).transpose(0, 3, 1, 2) * 2**0.5 / 6**0.5 / 4
+    layers = [layer(name) for name in ("4x4/conv", "8x8/conv0", "8x8/conv1")]
+    z = np.random.default_rng(1).normal(size=(2, 6)).astype(np.float32)
+    expected = numpy_generator(z, (dense, weights["4x4/bias"]), layers, layer("to_rgb_8x8", gain=1.0))
+    trained = opened("mine.safetensors", tmp_path)
+    images = Exportable.of(trained).images(tf.constant(z), None)
+    np.testing.assert_allclose(images, expected.transpose(0, 2, 3, 1), atol=1e-5)
 
 
 def test_content_can_be_pinned(finished_run: Path, tmp_path: Path) -> None:
@@ -61,6 +87,8 @@ def test_a_version_of_a_store_is_no_source(tiny_store: Path, tmp_path: Path) -> 
         ("empty", "neither a training run .no config.json. nor an unpacked TF Hub module .no saved_model.pb."),
         ("none.pkl", "no such file"),
         ("none.npz", "no such file"),
+        ("none.pth", "no such file"),
+        ("none.pt", "no such file"),
         ("none.tar.gz", "no such file or directory; give a handle"),
     ],
 )

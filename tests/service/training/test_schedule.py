@@ -174,3 +174,34 @@ def test_without_a_ramp_the_learning_rate_is_there_from_the_first_step() -> None
 def test_a_value_holds_for_higher_resolutions_until_the_next() -> None:
     table = {4: 128, 32: 64, 128: 16}
     assert [of_resolution(table, r) for r in (4, 8, 16, 32, 64, 128, 1024)] == [128, 128, 128, 64, 64, 16, 16]
+
+
+# A run that begins above 4x4
+
+
+def test_the_stages_below_the_initial_resolution_are_left_out() -> None:
+    schedule = GrowthSchedule(replace(PAPER.config, initial_resolution=256), resolution=1024)
+    stages = [(str(phase.stage), images) for phase, images in schedule.stages(0, 3_000_000)]
+    assert stages == [
+        ("256x256", 600_001),
+        ("512x512 fading in", 599_999),
+        ("512x512", 600_001),
+        ("1024x1024 fading in", 599_999),
+        ("1024x1024", 600_000),
+    ]
+    assert schedule.full_kimg == 2400
+
+
+def test_a_run_that_begins_at_its_final_resolution_never_grows() -> None:
+    schedule = GrowthSchedule(replace(PAPER.config, initial_resolution=1024), resolution=1024)
+    assert schedule.at(0) == schedule.at(5_000_000) == Phase(1024, 1.0, batch_size=4, learning_rate=0.0015)
+    assert schedule.full_kimg == 0
+
+
+# The learning rate at the end
+
+
+@pytest.mark.parametrize(("kimg", "rate"), [(0, 0.001), (60, 0.001), (80, 0.0005), (99, 0.000025), (130, 2.5e-8)])
+def test_the_learning_rate_falls_at_the_end_of_the_run_but_never_to_0(kimg: int, rate: float) -> None:
+    config = TrainingConfig(total_kimg=100, learning_rate_fall_kimg=40, initial_resolution=64)
+    assert GrowthSchedule(config, resolution=64).at(kimg * 1000).learning_rate == pytest.approx(rate)

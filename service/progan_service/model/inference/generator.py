@@ -96,7 +96,7 @@ class InferenceGenerator(tf.Module):
         """
         x = latents[:, None, :]
         x = x * norm_factor(tf.tile(x, [1, 8, 1]), self.epsilon)[:, :1]
-        x = tf.nn.bias_add(tf.reshape(tf.matmul(x, self.dense), [-1, 4, 4, self.features]), self.dense_bias)
+        x = tf.reshape(tf.matmul(x, self.dense), [-1, 4, 4, self.features]) + self.dense_bias
         return leaky_relu(tf.cast(x, self.conv.kernel.dtype))
 
 

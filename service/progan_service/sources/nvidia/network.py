@@ -6,34 +6,21 @@ convolution, [height, width, out, in] and flipped. `lod` says how many doublings
 """
 
 import math
-import os
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from progan_service.checks import resolutions_up_to
 from progan_service.errors import BadInputError, ConfigError
 from progan_service.export.trained import TrainedGenerator
-from progan_service.host.faults import named
-from progan_service.host.files import temporary_directory, temporary_files
 from progan_service.model.config import NetworkConfig, network_of
-from progan_service.model.networks import Generator
-from progan_service.sources.nvidia import restricted_pickle
-from progan_service.sources.nvidia.restricted_pickle import Plain, RefusedPickleError, StoredGenerator
-
-WALL_CLOCK_SECONDS = 300
-CPU_SECONDS = restricted_pickle.CPU_SECONDS
+from progan_service.sources.nvidia import networks_pickle
+from progan_service.sources.pickles.apart import read_apart
+from progan_service.sources.pickles.fitting import Array, Place, Table, check_variables, filled, growth, size
+from progan_service.sources.pickles.restricted import Plain, RefusedPickleError
+from progan_service.sources.pickles.stored import StoredGenerator
 
 LICENSE = "The file states none; the networks that NVIDIA released are under CC BY-NC 4.0 (non-commercial)."
-
-Variables = Mapping[str, NDArray[np.float32]]
-Table = dict[str, tuple[str, tuple[int, ...]]]
 
 # Arguments of their generator: those that must have a value, and those that do not change what it computes.
 _REQUIRED = {"use_wscale": True, "use_pixelnorm": True, "use_leakyrelu": True, "normalize_latents": True}
@@ -56,55 +43,18 @@ def load_nvidia_pickle(path: Path) -> TrainedGenerator:
     Raises NvidiaPickleError for a file that is missing, damaged, hostile, too large or of another network.
     """
     try:
-        if path.is_file():
-            with named(path):
-                path.open("rb").close()
-        stored = _read_apart(path)
-        if stored.build_func_name != "G_paper":
-            raise RefusedPickleError(f"build_func_name is {stored.build_func_name!r}: must be 'G_paper', a generator")
+        stored = read_apart(networks_pickle.__name__, path)
+        if stored.builder != "G_paper":
+            raise RefusedPickleError(f"build_func_name is {stored.builder!r}: must be 'G_paper', a generator")
         config = _network_config(stored)
         _check_arguments(stored, config)
         table = _table(config, _is_fused(stored.variables))
-        _check_variables(stored.variables, table, config)
-        resolution, alpha = _growth(float(stored.variables["lod"]), config.resolution)
+        shapes = {name: place.shape for name, place in table.items()}
+        check_variables(stored.variables, {"lod": (), **shapes}, config)
+        resolution, alpha = growth(float(stored.variables["lod"]), config.resolution)
     except (RefusedPickleError, ConfigError) as error:
         raise NvidiaPickleError(f"{path}: {error}") from error
-    return TrainedGenerator(
-        _generator(config, stored.variables, table), resolution, alpha, (), _provenance(path, stored)
-    )
-
-
-def _read_apart(path: Path) -> StoredGenerator:
-    with temporary_directory() as directory:
-        result = directory / "generator.npz"
-        command = [sys.executable, "-I", "-m", restricted_pickle.__name__, str(path.absolute()), str(result)]
-        try:
-            reader = subprocess.run(
-                [*command, str(CPU_SECONDS)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=WALL_CLOCK_SECONDS,
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # each thread takes memory
-            )
-        except subprocess.TimeoutExpired:
-            raise RefusedPickleError(f"takes longer than {WALL_CLOCK_SECONDS} seconds to read") from None
-        if reader.returncode == restricted_pickle.NOT_WRITTEN:
-            with temporary_files():
-                raise OSError(int(reader.stdout), "not written")
-        if reader.returncode != 0:
-            raise RefusedPickleError(_why(reader))
-        return StoredGenerator.load(result)
-
-
-def _why(reader: "subprocess.CompletedProcess[bytes]") -> str:
-    if reader.returncode == restricted_pickle.REFUSED:
-        return reader.stdout.decode(errors="replace").strip()
-    if reader.returncode == -signal.SIGXCPU:
-        return f"takes more than {CPU_SECONDS} seconds of computing to read"
-    if reader.returncode < 0:
-        return f"broke the process that read it ({signal.strsignal(-reader.returncode)})"
-    last = reader.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"broke the process that read it ({last})"
+    return TrainedGenerator(filled(config, stored.variables, table), resolution, alpha, (), _provenance(path, stored))
 
 
 def _network_config(stored: StoredGenerator) -> NetworkConfig:
@@ -113,20 +63,20 @@ def _network_config(stored: StoredGenerator) -> NetworkConfig:
     sides = [int(match[1]) for name in variables if (match := re.match(r"(\d{1,4})x\1/", name))]
     resolution = max(sides, default=4)
     widths = {
-        r: _size(variables, f"{r}x{r}/{'Conv' if r == 4 else 'Conv1'}/bias") for r in resolutions_up_to(resolution)
+        r: size(variables, f"{r}x{r}/{'Conv' if r == 4 else 'Conv1'}/bias") for r in resolutions_up_to(resolution)
     }
-    inputs = _size(variables, "4x4/Dense/weight")
-    labels = stored.static_kwargs.get("label_size", 0)
+    inputs = size(variables, "4x4/Dense/weight")
+    labels = stored.arguments.get("label_size", 0)
     if type(labels) is not int or not 0 <= labels < inputs:
         raise RefusedPickleError(f"label_size is {labels!r}: latents and labels together are {inputs}")
     return network_of(
         resolution,
         widths,
         inputs - labels,
-        channels=_size(variables, "ToRGB_lod0/bias"),
+        channels=size(variables, "ToRGB_lod0/bias"),
         label_size=labels,
         d_pool="pre_act" if _is_fused(stored.discriminator or variables) else "post_act",
-        pixelnorm_epsilon=_pixelnorm_epsilon(stored.static_kwargs),
+        pixelnorm_epsilon=_pixelnorm_epsilon(stored.arguments),
     )
 
 
@@ -136,15 +86,6 @@ def _pixelnorm_epsilon(kwargs: Mapping[str, Plain]) -> float:
     if not isinstance(epsilon, float):
         raise RefusedPickleError(f"static_kwargs pixelnorm_epsilon is {epsilon!r}: must be a number such as 1e-08")
     return epsilon
-
-
-def _size(variables: Variables, name: str) -> int:
-    """Return the length of the first axis of a variable."""
-    if name not in variables:
-        raise RefusedPickleError(f"holds no variable {name}")
-    if variables[name].ndim == 0:
-        raise RefusedPickleError(f"{name} is a single number")
-    return len(variables[name])
 
 
 def _is_fused(names: Mapping[str, object] | tuple[str, ...]) -> bool:
@@ -160,14 +101,14 @@ def _check_arguments(stored: StoredGenerator, config: NetworkConfig) -> None:
         "latent_size": config.latents,
         "fused_scale": _is_fused(stored.variables),
     }
-    for name, value in stored.static_kwargs.items():
+    for name, value in stored.arguments.items():
         if name in _REQUIRED and value != _REQUIRED[name]:
             raise RefusedPickleError(f"static_kwargs {name} is {value!r}: must be {_REQUIRED[name]!r}")
         if name in found and value != found[name] and (name, value) != ("latent_size", None):
             raise RefusedPickleError(f"static_kwargs {name} is {value!r}: the variables are those of {found[name]!r}")
         if name in _UNSUPPORTED and value:
             raise RefusedPickleError(f"static_kwargs {name} is {value!r}: it changes the images, and is not supported")
-    _check_feature_arguments(stored.static_kwargs, config)
+    _check_feature_arguments(stored.arguments, config)
 
 
 def _ignored_arguments(kwargs: Mapping[str, Plain]) -> list[str]:
@@ -193,80 +134,53 @@ def _check_feature_arguments(kwargs: Mapping[str, Plain], config: NetworkConfig)
 
 
 def _table(config: NetworkConfig, fused: bool) -> Table:
-    """Return for each stored name the path in our generator and the shape in the file."""
+    """Return the place of each variable but lod."""
     width, inputs = config.features(4), config.latents + config.label_size
-    table: Table = {
-        "4x4/Dense/weight": ("4x4/dense/kernel", (inputs, 16 * width)),
-        "4x4/Dense/bias": ("4x4/bias", (width,)),
+    table: dict[str, Place] = {
+        "4x4/Dense/weight": Place("4x4/dense/kernel", (inputs, 16 * width), _dense),
+        "4x4/Dense/bias": Place("4x4/bias", (width,)),
     }
 
-    def convolution(name: str, path: str, shape: tuple[int, ...], outputs: int) -> None:
-        table[f"{name}/weight"] = (f"{path}/kernel", shape)
-        table[f"{name}/bias"] = (f"{path}/bias", (outputs,))
+    def convolution(name: str, path: str, place: Place, outputs: int) -> None:
+        table[f"{name}/weight"] = place
+        table[f"{name}/bias"] = Place(f"{path}/bias", (outputs,))
 
-    convolution("4x4/Conv", "4x4/conv", (3, 3, width, width), width)
+    def plain(name: str, path: str, shape: tuple[int, ...]) -> None:
+        convolution(name, path, Place(f"{path}/kernel", shape), shape[-1])
+
+    plain("4x4/Conv", "4x4/conv", (3, 3, width, width))
     for r in resolutions_up_to(config.resolution)[1:]:
         before, width = width, config.features(r)
-        up = ("Conv0_up", (3, 3, width, before)) if fused else ("Conv0", (3, 3, before, width))
-        convolution(f"{r}x{r}/{up[0]}", f"{r}x{r}/conv0", up[1], width)
-        convolution(f"{r}x{r}/Conv1", f"{r}x{r}/conv1", (3, 3, width, width), width)
+        if fused:
+            place = Place(f"{r}x{r}/conv0/kernel", (3, 3, width, before), _upscaling)
+            convolution(f"{r}x{r}/Conv0_up", f"{r}x{r}/conv0", place, width)
+        else:
+            plain(f"{r}x{r}/Conv0", f"{r}x{r}/conv0", (3, 3, before, width))
+        plain(f"{r}x{r}/Conv1", f"{r}x{r}/conv1", (3, 3, width, width))
     for lod, r in enumerate(reversed(resolutions_up_to(config.resolution))):
-        shape = (1, 1, config.features(r), config.channels)
-        convolution(f"ToRGB_lod{lod}", f"to_rgb_{r}x{r}", shape, config.channels)
+        plain(f"ToRGB_lod{lod}", f"to_rgb_{r}x{r}", (1, 1, config.features(r), config.channels))
     return table
 
 
-def _check_variables(variables: Variables, table: Table, config: NetworkConfig) -> None:
-    shapes = {"lod": (), **{name: shape for name, (_, shape) in table.items()}}
-    network = f"a generator of {config.resolution}x{config.resolution} images"
-    if missing := shapes.keys() - variables.keys():
-        raise RefusedPickleError(f"holds no variable {min(missing)}, which {network} has")
-    if surplus := variables.keys() - shapes.keys():
-        raise RefusedPickleError(f"holds the variable {min(surplus)}, which {network} does not have")
-    for name, shape in shapes.items():
-        if variables[name].shape != shape:
-            raise RefusedPickleError(f"{name} has shape {variables[name].shape}, not {shape}")
-        if not np.isfinite(variables[name]).all():
-            raise RefusedPickleError(f"{name} holds numbers that are not finite")
+def _dense(kernel: Array) -> Array:
+    """Bring its columns into the order y, x, channel."""
+    inputs = len(kernel)
+    return kernel.reshape(inputs, -1, 4, 4).transpose(0, 2, 3, 1).reshape(inputs, -1)
 
 
-def _growth(lod: float, final_resolution: int) -> tuple[int, float]:
-    """Return the resolution that it had grown to, and how far that was blended in."""
-    last = final_resolution.bit_length() - 3
-    if not 0 <= lod <= last:
-        raise RefusedPickleError(f"lod is {lod:g}: must lie between 0 and {last}")
-    return final_resolution >> math.floor(lod), 1.0 - (lod - math.floor(lod))
-
-
-def _generator(config: NetworkConfig, variables: Variables, table: Table) -> Generator:
-    generator = Generator(config, name="generator_ema")
-    weights = {weight.path.split("/", 1)[1]: weight for weight in generator.weights}
-    for name, (path, _) in table.items():
-        weights[path].assign(_our_layout(name, variables[name]))
-    return generator
-
-
-def _our_layout(name: str, array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return an array in our layout.
-
-    Dense columns become y, x, channel; kernels become [height, width, in, out] of a convolution of upscaled features.
-    """
-    if name == "4x4/Dense/weight":
-        inputs = len(array)
-        return array.reshape(inputs, -1, 4, 4).transpose(0, 2, 3, 1).reshape(inputs, -1)
-    if name.endswith("/Conv0_up/weight"):
-        return array[::-1, ::-1].transpose(0, 1, 3, 2)
-    return array
+def _upscaling(kernel: Array) -> Array:
+    """Return the kernel [height, width, in, out] of a convolution of upscaled features."""
+    return kernel[::-1, ::-1].transpose(0, 1, 3, 2)
 
 
 def _provenance(path: Path, stored: StoredGenerator) -> dict[str, object]:
-    ignored = _ignored_arguments(stored.static_kwargs)
+    ignored = _ignored_arguments(stored.arguments)
     return {
         "source": "nvidia pickle",
         "origin": path.name,
         "sha256": stored.sha256,
         "license": LICENSE,
         "network_name": stored.name,
-        "static_kwargs": dict(stored.static_kwargs),
+        "static_kwargs": dict(stored.arguments),
         **({"ignored_arguments": ignored} if ignored else {}),
     }

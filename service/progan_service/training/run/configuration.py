@@ -1,7 +1,7 @@
 """The configuration of a run: that of a new one from preset, options and dataset; that of one that goes on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from progan_service.label_kind import LabelKind
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.field import own_settings
 from progan_service.settings.source import placed
-from progan_service.training.config import DatasetConfig, RunConfig, SetupConfig, TrainingConfig
+from progan_service.training.config import DatasetConfig, InitConfig, RunConfig, SetupConfig, TrainingConfig
 from progan_service.training.presets import DEFAULT_PRESET, load_preset
 from progan_service.training.run.directory import CONFIG_FILE
 
@@ -26,6 +26,7 @@ class Given:
     """What was given for a run. None means: as the run has it, or the default for a new one.
 
     settings   values by the names of settings; they override those of the preset
+    init       what a new run begins with
     """
 
     preset: str | None
@@ -33,6 +34,7 @@ class Given:
     labels: bool | None
     auto_batch: bool | None
     deterministic: bool | None
+    init: InitConfig = field(default_factory=InitConfig)
 
 
 def data_of(run: Path, before: RunConfig | None) -> Path:
@@ -75,11 +77,15 @@ def _new(dataset: Dataset, given: Given) -> RunConfig:
     network["resolution"] = _resolution(
         dataset, name, preset.network.get("resolution"), given.settings.get("resolution")
     )
+    training = _only(TrainingConfig, given.settings)
+    if given.init.digest:
+        training = {"initial_resolution": min(given.init.resolution, network["resolution"]), **training}
     found = _dataset_config(dataset, network["resolution"], labels=bool(given.labels))
     return RunConfig(
         found,
         NetworkConfig(channels=dataset.channels, label_size=len(found.label_names), **network),
-        replace(preset.training, **_only(TrainingConfig, given.settings)),
+        replace(preset.training, **training),
+        init=given.init,
     )
 
 
@@ -97,6 +103,7 @@ def _continued(run: Path, before: RunConfig, dataset: Dataset, given: Given) -> 
         found,
         replace(network, channels=dataset.channels, label_size=len(found.label_names)),
         replace(before.training, **_only(TrainingConfig, settings)),
+        init=before.init,
         unknown=before.unknown,
     )
 

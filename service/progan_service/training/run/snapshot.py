@@ -30,6 +30,7 @@ def _provenance(config: RunConfig, images_shown: int) -> dict[str, Any]:
         "dataset": dataset,
         "network": asdict(config.network),
         "training": asdict(config.training),
+        **({"init": asdict(config.init)} if config.init.digest else {}),
     }
 
 

@@ -20,6 +20,7 @@ SMALL = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16)
 GREY = NetworkConfig(resolution=8, channels=1, fmap_base=32, fmap_max=16)
 LABELLED = NetworkConfig(resolution=8, label_size=3, fmap_base=32, fmap_max=16)
 HALF_PRECISION = NetworkConfig(resolution=16, fmap_base=64, fmap_max=16, pixelnorm_epsilon=0.1)  # to be seen
+BIAS_PER_PIXEL = NetworkConfig(resolution=8, fmap_base=32, fmap_max=16, first_bias="pixel")
 PAPER = NetworkConfig(resolution=32)  # 512 features, whose sums show it when they are taken in another order
 
 Network = Callable[[tf.Tensor], tf.Tensor]
@@ -67,6 +68,13 @@ def test_it_is_the_function_of_a_grey_generator() -> None:
     found = InferenceGenerator(grey, 8)(latents(5))
     assert found.shape == (5, 8, 8, 1)
     np.testing.assert_allclose(found, grey(latents(5), resolution=8), atol=1e-4)
+
+
+def test_it_is_the_function_of_a_generator_with_a_bias_a_pixel() -> None:
+    generator = trained(BIAS_PER_PIXEL)
+    assert generator.input_block.bias.shape == (4, 4, 16)
+    found = InferenceGenerator(generator, 8)(latents(5))
+    np.testing.assert_allclose(found, generator(latents(5), resolution=8), atol=1e-4)
 
 
 @pytest.mark.parametrize("alpha", [0.25, 1.0])

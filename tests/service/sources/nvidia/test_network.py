@@ -24,7 +24,8 @@ from progan_service.export.exportable import Exportable
 from progan_service.model.config import NetworkConfig
 from progan_service.sources.nvidia import network as nvidia
 from progan_service.sources.nvidia.network import NvidiaPickleError, load_nvidia_pickle
-from progan_service.sources.nvidia.restricted_pickle import read_generator
+from progan_service.sources.nvidia.networks_pickle import read_generator
+from progan_service.sources.pickles import apart
 
 Array = NDArray[np.float32]
 
@@ -108,7 +109,7 @@ def unfused(network: Network) -> Network:
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are read without a process each, which is slow."""
-    monkeypatch.setattr(nvidia, "_read_apart", lambda path: read_generator(path.read_bytes()))
+    monkeypatch.setattr(nvidia, "read_apart", lambda _, path: read_generator(path.read_bytes()))
 
 
 # Honest files
@@ -467,13 +468,13 @@ def test_a_file_that_takes_too_much_memory(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits are those of Linux")
 def test_a_file_that_takes_too_much_computing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "CPU_SECONDS", 1)
+    monkeypatch.setattr(apart, "CPU_SECONDS", 1)
     (tmp_path / "network.pkl").write_bytes(b"\x80\x02})" + b"q\x00h\x00\x86" * 64 + b"Ns.")
     assert refused(tmp_path / "network.pkl") == "takes more than 1 seconds of computing to read"
 
 
 def test_a_file_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia, "WALL_CLOCK_SECONDS", 0.01)
+    monkeypatch.setattr(apart, "WALL_CLOCK_SECONDS", 0.01)
     assert refused(write(tmp_path / "network.pkl", networks())) == "takes longer than 0.01 seconds to read"
 
 

@@ -12,7 +12,7 @@ from progan_service.serving.errors import InvalidArgument, Unsupported, naming
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality
 from progan_service.serving.jobs.job import Job
-from progan_service.serving.jobs.rows import Rows, of_labels, of_range, of_rows, of_seeds, of_walk
+from progan_service.serving.jobs.rows import Rows, of_label_names, of_labels, of_range, of_rows, of_seeds, of_walk
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.protocols.open_inference.parameters import Parameters
 from progan_service.serving.protocols.open_inference.tensors import Array, read_inputs
@@ -112,30 +112,27 @@ def _frames(keys: Rows, parameters: Parameters, frames_between: int, max_key_fra
 
 
 def _labels(inputs: dict[str, Array], parameters: Parameters, metadata: ModelMetadata) -> NDArray[np.float32] | None:
-    """Return the labels of the input `labels`, or one row for the label that the parameter `label` names."""
+    """Return the labels of the input `labels`, or one row for the labels that the parameter `label` names."""
     if "label" not in parameters:
         return inputs.get("labels")
     if "labels" in inputs:
         raise parameters.wrong("label", "and there is an input labels: give one of them")
-    row = np.zeros((1, metadata.label_count), np.float32)
-    if metadata.label_count:
-        row[0, _column(parameters, metadata)] = 1
-    return row
+    names = _label_names(parameters, metadata)
+    if names is None and metadata.label_count:
+        return np.eye(metadata.label_count, dtype=np.float32)[[parameters.number("label", metadata.label_count - 1)]]
+    with naming(label_names="parameters.label"):
+        return of_label_names(names or [], metadata)
 
 
-def _column(parameters: Parameters, metadata: ModelMetadata) -> int:
-    """Return the column of the label with this name or, if no label has it, with this number."""
+def _label_names(parameters: Parameters, metadata: ModelMetadata) -> list[str] | None:
+    """Return the names of the parameter `label`, which commas separate; None if it is the number of a column."""
     try:
-        name = parameters.text("label")
+        text = parameters.text("label")
     except InvalidArgument:
-        name = ""
-    if name in metadata.label_names:
-        return metadata.label_names.index(name)
-    known = f" or a name: {', '.join(metadata.label_names)}" if metadata.label_names else ""
-    try:
-        return parameters.number("label", metadata.label_count - 1)
-    except InvalidArgument:
-        raise parameters.wrong("label", f"must be a column, 0 to {metadata.label_count - 1}{known}") from None
+        return None
+    if text in metadata.label_columns:
+        return [text]
+    return None if text.isdecimal() else [name.strip() for name in text.split(",")]
 
 
 def _outputs(request: Any, parameters: Parameters) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,6 +13,7 @@ from PIL import Image
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
+from progan_service.serving.config import ServerConfig
 
 PATIENCE_S = 60
 LATENTS = np.random.default_rng(5).standard_normal((3, 16)).astype(np.float32)
@@ -125,6 +127,24 @@ def test_labels_are_an_input_or_a_name_or_a_number(caller: Caller) -> None:
     for label in ("label 1", "1", 1):
         request = inference("labelled", latents=latents, parameters={"label": label})
         assert array_of(caller.send("ModelInfer", request), "images")[:, 0, 0, 0].tolist() == [100, 100]
+
+
+def test_attributes_are_named_one_by_one(publish_puppet: Any, run_server: Any, tmp_path: Path) -> None:
+    publish_puppet(tmp_path, "faces", labels=2, label_kind="attributes")
+    with run_server(ServerConfig(tmp_path, port=0, http_port=0, lame_duck_s=0)) as server:
+        caller = Caller(f"127.0.0.1:{server.port}")
+
+        def drawn(label: Any) -> list[int]:
+            request = inference("faces", seeds=SEEDS[:1], parameters={"label": label})
+            return array_of(caller.send("ModelInfer", request), "images")[:, 0, 0, 0].tolist()  # type: ignore[no-any-return]
+
+        assert [drawn(label) for label in ("label 0", "label 1", "label 0,label 1", "label 1, label 0")] == [
+            *([0], [100], [100], [100])
+        ]
+        assert (drawn(0), drawn("1")) == ([0], [100])
+        twice = inference("faces", seeds=SEEDS, parameters={"label": "label 1,label 1"})
+        assert caller.refusal("ModelInfer", twice) == "INVALID_ARGUMENT parameters.label: 'label 1' is given twice"
+        caller.channel.close()
 
 
 # --- what comes back ---
@@ -310,7 +330,15 @@ REFUSALS = {
     ),
     "unknown label": (
         inference("labelled", seeds=SEEDS, parameters={"label": "pear"}),
-        "parameters.label: is 'pear'; must be a column, 0 to 1 or a name: label 0, label 1",
+        "parameters.label: 'pear' must be one of label 0, label 1",
+    ),
+    "two classes": (
+        inference("labelled", seeds=SEEDS, parameters={"label": "label 0,label 1"}),
+        "parameters.label: has 2 names; an image of this model has one class",
+    ),
+    "unknown column": (
+        inference("labelled", seeds=SEEDS, parameters={"label": 2}),
+        "parameters.label: is 2; must be an integer from 0 to 1",
     ),
     "other labels": (
         inference("labelled", seeds=SEEDS, labels=np.ones((1, 3), np.float32)),
@@ -335,13 +363,12 @@ def test_an_input_that_no_model_has_is_named(caller: Caller) -> None:
 
 
 def test_labels_for_a_model_without_any_are_refused(caller: Caller) -> None:
-    for request in (
-        inference("puppet", seeds=SEEDS, labels=np.ones((1, 2), np.float32)),
-        inference("puppet", seeds=SEEDS, parameters={"label": "1"}),
-    ):
-        assert caller.refusal("ModelInfer", request) == (
-            "FAILED_PRECONDITION labels were given, and this model has none"
-        )
+    rows = inference("puppet", seeds=SEEDS, labels=np.ones((1, 2), np.float32))
+    assert caller.refusal("ModelInfer", rows) == "FAILED_PRECONDITION labels were given, and this model has none"
+    for label in ("1", 1, "cat"):
+        request = inference("puppet", seeds=SEEDS, parameters={"label": label})
+        sentence = "FAILED_PRECONDITION label names were given, and this model has no labels"
+        assert caller.refusal("ModelInfer", request) == sentence
 
 
 def test_shared_memory_and_classification_are_not_there(caller: Caller) -> None:

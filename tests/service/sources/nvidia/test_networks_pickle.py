@@ -21,8 +21,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from progan_service.sources.nvidia import restricted_pickle
-from progan_service.sources.nvidia.restricted_pickle import RefusedPickleError, StoredGenerator, read_generator
+from progan_service.sources.nvidia import networks_pickle
+from progan_service.sources.nvidia.networks_pickle import read_generator
+from progan_service.sources.pickles import process
+from progan_service.sources.pickles.restricted import RefusedPickleError
+from progan_service.sources.pickles.stored import StoredGenerator
 
 DENSE = np.arange(6, dtype=np.float32).reshape(2, 3)
 KWARGS = {"resolution": 4, "use_wscale": True, "fmap_decay": 1.0, "dtype": "float32", "latent_size": None}
@@ -74,7 +77,7 @@ def pickled(content: Any, protocol: int = 4, module: str = "tfutil", pickler: An
 
 
 def assert_the_network_above(generator: StoredGenerator) -> None:
-    assert (generator.name, generator.build_func_name, generator.static_kwargs) == ("Gs", "G_paper", KWARGS)
+    assert (generator.name, generator.builder, generator.arguments) == ("Gs", "G_paper", KWARGS)
     assert list(generator.variables) == ["lod", "4x4/Dense/weight"]
     assert generator.variables["lod"] == 1.5
     np.testing.assert_array_equal(generator.variables["4x4/Dense/weight"], [[0, 1, 2], [3, 4, 5]])
@@ -143,7 +146,7 @@ def test_arrays_in_other_orders(protocol: int) -> None:
 
 def test_a_number_of_numpy_is_a_plain_one() -> None:
     generator = read_generator(pickled(Network(static_kwargs={"resolution": np.int64(4)})))
-    assert generator.static_kwargs == {"resolution": 4}
+    assert generator.arguments == {"resolution": 4}
 
 
 def test_the_source_code_in_a_network_is_left_behind(tmp_path: Path) -> None:
@@ -321,7 +324,7 @@ def endless() -> list[Any]:
     "value", [nested(50), endless(), {"a": 1}, 2**60, float("nan"), "x" * 101, "\ud800", "\x1b[2J", np.zeros(2)]
 )
 def test_an_argument_is_a_number_or_a_short_text(value: Any) -> None:
-    with pytest.raises(RefusedPickleError, match="^static_kwargs fmap_base is neither a number nor a short text$"):
+    with pytest.raises(RefusedPickleError, match="^fmap_base is neither a number nor a short text$"):
         read_generator(pickled(Network(static_kwargs={"fmap_base": value})))
 
 
@@ -484,13 +487,13 @@ def test_what_is_handed_over_does_not_unfold(tmp_path: Path) -> None:
 
 
 def reader(source: Path, result: Path, *limit: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-I", "-m", restricted_pickle.__name__, str(source), str(result), *limit]
+    command = [sys.executable, "-I", "-m", networks_pickle.__name__, str(source), str(result), *limit]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_the_reader_runs_without_tensorflow() -> None:
     code = "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
-    subprocess.run([sys.executable, "-c", f"{code}import {restricted_pickle.__name__}"], check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", f"{code}import {networks_pickle.__name__}"], check=True, timeout=300)
 
 
 def test_the_reader_writes_its_result(tmp_path: Path) -> None:
@@ -503,7 +506,7 @@ def test_the_reader_writes_its_result(tmp_path: Path) -> None:
 def test_the_reader_says_why_not(tmp_path: Path) -> None:
     (tmp_path / "network.pkl").write_bytes(pickled(Call(os.system, f"touch {tmp_path / 'marker'}")))
     done = reader(tmp_path / "network.pkl", tmp_path / "generator.npz")
-    assert (done.returncode, done.stderr) == (restricted_pickle.REFUSED, "")
+    assert (done.returncode, done.stderr) == (process.REFUSED, "")
     assert done.stdout == f"asks for {os.name}.system, which is no part of NVIDIA's ProGAN; it was not run\n"
     assert [path.name for path in tmp_path.iterdir()] == ["network.pkl"]
 

@@ -1,0 +1,71 @@
+"""The weights that a new run begins with, instead of random ones: of a run, a version or a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from progan_service.errors import BadInputError
+from progan_service.export.trained import TrainedGenerator
+from progan_service.host.arrays import digest_of_arrays
+from progan_service.sources.run import load_run, networks_of_run
+from progan_service.sources.source import open_generator_file
+from progan_service.sources.version import load_version
+from progan_service.store.metadata import METADATA_FILE
+from progan_service.training.config import InitConfig
+from progan_service.training.run.directory import CONFIG_FILE
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class InitialError(BadInputError):
+    """The source holds no weights to begin with; the message names it and lists what is accepted."""
+
+
+@dataclass(frozen=True)
+class Initial:
+    """Weights to begin with.
+
+    arrays   by the path of the weight, such as "generator/4x4/dense/kernel"
+    """
+
+    config: InitConfig
+    arrays: Arrays
+
+
+def load_initial(source: str) -> Initial:
+    """Load both networks and the averaged generator of a run, or the generator of a version or a weights file.
+
+    Raises BadInputError: InitialError, or the error of the reader that the source belongs to.
+    """
+    path = Path(source)
+    if (path / METADATA_FILE).is_file():
+        return _of_generator(source, load_version(path))
+    if (path / CONFIG_FILE).is_file():
+        return _initial(source, load_run(path), networks_of_run(path))
+    if path.is_dir():
+        raise InitialError(
+            f"{path}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); give a "
+            "run, STORE/MODEL/VERSION, or a file of weights"
+        )
+    return _of_generator(source, open_generator_file(path))
+
+
+def _of_generator(source: str, trained: TrainedGenerator) -> Initial:
+    """Both the generator and its average begin with the weights of this generator."""
+    arrays = {
+        f"{network}/{weight.path.partition('/')[2]}": weight.numpy()
+        for network in ("generator", "generator_ema")
+        for weight in trained.generator.weights
+    }
+    return _initial(source, trained, arrays)
+
+
+def _initial(source: str, trained: TrainedGenerator, arrays: Arrays) -> Initial:
+    shown = trained.provenance.get("images_shown", 0)
+    faded_in = trained.alpha == 1 or trained.resolution == 4
+    resolution = trained.resolution if faded_in else trained.resolution // 2
+    config = InitConfig(source, digest_of_arrays(arrays), resolution, shown if isinstance(shown, int) else 0)
+    return Initial(config, arrays)

@@ -1,0 +1,99 @@
+"""What a new run can begin with."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from progan_service.data.dataset import Dataset
+from progan_service.errors import ConfigError
+from progan_service.export.weights_file import save_weights
+from progan_service.model.config import NetworkConfig
+from progan_service.sources.initial import InitialError, load_initial
+from progan_service.sources.run import load_run
+from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.run.checkpoint import read_checkpoint
+from progan_service.training.state import TrainingState
+from progan_service.training.trainer import train
+
+
+def test_a_run_gives_both_networks_and_the_average(finished_run: Path) -> None:
+    initial = load_initial(str(finished_run))
+    assert (initial.config.resolution, initial.config.images_shown) == (8, 224)
+    stored = read_checkpoint(finished_run / "checkpoints" / "images-000000224.npz")
+    assert {name.partition("/")[0] for name in initial.arrays} == {"generator", "discriminator", "generator_ema"}
+    for name, array in initial.arrays.items():
+        np.testing.assert_array_equal(array, stored[name])
+
+
+def test_a_weights_file_gives_the_generator_and_its_average(finished_run: Path, tmp_path: Path) -> None:
+    trained = load_run(finished_run)
+    save_weights(trained, tmp_path / "w.safetensors")
+    initial = load_initial(str(tmp_path / "w.safetensors"))
+    assert len(initial.arrays) == 2 * len(trained.generator.weights)
+    for weight in trained.generator.weights:
+        layer = weight.path.partition("/")[2]
+        np.testing.assert_array_equal(initial.arrays[f"generator/{layer}"], weight)
+        np.testing.assert_array_equal(initial.arrays[f"generator_ema/{layer}"], weight)
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InitialError, match="neither a training run .* nor a version of a model .*; give a run, STORE/"):
+        load_initial(str(tmp_path))
+
+
+# What a run makes of it
+
+
+def begin(run: Path, dataset: Dataset, source: Path, network: NetworkConfig) -> tuple[list[str], TrainingState]:
+    """Begin a run with the weights of a source and stop it before its first step: what was reported, and its state."""
+    initial, report = load_initial(str(source)), list[str]()
+    config = RunConfig(
+        DatasetConfig("faces", dataset.count),
+        network,
+        TrainingConfig(batch_sizes={4: 8}, initial_resolution=initial.config.resolution),
+        init=initial.config,
+    )
+    arguments = {"report": report.append, "progress": lambda *_: None, "stopping": lambda: True}
+    train(run, config, dataset, initial=initial.arrays, **arguments)
+    state = TrainingState.fresh(config)
+    state.begin_with(initial.arrays)
+    return report, state
+
+
+def test_a_run_begins_with_all_that_fits_and_says_what_does_not(
+    finished_run: Path, faces_16: Dataset, tmp_path: Path
+) -> None:
+    report, state = begin(tmp_path / "run", faces_16, finished_run, NetworkConfig(16, fmap_base=32, fmap_max=8))
+    assert f"the generator begins with 12 of 18 arrays of {finished_run}" in report
+    assert f"the discriminator begins with 14 of 20 arrays of {finished_run}" in report
+    random = "16x16/conv0/kernel, 16x16/conv0/bias, 16x16/conv1/kernel, 16x16/conv1/bias, to_rgb_16x16/kernel"
+    assert any(line.startswith(f"  random at first: {random}") for line in report)
+    before = load_run(finished_run).generator
+    np.testing.assert_array_equal(state.generator_ema.blocks[8].conv1.kernel, before.blocks[8].conv1.kernel)
+
+
+def test_a_network_of_other_sizes_cannot_begin_with_them(finished_run: Path, faces: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no array of its generator fits; its network has other feature maps"):
+        begin(tmp_path / "run", faces, finished_run, NetworkConfig(8, channels=1, fmap_base=64, fmap_max=16))
+
+
+# The command
+
+
+def test_a_run_begins_with_another_run_and_goes_on_without_it(
+    progan, finished_run: Path, faces: Dataset, tmp_path: Path
+) -> None:
+    source, run = Path(shutil.copytree(finished_run, tmp_path / "before")), tmp_path / "run"
+    options = ["--fmap-base", 32, "--fmap-max", 8, "--batch-sizes", 8, "--tick-kimg", 0.008, "--seed", 1]
+    first = progan("train", "--data", faces.directory, "--run", run, "--init", source, *options, "--total-kimg", 0.008)
+    assert first.code == 0, first.err
+    assert f"the discriminator begins with 14 of 14 arrays of {source}" in first.err + first.out
+    assert "kimg 0.0/0.0  8x8  alpha 1.00" in first.err + first.out
+
+    shutil.rmtree(source)
+    assert progan("train", "--run", run, "--total-kimg", 0.016).code == 0
+    assert load_run(run).provenance["init"]["images_shown"] == 224
+    other = progan("train", "--run", run, "--init", "elsewhere", "--total-kimg", 0.024)
+    assert (other.code, f"began with {source}, --init is elsewhere" in other.err) == (78, True)
