@@ -1,28 +1,45 @@
-"""The command `progan evaluate`: measure a generator against its dataset."""
+"""The command `progan evaluate`: measure generators against their dataset."""
 
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
 from progan_service.errors import ConfigError
 from progan_service.host.files import replaced
 from progan_service.host.tensorflow import import_tensorflow
+from progan_service.names import escaped
+from progan_service.progress import Progress
 from progan_service.settings.manual import add_path
+
+if TYPE_CHECKING:
+    from progan_service.data.dataset import Dataset
+    from progan_service.sources.fakes import Fakes
 
 
 def add_evaluate(subparsers: Any) -> None:
     command = subparsers.add_parser(
         "evaluate",
-        help="measure the quality of a generator",
+        help="measure the quality of generators",
         description="Print SWD and MS-SSIM of generated images. SWD is the sliced Wasserstein distance x 10^3 by "
         "pyramid level; lower is better. MS-SSIM is best when it is close to that of the real images. The row Reals2 "
         "compares real images with other real images: no generator can do better. Only results with the same --images "
         "are comparable. Temporary files in TMPDIR take up to 150 KB per image and level: 7.4 GB for 16384 images at "
         "64x64.",
     )
-    add_path(command, "source", metavar="SOURCE", help="run directory of `progan train`, or STORE/MODEL/VERSION")
-    add_path(command, "--data", required=True, metavar="DIR", help="dataset that the generator was trained on")
+    add_path(
+        command,
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="run directory of `progan train`; STORE/MODEL/VERSION; snapshot or other weights file (.safetensors, "
+        ".npz); NVIDIA's pickle (.pkl); or PyTorch's checkpoint (.pth, .pt). Several are printed as one table",
+    )
+    add_path(command, "--data", required=True, metavar="DIR", help="dataset that the generators were trained on")
     command.add_argument(
         "--images",
         type=int,
@@ -33,16 +50,21 @@ def add_evaluate(subparsers: Any) -> None:
     command.add_argument(
         "--seed", type=int, default=0, metavar="S", help="seed of images and patches (default: %(default)s)"
     )
-    add_path(command, "--json", metavar="FILE", help="also write the results as JSON")
+    add_path(
+        command,
+        "--json",
+        metavar="FILE",
+        help="also write the results as JSON, with the digests of sources and data, and the settings",
+    )
     command.set_defaults(
         run=lambda given: evaluate(
-            source=given.source, data=given.data, images=given.images, seed=given.seed, json_file=given.json
+            sources=given.sources, data=given.data, images=given.images, seed=given.seed, json_file=given.json
         )
     )
 
 
-def evaluate(*, source: Path, data: Path, images: int, seed: int, json_file: Path | None) -> int:
-    """Print the quality of a generator: that of a run, or of a version in a store."""
+def evaluate(*, sources: Sequence[Path], data: Path, images: int, seed: int, json_file: Path | None) -> int:
+    """Print the quality of generators, each beside the noise floor of the real images of its size."""
     from progan_service.data.dataset import Dataset
 
     if images < 2:
@@ -51,23 +73,108 @@ def evaluate(*, source: Path, data: Path, images: int, seed: int, json_file: Pat
         raise ConfigError(f"--seed is {seed}: must be 0 or more, and below 2^31")
     dataset = Dataset.open(data)
     import_tensorflow()
-    from progan_service.evaluation.measure import fake_inputs, measure_reals
+    fakes = {source: _opened(source, dataset) for source in sources}
+    _note_repetition(dataset, images)
+    with progress_bars(transient=True) as progress:
+        results = _measure(dataset, fakes, images, seed, progress)
+    print(_table(results, images))
+    if json_file:
+        with replaced(json_file) as partial:
+            partial.write_text(_json(results, dataset, images, seed))
+    return exit_codes.DONE
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The figures of a source by column, and those of the real images of its size: the noise floor."""
+
+    source: Path
+    fakes: "Fakes"
+    noise_floor: Mapping[str, float]
+    figures: Mapping[str, float]
+
+    @property
+    def kind(self) -> str:
+        """Name the real images that it is measured against."""
+        size = f"{self.fakes.resolution}x{self.fakes.resolution}"
+        return f"{size} mirrored" if self.fakes.mirror else size
+
+
+def _note_repetition(dataset: "Dataset", images: int) -> None:
+    if images > dataset.count:
+        note = (
+            f"--images is {images}, and {escaped(str(dataset.directory))} has {dataset.count}: each is taken up to "
+            f"{-(-images // dataset.count)} times, and the noise floor compares them with themselves"
+        )
+        print(f"progan: note: {note}", file=sys.stderr)
+
+
+def _opened(source: Path, dataset: "Dataset") -> "Fakes":
     from progan_service.sources.fakes import Fakes
 
     fakes = Fakes.open(source)
     columns = 0 if dataset.labels is None else dataset.labels.shape[1]
     if fakes.label_size not in (0, columns):
         raise ConfigError(f"{dataset.directory}: has {columns} labels, {source} needs {fakes.label_size}")
-    latents, labels = fake_inputs(dataset, fakes.latent_size, fakes.label_size, count=images, seed=seed)
-    with (
-        progress_bars(transient=True) as progress,
-        measure_reals(
-            dataset, fakes.resolution, image_count=images, seed=seed, mirror=fakes.mirror, progress=progress
-        ) as reals,
-    ):
-        evaluation = reals.evaluate(fakes.draw(latents, labels), progress=progress)
-    print(evaluation.table())
-    if json_file:
-        with replaced(json_file) as partial:
-            partial.write_text(evaluation.to_json())
-    return exit_codes.DONE
+    dataset.level(fakes.resolution)  # raises where it has none: before hours of work
+    return fakes
+
+
+def _measure(
+    dataset: "Dataset", fakes: Mapping[Path, "Fakes"], images: int, seed: int, progress: Progress
+) -> list[_Result]:
+    """Measure all sources. The real images are measured once for those of one size, which come one after the other."""
+    from progan_service.evaluation.measure import fake_inputs, measure_reals
+
+    results = []
+    for resolution, mirror in dict.fromkeys((found.resolution, found.mirror) for found in fakes.values()):
+        with measure_reals(
+            dataset, resolution, image_count=images, seed=seed, mirror=mirror, progress=progress
+        ) as reals:
+            for source, found in fakes.items():
+                if (found.resolution, found.mirror) == (resolution, mirror):
+                    inputs = fake_inputs(dataset, found.latent_size, found.label_size, count=images, seed=seed)
+                    evaluation = reals.evaluate(found.draw(*inputs), progress=progress)
+                    results.append(_Result(source, found, evaluation.reals.columns(), evaluation.fakes.columns()))
+    return results
+
+
+def _table(results: Sequence[_Result], images: int) -> str:
+    """Return a row for each source, below that of the real images that it is measured against."""
+    from progan_service.evaluation.report import NOISE_FLOOR
+    from progan_service.evaluation.table import table
+
+    kinds = dict.fromkeys(result.kind for result in results)
+    rows = []
+    for kind in kinds:
+        of_kind = [result for result in results if result.kind == kind]
+        rows.append((f"{kind} {NOISE_FLOOR}" if len(kinds) > 1 else NOISE_FLOOR, of_kind[0].noise_floor))
+        rows += [(escaped(str(result.source)), result.figures) for result in of_kind]
+    return table(f"{images} images", rows)
+
+
+def _json(results: Sequence[_Result], dataset: "Dataset", images: int, seed: int) -> str:
+    from progan_service import __version__
+
+    resolutions = sorted({result.fakes.resolution for result in results})
+    document = {
+        "progan": __version__,
+        "data": {
+            "name": dataset.name,
+            "images": dataset.count,
+            "digests": {f"{size}x{size}": f"sha256:{dataset.levels[size].digest}" for size in resolutions},
+        },
+        "settings": {"images": images, "seed": seed},
+        "results": [
+            {
+                "source": str(result.source),
+                "digest": result.fakes.digest,
+                "resolution": result.fakes.resolution,
+                "mirror": result.fakes.mirror,
+                "reals2": result.noise_floor,
+                "fakes": result.figures,
+            }
+            for result in results
+        ],
+    }
+    return json.dumps(document, indent=2) + "\n"

@@ -59,9 +59,16 @@ def add_export(subparsers: Any) -> None:
         action="store_false",
         help="let the version that serves go on serving: pin it, as `progan models pin` does",
     )
+    command.add_argument(
+        "--best",
+        action="store_true",
+        help="of a run that was trained with --metric-images: the snapshot with the best SWD, in place of the newest "
+        "checkpoint",
+    )
     command.set_defaults(
         run=lambda given: export(
             source=given.source,
+            best=given.best,
             store=given.store,
             name=given.name,
             sha256=given.sha256,
@@ -73,7 +80,7 @@ def add_export(subparsers: Any) -> None:
 
 
 def export(
-    *, source: str, store: Path, name: str, sha256: str, value_range: str, version_label: str, serve: bool
+    *, source: str, best: bool, store: Path, name: str, sha256: str, value_range: str, version_label: str, serve: bool
 ) -> int:
     """Publish a generator as the next version of a model, and print what is known about it."""
     from progan_service.store.model_name import check_model_name
@@ -85,6 +92,8 @@ def export(
     from progan_service.export.exportable import Exportable
     from progan_service.export.version import export_version
 
+    if best:
+        source = _best(Path(source))
     with _opened(source, sha256, value_range) as generator:
         exportable = generator if isinstance(generator, Exportable) else Exportable.of(generator)
         store.mkdir(parents=True, exist_ok=True)
@@ -96,6 +105,16 @@ def export(
     if version == 1 and (problem := models.default_problem()):
         print(f"progan: warning: {problem}", file=sys.stderr)
     return exit_codes.DONE
+
+
+def _best(run: Path) -> str:
+    """Return the best snapshot of a run, and print why it is."""
+    from progan_service.sources.best import best_snapshot
+
+    best = best_snapshot(run)
+    size = f"{best.resolution}x{best.resolution}"
+    print(f"{best.path}: the best SWD, {best.swd:.2f}, of the snapshots of {size} with SWD: {best.count}")
+    return str(best.path)
 
 
 def _print_version(models: "ModelStore", name: str, version: int) -> None:

@@ -96,18 +96,23 @@ class Dataset:
         content = f"{self.labels.shape}".encode() + self.labels.astype("<f4").tobytes()
         return parts | {"labels": hashlib.sha256(content).hexdigest()}
 
+    def level(self, resolution: int) -> Level:
+        """Return the file of a resolution. Raises DatasetError when the dataset has no such resolution."""
+        if resolution not in self.levels:
+            raise DatasetError(f"{self.directory}: no images of resolution {resolution}: it has {sorted(self.levels)}")
+        return self.levels[resolution]
+
     def images(self, indices: NDArray[np.int64], resolution: int) -> NDArray[np.uint8]:
         """Return the images at `indices` [N], in that order, as uint8 [N, resolution, resolution, channels].
 
         Raises:
             DatasetError: the dataset has no such resolution, or an index is outside [0, count).
         """
-        if resolution not in self.levels:
-            raise DatasetError(f"{self.directory}: no images of resolution {resolution}: it has {sorted(self.levels)}")
+        level = self.level(resolution)
         outside = indices[(indices < 0) | (indices >= self.count)]
         if len(outside):
             raise DatasetError(f"{self.directory}: no image {outside[0]}: indices lie in [0, {self.count})")
-        return self.levels[resolution].images(indices)
+        return level.images(indices)
 
 
 def _find_levels(directory: Path) -> tuple[str, dict[int, Path]]:

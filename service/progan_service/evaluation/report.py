@@ -4,7 +4,6 @@ The noise floor is the distance between two samples of the same reals with diffe
 expected to come closer.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,10 +17,13 @@ from numpy.typing import NDArray
 from progan_service.evaluation.images import ImageSetError
 from progan_service.evaluation.ms_ssim import PairSimilarity
 from progan_service.evaluation.swd import PatchSet, sliced_wasserstein
+from progan_service.evaluation.table import LEVEL, table
 from progan_service.progress import Progress
 
 Batches = Iterable[NDArray[np.uint8]]
 """Batches of images uint8 [N, R, R, C] with C = 1 or 3; N may vary. Read once, and only as far as needed."""
+
+NOISE_FLOOR = "Reals2 (noise floor)"
 
 _REALS, _REALS_AGAIN, _FAKES = 0, 1, 2  # the patch draws of the three sets
 
@@ -40,8 +42,8 @@ class Scores:
 
     def columns(self) -> dict[str, float]:
         """Return every figure under its name in the literature."""
-        levels = {f"SWDx1e3_{resolution}": distance for resolution, distance in self.swd.items()}
-        return {**levels, "SWDx1e3_avg": self.swd_mean, "MS-SSIM": self.ms_ssim}
+        levels = {f"{LEVEL}{resolution}": distance for resolution, distance in self.swd.items()}
+        return {**levels, f"{LEVEL}avg": self.swd_mean, "MS-SSIM": self.ms_ssim}
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,8 @@ class Evaluation:
 
     def table(self) -> str:
         """Return a plain-text table of two rows: the noise floor and the fakes."""
-        rows = {"Reals2 (noise floor)": self.reals.columns(), "Fakes": self.fakes.columns()}
-        label_width = max(map(len, rows))
-        names = list(self.reals.columns())
-        lines = [f"{f'{self.image_count} images':{label_width}}" + "".join(f"  {name}" for name in names)]
-        for label, columns in rows.items():
-            cells = (f"{columns[name]:{len(name) + 2}.{4 if name == 'MS-SSIM' else 2}f}" for name in names)
-            lines.append(f"{label:{label_width}}" + "".join(cells))
-        return "\n".join(lines)
-
-    def to_json(self) -> str:
-        """Return the figures of `table` in full precision as JSON, by row and column."""
-        what = {"resolution": self.resolution, "image_count": self.image_count, "seed": self.seed}
-        figures = {"reals2": self.reals.columns(), "fakes": self.fakes.columns()}
-        return json.dumps({**what, **figures}, indent=2) + "\n"
+        rows = [(NOISE_FLOOR, self.reals.columns()), ("Fakes", self.fakes.columns())]
+        return table(f"{self.image_count} images", rows)
 
 
 class Reference:

@@ -1,6 +1,6 @@
-"""Generated images to evaluate, from a training run or an exported version."""
+"""Generated images to evaluate: of a training run, a version, or a file of weights of any kind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
+from progan_service.export.trained import TrainedGenerator
+from progan_service.host.faults import named
 from progan_service.model.inference.generator import InferenceGenerator
 from progan_service.model.pixels import to_uint8
 from progan_service.serving.models.servable import Servable
 from progan_service.sources.run import load_run
+from progan_service.sources.source import FILES, open_generator_file
+from progan_service.store.digests import sha256_of
 from progan_service.store.metadata import METADATA_FILE
 from progan_service.store.store import ModelStore
+from progan_service.training.run.checkpoint import checkpoint_path
 from progan_service.training.run.directory import CONFIG_FILE
 
 BATCH = 16
@@ -24,17 +29,19 @@ Draw = Callable[[NDArray[np.float32], NDArray[np.float32]], Iterator[NDArray[np.
 
 
 class FakesError(BadInputError):
-    """The directory is neither a run nor a version; the message names it."""
+    """The path holds no generator that can be measured; the message names it."""
 
 
 @dataclass(frozen=True)
 class Fakes:
     """A generator to take images from.
 
+    digest   "sha256:" and the SHA-256 of what it is made of: the digest of a version, else that of the file of weights
     draw     latents [N, latent_size] and labels [N, label_size] -> batches of uint8 images [B, R, R, C]
     mirror   true if it was trained on mirrored images, too
     """
 
+    digest: str
     resolution: int
     latent_size: int
     label_size: int
@@ -42,33 +49,37 @@ class Fakes:
     draw: Draw
 
     @classmethod
-    def open(cls, directory: Path) -> "Fakes":
-        """Open the newest checkpoint of a run, or a version <store>/<model>/<version>.
+    def open(cls, path: Path) -> "Fakes":
+        """Open a run at its newest checkpoint, a file of weights, or a version <store>/<model>/<version>.
 
-        Raises FakesError for another directory; CheckpointError, ConfigError or ModelStoreError for a damaged one.
+        Raises FakesError for what is none of these; the BadInputError of its reader for what is damaged.
         """
-        if (directory / CONFIG_FILE).is_file():
-            return _of_run(directory)
-        if (directory / METADATA_FILE).is_file():
-            return _of_version(directory.resolve())
+        if (path / METADATA_FILE).is_file():
+            return _of_version(path.resolve())
+        if (path / CONFIG_FILE).is_file():
+            trained = load_run(path)
+            return _of_trained(trained, checkpoint_path(path / "checkpoints", trained.provenance["images_shown"]))
+        if path.suffix in FILES and not path.is_dir():
+            return _of_trained(open_generator_file(path), path)
         raise FakesError(
-            f"{directory}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); "
-            "give a run, or STORE/MODEL/VERSION"
+            f"{path}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); "
+            "give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, NVIDIA's .pkl, PyTorch's .pth"
         )
 
 
-def _of_run(directory: Path) -> Fakes:
-    trained = load_run(directory)
+def _of_trained(trained: TrainedGenerator, file: Path) -> Fakes:
     config = trained.generator.config
     images = InferenceGenerator(trained.generator, trained.resolution, trained.alpha)
+    with named(file):
+        digest = f"sha256:{sha256_of(file)}"
 
     def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:
         for start in range(0, len(latents), BATCH):
             rows = slice(start, start + BATCH)
             yield to_uint8(images(tf.constant(latents[rows]), tf.constant(labels[rows]))).numpy()
 
-    mirror = trained.provenance["training"]["mirror"]
-    return Fakes(trained.resolution, config.latents, config.label_size, mirror, draw)
+    mirror = _is_mirrored(trained.provenance)
+    return Fakes(digest, trained.resolution, config.latents, config.label_size, mirror, draw)
 
 
 def _of_version(directory: Path) -> Fakes:
@@ -83,6 +94,10 @@ def _of_version(directory: Path) -> Fakes:
             rows = slice(start, start + BATCH)
             yield servable.generate((latents[rows], labels[rows]) if metadata.label_count else (latents[rows],))
 
-    training: Any = metadata.provenance.get("training", {})
-    mirror = isinstance(training, dict) and training.get("mirror") is True
-    return Fakes(metadata.resolution, metadata.latent_size, metadata.label_count, mirror, draw)
+    mirror = _is_mirrored(metadata.provenance)
+    return Fakes(metadata.digest, metadata.resolution, metadata.latent_size, metadata.label_count, mirror, draw)
+
+
+def _is_mirrored(provenance: Mapping[str, Any]) -> bool:
+    training = provenance.get("training")
+    return isinstance(training, Mapping) and training.get("mirror") is True

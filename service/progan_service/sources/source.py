@@ -17,6 +17,7 @@ from progan_service.store.digests import sha256_of
 from progan_service.store.metadata import METADATA_FILE
 from progan_service.training.run.directory import CONFIG_FILE
 
+FILES = (".pkl", *CHECKPOINTS, *SUFFIXES)  # one generator in one file
 ARCHIVES = (".tar", ".tgz", ".tar.gz")
 
 
@@ -72,7 +73,7 @@ def open_generator_file(path: Path, sha256: str = "") -> TrainedGenerator:
     sha256   the SHA-256 that the file must have; "": any
     Raises BadInputError: SourceError, or the error of the reader that the file belongs to.
     """
-    if path.suffix not in (".pkl", *CHECKPOINTS, *SUFFIXES):
+    if path.suffix not in FILES:
         problem = "is no kind of source by its name" if path.exists() else "no such file or directory"
         raise SourceError(
             f"{path}: {problem}; a source is a run directory, a .safetensors or .npz of weights, an NVIDIA .pkl, a "

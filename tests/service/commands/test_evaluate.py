@@ -1,5 +1,6 @@
 """`progan evaluate`: how good a generator is, as a table and as JSON."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from progan_service import __version__
 from progan_service.commands import parser as cli
 from progan_service.data.dataset import Dataset
 from progan_service.data.making.demo import build_demo
@@ -37,48 +39,92 @@ def progan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture
 def evaluate(progan: Evaluate, faces: Dataset) -> Evaluate:
-    """`progan evaluate` of a source with 32 images; options after it win."""
+    """`progan evaluate` with 32 images; the last options win."""
 
-    def run(source: Path, *options: object) -> tuple[int, str, str]:
-        return progan("evaluate", source, "--data", faces.directory, "--images", 32, *options)
+    def run(*arguments: object) -> tuple[int, str, str]:
+        return progan("evaluate", "--data", faces.directory, "--images", 32, *arguments)
 
     return run
 
 
 def figures(table: str) -> dict[str, list[float]]:
+    """Those of the reals and of the only source."""
     heading, reals, fakes = table.splitlines()
     assert heading.split()[1:] == ["images", "SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
     assert reals.startswith("Reals2 (noise floor)  ")
-    assert fakes.startswith("Fakes  ")
     return {name: [float(word) for word in line.split()[-3:]] for name, line in (("reals2", reals), ("fakes", fakes))}
 
 
-def test_a_run_and_its_exported_version_get_the_same_table(
+def test_the_same_generator_has_the_same_figures_whatever_it_is_stored_in(
     progan: Evaluate, evaluate: Evaluate, finished_run: Path, tmp_path: Path
 ) -> None:
-    code, of_run, errors = evaluate(finished_run)
-    assert (code, errors) == (0, "")
-    found = figures(of_run)
-    assert found["fakes"][0] > found["reals2"][0] > 0
-    assert all(0 < row[2] < 1 for row in found.values())
-
     assert progan("export", finished_run, "--store", tmp_path, "--name", "faces")[0] == 0
-    assert evaluate(tmp_path / "faces" / "1") == (0, of_run, "")
+    assert progan("weights", finished_run, tmp_path / "w.npz")[0] == 0
+    snapshot = finished_run / "snapshots" / "images-000000224.safetensors"
+    sources = [finished_run, tmp_path / "faces" / "1", snapshot, tmp_path / "w.npz"]
+    code, table, errors = evaluate(*sources)
+    assert (code, errors) == (0, "")
+    heading, reals, *rows = table.splitlines()
+    assert [row.split()[0] for row in rows] == list(map(str, sources))
+    found = [figures("\n".join((heading, reals, row))) for row in rows]
+    assert found == [found[0]] * 4
+    assert found[0]["fakes"][0] > found[0]["reals2"][0] > 0
+    assert all(0 < row[2] < 1 for row in found[0].values())
 
 
-def test_json_holds_the_figures_of_the_table_in_full(evaluate: Evaluate, finished_run: Path, tmp_path: Path) -> None:
+def test_sources_of_several_sizes_stand_below_their_reals(
+    evaluate: Evaluate, faces_16: Dataset, finished_run: Path, run_config: RunConfig, tmp_path: Path
+) -> None:
+    large = replace(run_config, network=replace(run_config.network, resolution=16))
+    claim_run_directory(tmp_path / "large", large)
+    state = TrainingState.fresh(large)
+    state.images_shown = 256
+    state.save(tmp_path / "large" / "checkpoints")
+    mirrored = grown_run(tmp_path / "mirrored", replace(run_config, training=replace(run_config.training, mirror=True)))
+    sources = (finished_run, tmp_path / "large", mirrored, finished_run / "snapshots" / "images-000000192.safetensors")
+    code, table, errors = evaluate(*sources, "--data", faces_16.directory)
+    assert code == 0
+    assert errors == (
+        f"progan: note: --images is 32, and {faces_16.directory} has 24: each is taken up to 2 times, "
+        "and the noise floor compares them with themselves\n"
+    )
+    heading, *rows = table.splitlines()
+    assert heading.split() == ["32", "images", "SWDx1e3_16", "SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
+    assert [row.split("  ")[0] for row in rows] == [
+        "8x8 Reals2 (noise floor)",
+        str(sources[0]),
+        str(sources[3]),
+        "16x16 Reals2 (noise floor)",
+        str(sources[1]),
+        "8x8 mirrored Reals2 (noise floor)",
+        str(sources[2]),
+    ]
+    assert [row.split()[-4:-2].count("-") for row in rows] == [1, 1, 1, 1, 1, 1, 1]
+
+
+def test_json_holds_the_figures_of_the_table_in_full_and_what_they_are_of(
+    evaluate: Evaluate, faces: Dataset, finished_run: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "figures.json"
     code, table, errors = evaluate(finished_run, "--json", file, "--seed", 7)
     assert (code, errors) == (0, "")
     document = json.loads(file.read_text())
-    assert {name: document.pop(name) for name in ("resolution", "image_count", "seed")} == {
-        "resolution": 8,
-        "image_count": 32,
-        "seed": 7,
-    }
+    (result,) = document.pop("results")
     for name, row in figures(table).items():
-        assert list(document[name]) == ["SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
-        assert list(document[name].values()) == pytest.approx(row, abs=0.006)
+        assert list(result[name]) == ["SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM"]
+        assert list(result.pop(name).values()) == pytest.approx(row, abs=0.006)
+    checkpoint = finished_run / "checkpoints" / "images-000000224.npz"
+    assert result == {
+        "source": str(finished_run),
+        "digest": f"sha256:{hashlib.sha256(checkpoint.read_bytes()).hexdigest()}",
+        "resolution": 8,
+        "mirror": False,
+    }
+    assert document == {
+        "progan": __version__,
+        "data": {"name": "faces", "images": 48, "digests": {"8x8": f"sha256:{faces.digests['8x8']}"}},
+        "settings": {"images": 32, "seed": 7},
+    }
 
 
 def test_the_seed_decides_the_figures(evaluate: Evaluate, finished_run: Path) -> None:
@@ -126,7 +172,8 @@ def test_a_model_with_labels_draws_those_of_the_dataset(
     assert (code, errors) == (0, "")
     assert figures(of_run)["fakes"][0] > 0
     assert progan("export", labelled_run, "--store", tmp_path / "store", "--name", "faces")[0] == 0
-    assert evaluate(tmp_path / "store" / "faces" / "1") == (0, of_run, "")
+    code, of_version, errors = evaluate(tmp_path / "store" / "faces" / "1")
+    assert (code, errors, figures(of_version)) == (0, "", figures(of_run))
 
 
 # What cannot be measured
@@ -139,7 +186,7 @@ def refusal(sentence: str) -> tuple[int, str, str]:
 def test_a_source_that_is_none(evaluate: Evaluate, tmp_path: Path) -> None:
     assert evaluate(tmp_path) == refusal(
         f"{tmp_path}: neither a training run (no config.json) nor a version of a model (no progan.json); "
-        "give a run, or STORE/MODEL/VERSION"
+        "give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, NVIDIA's .pkl, PyTorch's .pth"
     )
 
 

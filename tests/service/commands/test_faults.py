@@ -71,7 +71,7 @@ OUTCOMES = {
     "evaluate none --data faces": (
         78,
         "none: neither a training run (no config.json) nor a version of a model (no progan.json); "
-        "give a run, or STORE/MODEL/VERSION",
+        "give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, NVIDIA's .pkl, PyTorch's .pth",
     ),
     "export run --store full/store --name faces": (1, f"full/store/faces: {FULL}"),
     "export run --store readonly/store --name faces": (1, f"readonly/store/faces: {READ_ONLY}"),

@@ -106,7 +106,8 @@ def test_a_directory_of_something_else_is_neither(tmp_path: Path) -> None:
         with pytest.raises(
             FakesError,
             match=rf"^{directory}: neither a training run \(no config.json\) nor a version of a model "
-            r"\(no progan.json\); give a run, or STORE/MODEL/VERSION$",
+            r"\(no progan.json\); give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, "
+            r"NVIDIA's .pkl, PyTorch's .pth$",
         ):
             Fakes.open(directory)
 

@@ -49,6 +49,11 @@ def latest_checkpoint(directory: Path) -> Path | None:
     return next(iter(checkpoints(directory)), None)
 
 
+def checkpoint_path(directory: Path, images_shown: int) -> Path:
+    """Return the path of the checkpoint after that many images."""
+    return directory / f"images-{images_shown:09d}.npz"
+
+
 def images_shown_at_checkpoint(path: Path) -> int:
     """Return the number of images in the name of a checkpoint."""
     return int(path.stem.removeprefix("images-"))
@@ -60,7 +65,7 @@ def save_checkpoint(directory: Path, images_shown: int, arrays: Mapping[str, NDA
     Those of more images are removed, too: the run went on from before them, because they were damaged.
     Raises FileError.
     """
-    path = directory / f"images-{images_shown:09d}.npz"
+    path = checkpoint_path(directory, images_shown)
     content = {formats.VERSION_KEY: np.array(FORMAT_VERSION), **arrays}
     with replaced(path) as partial, partial.open("wb") as file:
         np.savez(file, allow_pickle=False, **content, **{_DIGEST: np.array(digest_of_arrays(content))})

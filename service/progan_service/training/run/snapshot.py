@@ -1,5 +1,6 @@
 """Snapshots: the averaged generator at a tick, each in a weights file. They are never removed."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,14 @@ from progan_service.export.weights_file import save_weights
 from progan_service.model.networks import Generator
 from progan_service.training.config import RunConfig
 from progan_service.training.schedule import GrowthSchedule
+
+_NAME = re.compile(r"images-(\d{9,})\.safetensors", re.ASCII)
+
+
+def snapshots(directory: Path) -> dict[int, Path]:
+    """Return the snapshots of a directory by the number of images shown. Files of other names are none."""
+    found = ((_NAME.fullmatch(file.name), file) for file in directory.glob("images-*.safetensors"))
+    return {int(match[1]): file for match, file in found if match}
 
 
 def trained_generator(config: RunConfig, generator: Generator, images_shown: int) -> TrainedGenerator:

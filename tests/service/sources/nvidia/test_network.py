@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from progan_service.export.exportable import Exportable
 from progan_service.model.config import NetworkConfig
+from progan_service.sources.fakes import Fakes
 from progan_service.sources.nvidia import network as nvidia
 from progan_service.sources.nvidia.network import NvidiaPickleError, load_nvidia_pickle
 from progan_service.sources.nvidia.networks_pickle import read_generator
@@ -113,6 +114,18 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Honest files
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_pickle_can_be_measured(tmp_path: Path) -> None:
+    file = write(tmp_path / "network.pkl", networks())
+    fakes = Fakes.open(file)
+    facts = (fakes.digest, fakes.resolution, fakes.label_size, fakes.mirror)
+    assert facts == (f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}", 16, 3, False)
+    arrays = reference("reference_res16_labels3")
+    (images,) = fakes.draw(arrays["latents"], arrays["labels"])
+    expected = np.clip(np.rint(127.5 * arrays["images_lod0"].transpose(0, 2, 3, 1) + 127.5), 0, 255)
+    assert np.abs(images - expected).max() <= 1
 
 
 @pytest.mark.parametrize("name", KWARGS)
