@@ -26,7 +26,7 @@ from progan_client.errors import (
     UnavailableError,
 )
 from progan_client.images import Frame, GeneratedImages, StageTimes
-from progan_client.models import Model, ModelVersion, ServedModel
+from progan_client.models import Direction, Model, ModelVersion, ServedModel
 
 __version__ = metadata.version("progan-client")
 
@@ -36,6 +36,7 @@ __all__ = [
     "Client",
     "ClientClosedError",
     "DeadlineExceededError",
+    "Direction",
     "FailedPreconditionError",
     "FieldViolation",
     "Frame",

@@ -115,10 +115,10 @@ class AsyncClient:
             with translated(self._settings, timeout_s):
                 async with asyncio.timeout(checked_timeout_s("timeout_s", timeout_s)):
                     await self._image_channel.channel_ready()  # READY only while the service's health is SERVING
-        except TimeoutError as error:
+        except TimeoutError:
             target = self._settings.target
             found = await asyncio.to_thread(obstacle, target, self._settings.tls)
-            raise not_ready_in_time(target, timeout_s, found) from error
+            raise not_ready_in_time(target, timeout_s, found) from None
 
     async def close(self) -> None:
         """Close the connections. Calls in flight end with an error."""

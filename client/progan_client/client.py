@@ -66,7 +66,7 @@ class Client:
         Give exactly one of `latents`, `seeds` and `count`:
 
         argument     type                default   meaning
-        `latents`    float [N, L]                  one row per image; finite; only the direction of a row matters
+        `latents`    float [N, L]                  one row per image; finite, no row all zero
         `seeds`      N integers                    one per image, 0 to 2**64 - 1
         `count`      int                           N images of the seeds `seed`, `seed` + 1, ...
         `seed`       int                 random    first seed of `count`; without `count`: one image
@@ -74,6 +74,10 @@ class Client:
         `label`      str                           name of the class, or of one attribute, of all images
         `labels`     names                         names of the attributes that hold for all images
                      float [K], [N, K]             or the label vector of all images, or one per image
+        `edits`      {name: float}       {}        move by so many standard deviations along a direction of the model,
+                                                   -4 to 4; the opposite moves back
+        `sets`       {name: float}       {}        move to this many standard deviations, likewise
+        `hold`       names               ()        directions that edits and sets shall not change
         `model`      str                 ""        name of the model; "": the service's default model
         `version`    int or str          None      number or label such as "canary"; None: the serving version
         `encoding`   str                 "raw"     format on the wire: "raw", "png", "jpeg" or "webp"
@@ -81,7 +85,8 @@ class Client:
         `bulk`       bool                False     low priority: the service answers other calls first
         `timeout_s`  float               None      deadline in seconds; None: that of the client
 
-        `GeneratedImages.seeds` contains the seeds, random ones too.
+        `GeneratedImages.seeds` contains the seeds, random ones too. For a ProGAN without labels only the direction of
+        a latent matters. With labels its length matters as well: it weighs the latent against the label.
         """
         request = requests.generate_request(**arguments)
         reply: pb.GenerateResponse = self._call(self._images.Generate, request, timeout_s)
@@ -116,11 +121,15 @@ class Client:
         `latents`         float [K, L]                 one row per key frame
         `seeds`           K integers                   one per key frame
         `frames_between`  int            30            new frames between two key frames, F
-        `path`            str            "spherical"   "spherical" (along the great circle) or "linear"
+        `path`            str            "spherical"   "spherical" (great circles), "linear", or "smooth" (along a
+                                                       spline on the sphere: no turn at key frames)
+        `pace`            str            "uniform"     "uniform" (F frames between key frames) or "even" (each frame
+                                                       differs as much from the last one; begins later)
         `loop`            bool           False         return from the last key frame to the first
         `labels`          float [K, M]                 one label vector per key frame, or as in `generate`
 
-        A walk has K + (K - 1) * F frames, a loop K * (F + 1). The other arguments are those of `generate`.
+        A walk has K + (K - 1) * F frames, a loop K * (F + 1). `edits` apply to the key frames. The other arguments are
+        those of `generate`.
         """
         deadline_s = self._settings.stream_deadline_s(timeout_s)
         request = requests.interpolate_request(**arguments)
@@ -156,9 +165,9 @@ class Client:
         ready = grpc.channel_ready_future(self._image_channel)  # READY only while the service's health is SERVING
         try:
             ready.result(checked_timeout_s("timeout_s", timeout_s))
-        except grpc.FutureTimeoutError as error:
+        except grpc.FutureTimeoutError:
             target = self._settings.target
-            raise not_ready_in_time(target, timeout_s, obstacle(target, self._settings.tls)) from error
+            raise not_ready_in_time(target, timeout_s, obstacle(target, self._settings.tls)) from None
         finally:
             ready.cancel()
 

@@ -21,6 +21,7 @@ Latents = NDArray[np.float32]
 
 ENCODING_OF_SUFFIX: dict[str, Encoding] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 DEFAULT_QUALITY = 90  # as in the service
+_SHOWN = 64  # images in a notebook
 MAX_PICTURE_PIXELS = 2**27  # 400 MB of RGB; a larger picture is a typing error
 
 
@@ -49,7 +50,7 @@ class GeneratedImages:
     `files`     the N files that the service sent (PNG, JPEG or WebP); empty for "raw".
     `raw`       uint8 [N, H, W, C] for "raw", else None. `pixels` works for every encoding.
     `latents`   float32 [N, L]; `generate(latents=images.latents)` returns the same images.
-    `seeds`     the N seeds; None if the request had latents.
+    `seeds`     the N seeds, before any edits; None if the request had latents.
     `model`     name, version and digest of the model.
     `times`     the server's times of the whole reply, in slices too.
     """
@@ -68,6 +69,10 @@ class GeneratedImages:
         return (
             f"<GeneratedImages: {count} of {height}x{width}x{channels}, {self.model.name} version {self.model.version}>"
         )
+
+    def _repr_png_(self) -> bytes:
+        """Show the images as one picture, at most the first 64, where a notebook asks for it."""
+        return encoded(self[:_SHOWN].grid(), ".png")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -136,6 +141,10 @@ class Frame:
 
     index: int
     images: GeneratedImages
+
+    def _repr_png_(self) -> bytes:
+        """Show the frame where a notebook asks for it."""
+        return encoded(self.image, ".png")
 
     @property
     def pixels(self) -> Pixels:

@@ -1,7 +1,7 @@
 """The models of a service and their versions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,23 @@ class ServedModel:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """A direction of a version, along which `edits` move latents.
+
+    `origin`    "fitted" (to scores of images) or "discovered" (one of those along which images change most).
+    `r`         correlation of its scores with images that the fit did not see; 0 if discovered.
+    `monotone`  share of latents whose score rises with each step from -3 to 3; 0 if unknown.
+    `shift_sd`  by how many standard deviations of the score one unit moves it; 0 if discovered.
+    """
+
+    name: str
+    origin: str
+    r: float
+    monotone: float
+    shift_sd: float
+
+
+@dataclass(frozen=True, repr=False)
 class ModelVersion:
     """One version of a model.
 
@@ -33,6 +50,7 @@ class ModelVersion:
     `label_count`   size of a label vector; 0: the model has no labels.
     `label_names`   label_count names; empty if unknown.
     `label_kind`    "classes" (an image has exactly one) or "attributes" (each holds or does not).
+    `directions`    along which latents can be edited, by name; empty while the version is not loaded.
     `provenance`    origin and training of the version.
     `memory_bytes`  memory that it takes while it is loaded, its largest batch included; 0 if it is not loaded.
     """
@@ -49,6 +67,10 @@ class ModelVersion:
     provenance: dict[str, Any]
     memory_bytes: int = 0
     label_kind: LabelKind = "classes"
+    directions: Mapping[str, Direction] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<ModelVersion {self.version}: {self.state}, {self.resolution}x{self.resolution}x{self.channels}>"
 
     @property
     def source(self) -> str:
@@ -86,7 +108,7 @@ class ModelVersion:
         return value if isinstance(value, str) else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A model and its versions.
 
@@ -105,6 +127,15 @@ class Model:
     pinned_version: int | None
     version_labels: Mapping[str, int]
     error: str
+
+    @property
+    def directions(self) -> Mapping[str, Direction]:
+        """The directions of the serving version, by name; empty if no version serves."""
+        return {} if self.serving_version is None else self.version().directions
+
+    def __repr__(self) -> str:
+        numbers = ", ".join(str(each.version) for each in self.versions) or "none"
+        return f"<Model {self.name}: versions {numbers}, serving {self.serving_version or 'none'}>"
 
     def version(self, version: int | str | None = None) -> ModelVersion:
         """Return the version with a number or label, for None the serving version. Raise ArgumentError if unknown."""

@@ -75,7 +75,7 @@ async def explained_aside(settings: Settings) -> AsyncIterator[None]:
 
 
 def _explain(error: UnavailableError, settings: Settings) -> None:
-    if never_connected(error.__cause__) and (found := obstacle(settings.target, settings.tls)):
+    if never_connected(error.__context__) and (found := obstacle(settings.target, settings.tls)):
         error.args = (not_ready(settings.target, found),)
 
 

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 
 from progan_client.errors import ReplyError
 from progan_client.images import Encoding, Frame, GeneratedImages, Latents, Pixels, StageTimes
-from progan_client.models import Model, ModelState, ModelVersion, ServedModel
+from progan_client.models import Direction, Model, ModelState, ModelVersion, ServedModel
 from progan_client.requests import WIRE_ENCODINGS, row_count
 from progan_protos.v1 import image_generator_pb2 as pb
 
@@ -20,6 +20,12 @@ MAX_IMAGE_PIXELS = 2**26  # 8192 x 8192; no model makes larger images
 UNKNOWN_HEALTH = "SERVICE_UNKNOWN"  # the health service answers NOT_FOUND instead of sending this status
 
 _ENCODINGS: dict[int, Encoding] = {wire: encoding for encoding, wire in WIRE_ENCODINGS.items()}
+
+
+_ORIGINS: dict[int, str] = {
+    pb.DIRECTION_ORIGIN_FITTED: "fitted",
+    pb.DIRECTION_ORIGIN_DISCOVERED: "discovered",
+}
 
 
 def images_of_reply(reply: pb.GenerateResponse, request: pb.GenerateRequest) -> GeneratedImages:
@@ -131,7 +137,14 @@ def _version(message: pb.ModelVersion) -> ModelVersion:
         provenance=_values(message.provenance),
         memory_bytes=message.memory_bytes,
         label_kind="attributes" if message.label_kind == pb.LABEL_KIND_ATTRIBUTES else "classes",
+        directions={direction.name: _direction(direction) for direction in message.directions},
     )
+
+
+def _direction(message: pb.Direction) -> Direction:
+    origin = _ORIGINS.get(message.origin, "unknown")
+    figures = (round(value, 4) for value in (message.r, message.monotone, message.shift_sd))  # they came as float32
+    return Direction(message.name, origin, *figures)
 
 
 def _state(number: int) -> ModelState:

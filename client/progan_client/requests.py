@@ -1,5 +1,6 @@
 """Check the arguments of a call and build its request. No network here."""
 
+import numbers
 import operator
 import re
 import secrets
@@ -15,7 +16,8 @@ from progan_client.errors import ArgumentError
 from progan_client.images import Encoding, Latents
 from progan_protos.v1 import image_generator_pb2 as pb
 
-InterpolationPath = Literal["spherical", "linear"]
+InterpolationPath = Literal["spherical", "linear", "smooth"]
+Pace = Literal["uniform", "even"]
 
 WIRE_ENCODINGS: dict[Encoding, pb.ImageEncoding] = {
     "raw": pb.IMAGE_ENCODING_RAW,
@@ -23,12 +25,15 @@ WIRE_ENCODINGS: dict[Encoding, pb.ImageEncoding] = {
     "jpeg": pb.IMAGE_ENCODING_JPEG,
     "webp": pb.IMAGE_ENCODING_WEBP,
 }
+MAX_AMOUNT = 4  # of an edit, in standard deviations
 _SEEDS = 2**64
 _VERSION_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _PATHS: dict[InterpolationPath, pb.InterpolationPath] = {
     "spherical": pb.INTERPOLATION_PATH_SPHERICAL,
     "linear": pb.INTERPOLATION_PATH_LINEAR,
+    "smooth": pb.INTERPOLATION_PATH_SMOOTH,
 }
+_PACES: dict[Pace, pb.Pace] = {"uniform": pb.PACE_UNIFORM, "even": pb.PACE_EVEN}
 
 
 class ImageArguments(TypedDict, total=False):
@@ -36,6 +41,9 @@ class ImageArguments(TypedDict, total=False):
 
     label: str | None
     labels: ArrayLike | Sequence[str] | None
+    edits: Mapping[str, float] | None
+    sets: Mapping[str, float] | None
+    hold: Sequence[str]
     model: str
     version: int | str | None
     encoding: Encoding
@@ -59,6 +67,7 @@ class InterpolateArguments(ImageArguments, total=False):
     seeds: Iterable[int] | None
     frames_between: int
     path: InterpolationPath
+    pace: Pace
     loop: bool
 
 
@@ -70,6 +79,7 @@ def generate_request(**arguments: Unpack[GenerateArguments]) -> pb.GenerateReque
         model=model_selector(arguments),
         latents=source,
         **labels_fields(arguments, row_count(source)),
+        edits=edit_messages(arguments),
         format=output_format(arguments),
         priority=priority(arguments),
     )
@@ -82,6 +92,7 @@ def stream_generate_request(request: pb.GenerateRequest) -> pb.StreamGenerateReq
         latents=request.latents,
         labels=request.labels if request.HasField("labels") else None,
         label_names=request.label_names,
+        edits=request.edits,
         format=request.format,
         priority=request.priority,
     )
@@ -93,14 +104,19 @@ def interpolate_request(**arguments: Unpack[InterpolateArguments]) -> pb.Interpo
     path = arguments.get("path", "spherical")
     if path not in _PATHS:
         raise ArgumentError("path", f"must be one of {', '.join(_PATHS)}", path)
+    pace = arguments.get("pace", "uniform")
+    if pace not in _PACES:
+        raise ArgumentError("pace", f"must be one of {', '.join(_PACES)}", pace)
     key_frames = _key_frames(arguments.get("latents"), arguments.get("seeds"))
     return pb.InterpolateRequest(
         model=model_selector(arguments),
         key_frames=key_frames,
         frames_between=_integer("frames_between", arguments.get("frames_between", 30), 0, 2**32 - 1),
         path=_PATHS[path],
+        pace=_PACES[pace],
         loop=arguments.get("loop", False),
         **labels_fields(arguments, row_count(key_frames)),
+        edits=edit_messages(arguments),
         format=output_format(arguments),
         priority=priority(arguments),
     )
@@ -146,6 +162,34 @@ def latents_message(arguments: GenerateArguments) -> pb.Latents:
             first_seed=_integer("seed", first_seed, 0, _SEEDS - 1), count=_integer("count", count, 1, 2**32 - 1)
         )
     )
+
+
+def edit_messages(arguments: ImageArguments) -> list[pb.Edit]:
+    """Encode `edits` (move by) and `sets` (move to), which all hold what `hold` names. The default is no edit."""
+    edits, sets, hold = arguments.get("edits") or {}, arguments.get("sets") or {}, arguments.get("hold", ())
+    for name, argument in (("edits", edits), ("sets", sets)):
+        if not isinstance(argument, Mapping):
+            raise ArgumentError(name, 'must be amounts by the names of directions, such as {"size": 1.5}', argument)
+    if isinstance(hold, str):
+        raise ArgumentError("hold", "must be a list of names", hold)
+    for name in edits:
+        if name in sets:
+            raise ArgumentError("edits, sets", "give each direction in one of them", name)
+    for name in hold:
+        if name in edits or name in sets:
+            raise ArgumentError("hold", "must be other directions than those that move", name)
+    if hold and not (edits or sets):
+        raise ArgumentError("hold", "needs edits or sets", list(hold))
+    return [
+        *(pb.Edit(direction=name, offset=_amount("edits", name, by), hold=hold) for name, by in edits.items()),
+        *(pb.Edit(direction=name, set=_amount("sets", name, to), hold=hold) for name, to in sets.items()),
+    ]
+
+
+def _amount(argument: str, name: str, value: object) -> float:
+    if not isinstance(value, numbers.Real) or not abs(float(value)) <= MAX_AMOUNT:
+        raise ArgumentError(argument, f"{name} must be a number from -{MAX_AMOUNT} to {MAX_AMOUNT}", value)
+    return float(value)
 
 
 def labels_fields(arguments: ImageArguments, rows: int) -> dict[str, Any]:

@@ -39,7 +39,12 @@ _ARGUMENTS = {
     "format.encoding": "encoding",
     "format.quality": "quality",
     "priority": "bulk",
+    "edits.direction": "edits",
+    "edits.offset": "edits",
+    "edits.set": "sets",
+    "edits.hold": "hold",
 }
+_PLACE = re.compile(r"\[\d+\]")  # of an edit: those of the client have names
 _WORDS = {"StreamGenerate": "client.stream", "a seed_range": "a count"}
 
 
@@ -49,11 +54,11 @@ def translated(settings: Settings, timeout_s: float) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise service_error(error, settings, timeout_s) from error
+        raise service_error(error, settings, timeout_s) from None  # gRPC's own is many lines and says no more
     except (grpc.aio.UsageError, ValueError) as error:
         if "closed" not in str(error):  # gRPC has no class for this
             raise
-        raise ClientClosedError(f"the client of {settings.target} is closed; create a new one") from error
+        raise ClientClosedError(f"the client of {settings.target} is closed; create a new one") from None
 
 
 def service_error(error: grpc.RpcError, settings: Settings, timeout_s: float) -> ServiceError:
@@ -108,6 +113,7 @@ def _in_words_of_arguments(text: str, bad_request: error_details_pb2.BadRequest)
 
 def _argument(field: str) -> str:
     """("latents.vectors.columns") -> "latents: number of columns", ("latents.seeds.seeds") -> "seeds:"."""
+    field = _PLACE.sub("", field)
     known = next((name for name in (field, field.rpartition(".")[0]) if name in _ARGUMENTS), field)
     argument = _ARGUMENTS.get(known, known.removesuffix(".columns").removesuffix(".values"))
     if field.endswith(".columns"):

@@ -1,7 +1,7 @@
 """Files that live longer than a release: how each of them is read, so that it can grow.
 
-These are `progan.json`, `rollout.json`, `dataset.json`, the `config.json` of a run, checkpoints and weights files. Each
-has a `format_version`, which names the meaning of its keys. A file without one has version 1.
+These are `progan.json`, `directions.json`, `rollout.json`, `dataset.json`, the `config.json` of a run, checkpoints and
+weights files. Each has a `format_version`, which names the meaning of its keys. A file without one has version 1.
 
 A release that adds a key keeps the version if older readers do no harm without the key; else it raises the version.
 Readers ignore keys that they do not know, keep them when they write the file again, and refuse a higher version.

@@ -22,6 +22,7 @@ def test_public_names_are_these() -> None:
         "Client",
         "ClientClosedError",
         "DeadlineExceededError",
+        "Direction",
         "FailedPreconditionError",
         "FieldViolation",
         "Frame",
@@ -57,4 +58,4 @@ def test_public_names_are_sorted() -> None:
 
 def test_imports_where_there_is_no_tensorflow_and_no_service() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_SERVICE], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "26\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "27\n", "")

@@ -153,7 +153,7 @@ def test_a_wrong_argument_is_named_with_its_value_and_the_rule(arguments: dict[s
         ({"seeds": [1]}, "seeds: must be two or more; got 1"),
         ({"latents": [[1.0]]}, "latents: must be two or more; got 1"),
         ({"seeds": [1, 2], "frames_between": -1}, "frames_between: must be 0 to 4294967295; got -1"),
-        ({"seeds": [1, 2], "path": "round"}, "path: must be one of spherical, linear; got 'round'"),
+        ({"seeds": [1, 2], "path": "round"}, "path: must be one of spherical, linear, smooth; got 'round'"),
     ],
 )
 def test_a_wrong_walk_is_refused(arguments: dict[str, Any], message: str) -> None:
@@ -166,8 +166,8 @@ def test_the_arguments_are_these() -> None:
     with pytest.raises(TypeError) as caught:
         generate(timeout=3)  # type: ignore[call-arg]
     assert str(caught.value) == (
-        "unexpected argument 'timeout'; must be one of bulk, count, encoding, label, labels, latents, model, quality, "
-        "seed, seeds, timeout_s, version"
+        "unexpected argument 'timeout'; must be one of bulk, count, edits, encoding, hold, label, labels, latents, "
+        "model, quality, seed, seeds, sets, timeout_s, version"
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ SUCCESS, FAILURE, WRONG_USAGE, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141  # 
 
 def generate(client: Client, options: GenerateOptions) -> int:
     """Write images to one picture, or each to a file of its own."""
-    output = _output(options, "image")
+    output = replace(_output(options, "image"), edited=bool(options.edit or options.sets))
     if not output.each and (options.count or 1) > MAX_IN_ONE_PICTURE:
         raise ArgumentError(
             "--count", f"must be at most {MAX_IN_ONE_PICTURE} for one picture; use -o DIR/", options.count
@@ -65,7 +66,8 @@ def interpolate(client: Client, options: InterpolateOptions) -> int:
         latents=_latents(options.latents),
         seeds=options.seeds,
         frames_between=options.frames,
-        path="linear" if options.linear else "spherical",
+        path="linear" if options.linear else "smooth" if options.smooth else "spherical",
+        pace="even" if options.even else "uniform",
         loop=options.loop,
         **_image_arguments(options, *output.wire_format(unchanged=output.each)),
     )
@@ -167,12 +169,23 @@ def _source(options: GenerateOptions) -> GenerateArguments:
 def _image_arguments(options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
     return {
         "labels": options.labels if options.label is None else options.label,
+        "edits": _amounts("--edit", options.edit),
+        "sets": _amounts("--set", options.sets),
+        "hold": options.hold or (),
         "model": options.model,
         "version": options.version,
         "encoding": encoding,
         "quality": quality,
         "bulk": options.bulk,
     }
+
+
+def _amounts(option: str, given: list[tuple[str, float]] | None) -> dict[str, float]:
+    """Return amounts by the names of directions. Raise ArgumentError for a name that is given twice."""
+    amounts = dict(given or ())
+    if len(amounts) < len(given or ()):
+        raise ArgumentError(option, "names each direction once", ", ".join(name for name, _ in given or ()))
+    return amounts
 
 
 def _latents(path: Path | None) -> NDArray[Any] | None:

@@ -81,6 +81,7 @@ def _notes(version: ModelVersion) -> list[str]:
     return [
         *_note("origin", _origin(version)),
         *_note(version.label_kind, _labels(version)),
+        *_note("directions", _directions(version)),
         *_note("memory", f"{version.memory_bytes / 2**20:,.0f} MiB" if version.memory_bytes else ""),
         *_note("error", version.error),
     ]
@@ -96,6 +97,12 @@ def _labels(version: ModelVersion) -> str:
     if 0 < len(version.label_names) <= MAX_LABELS:
         return ", ".join(version.label_names)
     return str(version.label_count or "")
+
+
+def _directions(version: ModelVersion) -> str:
+    """Return the names, with the correlation of those that were fitted: "size (r 0.78), axis-1"."""
+    found = version.directions.values()
+    return ", ".join(f"{each.name} (r {each.r:.2f})" if each.origin == "fitted" else each.name for each in found)
 
 
 def _note(name: str, text: str) -> list[str]:

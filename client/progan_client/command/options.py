@@ -22,6 +22,9 @@ class ModelOptions(Connection, Protocol):
 
     label: list[str] | None
     labels: list[float] | None
+    edit: list[tuple[str, float]] | None
+    sets: list[tuple[str, float]] | None
+    hold: list[str] | None
     model: str
     version: int | str | None
     bulk: bool
@@ -54,6 +57,8 @@ class InterpolateOptions(ModelOptions, OutputOptions, Protocol):
     latents: Path | None
     frames: int
     linear: bool
+    smooth: bool
+    even: bool
     loop: bool
     fps: float
 

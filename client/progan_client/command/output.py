@@ -36,12 +36,14 @@ class Output:
     `each`     whether each image has a file of its own.
     `quality`  1 to 100, for JPEG and WebP.
     `scale`    draw each pixel as a square of scale x scale pixels.
+    `edited`   whether images are more than their seeds, which are reported.
     """
 
     path: Path
     each: bool
     quality: int
     scale: int
+    edited: bool = False
 
     def wire_format(self, *, unchanged: bool) -> tuple[Encoding, int]:
         """Return the encoding and quality to request: those of the files if they are written unchanged, else raw."""
@@ -65,7 +67,7 @@ class Output:
     def _report_each(self, count: int, seeds: list[int], last: GeneratedImages) -> None:
         files = f"{numbered(self.path, 0)}{f' to {numbered(self.path, count - 1).name}' if count > 1 else ''}"
         size = f"{last.shape[2] * self.scale}x{last.shape[1] * self.scale}"
-        _report(files, f"{_count(count)}{_seeds(seeds)}, {size} pixels", last.model)
+        _report(files, f"{_count(count)}{self._of(seeds)}, {size} pixels", last.model)
 
     def write_grid(self, parts: Sequence[GeneratedImages], columns: int | None) -> None:
         """Write all images to one picture. A single image that arrived as a file is written unchanged."""
@@ -75,7 +77,7 @@ class Output:
         write(self.path, file)
         seeds = [seed for part in parts for seed in part.seeds or ()]
         size = f"{picture.width}x{picture.height}"
-        _report(self.path, f"{_count(len(pixels))}{_seeds(seeds)}, {size} pixels", parts[0].model)
+        _report(self.path, f"{_count(len(pixels))}{self._of(seeds)}, {size} pixels", parts[0].model)
 
     def write_animation(self, frames: Sequence[Frame], fps: float) -> None:
         """Write all frames to one animation."""
@@ -85,6 +87,9 @@ class Output:
         size = f"{width * self.scale}x{height * self.scale}"
         duration = f"{len(frames) / fps:.3g} s"
         _report(self.path, f"{len(frames)} frames of {size} pixels, {duration}", frames[0].images.model)
+
+    def _of(self, seeds: list[int]) -> str:
+        return _seeds(seeds) + (", edited" if self.edited else "")
 
     def _file(self, part: GeneratedImages, index: int) -> bytes:
         if self.scale == 1:

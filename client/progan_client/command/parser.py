@@ -1,9 +1,7 @@
 """The command line of `progan-client`: its commands, options and help."""
 
 import argparse
-import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from progan_client.animation import ANIMATION_FORMATS
 from progan_client.channel import DEFAULT_TARGET
 from progan_client.command import commands
 from progan_client.command.usage import Parser
+from progan_client.command.values import amount, floats, integers, number, version
 from progan_client.images import DEFAULT_QUALITY
 from progan_client.load.plan import Load
 
@@ -22,6 +21,7 @@ examples:
   progan-client generate --seed 1337 -o image.png               make one image
   progan-client generate --seed 1337 --count 16 -o grid.png     make 16 images in one picture
   progan-client generate --count 100 -o images/                 make 100 files in a directory
+  progan-client generate --seed 5 --edit size=+1.5 -o big.png   make an image and move it along a direction
   progan-client interpolate --seeds 1,2,3 --loop -o walk.webp   make an animation
   progan-client models                                          list models and versions
   progan-client --target images.example:8500 health             check another service
@@ -108,7 +108,7 @@ def _add_generate(subparsers: Any) -> None:
     source = command.add_argument_group("images (default: one image of a random seed)")
     one = source.add_mutually_exclusive_group()
     one.add_argument("--seed", metavar="N", type=int, help="first seed, 0 to 2^64 - 1")
-    one.add_argument("--seeds", metavar="N,N,...", type=_integers, help="one seed per image")
+    one.add_argument("--seeds", metavar="N,N,...", type=integers, help="one seed per image")
     _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], one row per image")
     source.add_argument("--count", metavar="N", type=int, help="number of images, with consecutive seeds")
     _add_model_options(source)
@@ -123,7 +123,7 @@ def _add_generate(subparsers: Any) -> None:
     )
     output.add_argument("--each", action="store_true", help="write image-0000.png, image-0001.png, ... for image.png")
     output.add_argument(
-        "--columns", metavar="N", type=_number(int, 1), help="columns of the picture (default: about square)"
+        "--columns", metavar="N", type=number(int, 1), help="columns of the picture (default: about square)"
     )
     _add_output_options(output)
 
@@ -132,12 +132,17 @@ def _add_interpolate(subparsers: Any) -> None:
     command = _add_command(subparsers, "interpolate", commands.interpolate, "make a walk through latent space")
     source = command.add_argument_group("frames")
     one = source.add_mutually_exclusive_group(required=True)
-    one.add_argument("--seeds", metavar="N,N,...", type=_integers, help="seeds of two or more key frames")
+    one.add_argument("--seeds", metavar="N,N,...", type=integers, help="seeds of two or more key frames")
     _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [K, L], one row per key frame")
     source.add_argument(
         "--frames", metavar="N", type=int, default=30, help="new frames between two key frames (default: 30)"
     )
-    source.add_argument("--linear", action="store_true", help="follow straight lines instead of great circles")
+    paths = source.add_mutually_exclusive_group()
+    paths.add_argument("--linear", action="store_true", help="follow straight lines instead of great circles")
+    paths.add_argument("--smooth", action="store_true", help="follow a curve without a turn at key frames")
+    source.add_argument(
+        "--even", action="store_true", help="let each frame differ as much from the last one; begins later"
+    )
     source.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
     _add_model_options(source)
     output = command.add_argument_group("output")
@@ -150,7 +155,7 @@ def _add_interpolate(subparsers: Any) -> None:
         help=f"walk{' or walk'.join(ANIMATION_FORMATS)} for an animation, DIR/ for one file per frame",
     )
     output.add_argument(
-        "--fps", metavar="N", type=_number(float, 0.1, 100), default=24.0, help="frames per second (default: 24)"
+        "--fps", metavar="N", type=number(float, 0.1, 100), default=24.0, help="frames per second (default: 24)"
     )
     _add_output_options(output)
     command.set_defaults(each=False)
@@ -251,14 +256,32 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         action="append",
         help="name of a class, for models with labels; repeat it for several attributes",
     )
-    labels.add_argument("--labels", metavar="X,X,...", type=_floats, help="label vector, for mixtures and degrees")
+    labels.add_argument("--labels", metavar="X,X,...", type=floats, help="label vector, for mixtures and degrees")
+    group.add_argument(
+        "--edit",
+        metavar="NAME=AMOUNT",
+        type=amount,
+        action="append",
+        help="move along a direction of the model by so many standard deviations, such as size=+1.5; repeat it",
+    )
+    group.add_argument(
+        "--set",
+        dest="sets",
+        metavar="NAME=VALUE",
+        type=amount,
+        action="append",
+        help="move to this many standard deviations, wherever the seed is; repeat it",
+    )
+    group.add_argument(
+        "--hold", metavar="NAME", action="append", help="direction that --edit and --set do not change; repeat it"
+    )
     group.add_argument(
         "--model", metavar="NAME", default="", help="name of the model (default: the service's default model)"
     )
     group.add_argument(
         "--version",
         metavar="N|LABEL",
-        type=_version,
+        type=version,
         help="model version, by number or label (default: the serving version)",
     )
     group.add_argument("--bulk", action="store_true", help="low priority: the service answers other calls first")
@@ -269,51 +292,14 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--quality",
         metavar="N",
-        type=_number(int, 1, 100),
+        type=number(int, 1, 100),
         help=f"quality of JPEG and WebP, 1 to 100 (default: {DEFAULT_QUALITY})",
     )
     group.add_argument(
-        "--scale", metavar="N", type=_number(int, 1, 64), default=1, help="draw each pixel as N x N pixels (default: 1)"
+        "--scale", metavar="N", type=number(int, 1, 64), default=1, help="draw each pixel as N x N pixels (default: 1)"
     )
 
 
 def _add_file(container: argparse._ActionsContainer, *flags: str, **settings: Any) -> None:
     """Add an option for a path; shells complete it with file names."""
     container.add_argument(*flags, **settings).complete = shtab.FILE  # type: ignore[attr-defined]
-
-
-def _number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
-    """Return a function that reads a number from `low` to `high`."""
-
-    def read(text: str) -> float:
-        try:
-            if low <= (number := kind(text)) <= high:
-                return number
-        except ValueError:
-            pass
-        limit = "" if high == math.inf else f" and at most {high}"
-        noun = "an integer" if kind is int else "a number"
-        raise argparse.ArgumentTypeError(f"must be {noun}, at least {low}{limit}; got {text!r}")
-
-    return read
-
-
-def _version(text: str) -> int | str:
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-def _integers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be integers separated by commas, such as 1,2,3; got {text!r}") from None
-
-
-def _floats(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, such as 0,1; got {text!r}") from None

@@ -12,6 +12,8 @@ _OPTIONS = {
     "frames_between": "frames",
     "encoding": "format",
     "suffix": "output",
+    "edits": "edit",
+    "sets": "set",
     "warmup_s": "warmup",
     "duration_s": "duration",
 }
@@ -23,6 +25,7 @@ _PHRASES = {
     "token=...": "--token-file FILE or PROGAN_TOKEN",
     "allow_plain_token=True": "--allow-plain-token",
     "use client.stream": "give fewer --images",
+    "needs edits or sets": "needs --edit or --set",
 }
 _ARGUMENT = re.compile(r"\b[a-z][a-z_]*\b")
 _NAMED = re.compile(r"^[a-z_]+(?=: )")

@@ -30,6 +30,13 @@ class InterpolationPath(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INTERPOLATION_PATH_UNSPECIFIED: _ClassVar[InterpolationPath]
     INTERPOLATION_PATH_SPHERICAL: _ClassVar[InterpolationPath]
     INTERPOLATION_PATH_LINEAR: _ClassVar[InterpolationPath]
+    INTERPOLATION_PATH_SMOOTH: _ClassVar[InterpolationPath]
+
+class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PACE_UNSPECIFIED: _ClassVar[Pace]
+    PACE_UNIFORM: _ClassVar[Pace]
+    PACE_EVEN: _ClassVar[Pace]
 
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -45,6 +52,12 @@ class LabelKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LABEL_KIND_UNSPECIFIED: _ClassVar[LabelKind]
     LABEL_KIND_CLASSES: _ClassVar[LabelKind]
     LABEL_KIND_ATTRIBUTES: _ClassVar[LabelKind]
+
+class DirectionOrigin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DIRECTION_ORIGIN_UNSPECIFIED: _ClassVar[DirectionOrigin]
+    DIRECTION_ORIGIN_FITTED: _ClassVar[DirectionOrigin]
+    DIRECTION_ORIGIN_DISCOVERED: _ClassVar[DirectionOrigin]
 IMAGE_ENCODING_UNSPECIFIED: ImageEncoding
 IMAGE_ENCODING_RAW: ImageEncoding
 IMAGE_ENCODING_PNG: ImageEncoding
@@ -56,6 +69,10 @@ PRIORITY_BULK: Priority
 INTERPOLATION_PATH_UNSPECIFIED: InterpolationPath
 INTERPOLATION_PATH_SPHERICAL: InterpolationPath
 INTERPOLATION_PATH_LINEAR: InterpolationPath
+INTERPOLATION_PATH_SMOOTH: InterpolationPath
+PACE_UNSPECIFIED: Pace
+PACE_UNIFORM: Pace
+PACE_EVEN: Pace
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_AVAILABLE: ModelState
 MODEL_STATE_LOADING: ModelState
@@ -65,6 +82,9 @@ MODEL_STATE_DRAINING: ModelState
 LABEL_KIND_UNSPECIFIED: LabelKind
 LABEL_KIND_CLASSES: LabelKind
 LABEL_KIND_ATTRIBUTES: LabelKind
+DIRECTION_ORIGIN_UNSPECIFIED: DirectionOrigin
+DIRECTION_ORIGIN_FITTED: DirectionOrigin
+DIRECTION_ORIGIN_DISCOVERED: DirectionOrigin
 
 class ModelSelector(_message.Message):
     __slots__ = ("name", "version", "version_label")
@@ -118,21 +138,35 @@ class OutputFormat(_message.Message):
     quality: int
     def __init__(self, encoding: _Optional[_Union[ImageEncoding, str]] = ..., quality: _Optional[int] = ...) -> None: ...
 
+class Edit(_message.Message):
+    __slots__ = ("direction", "offset", "set", "hold")
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SET_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    direction: str
+    offset: float
+    set: float
+    hold: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, direction: _Optional[str] = ..., offset: _Optional[float] = ..., set: _Optional[float] = ..., hold: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class GenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format", "priority", "label_names")
+    __slots__ = ("model", "latents", "labels", "format", "priority", "label_names", "edits")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    EDITS_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
     format: OutputFormat
     priority: Priority
     label_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    edits: _containers.RepeatedCompositeFieldContainer[Edit]
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., label_names: _Optional[_Iterable[str]] = ..., edits: _Optional[_Iterable[_Union[Edit, _Mapping]]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("images", "latents", "model", "times")
@@ -147,7 +181,7 @@ class GenerateResponse(_message.Message):
     def __init__(self, images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class StreamGenerateRequest(_message.Message):
-    __slots__ = ("model", "latents", "labels", "format", "priority", "first_index", "label_names")
+    __slots__ = ("model", "latents", "labels", "format", "priority", "first_index", "label_names", "edits")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LATENTS_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -155,6 +189,7 @@ class StreamGenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    EDITS_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     latents: Latents
     labels: FloatMatrix
@@ -162,7 +197,8 @@ class StreamGenerateRequest(_message.Message):
     priority: Priority
     first_index: int
     label_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    edits: _containers.RepeatedCompositeFieldContainer[Edit]
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., latents: _Optional[_Union[Latents, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., edits: _Optional[_Iterable[_Union[Edit, _Mapping]]] = ...) -> None: ...
 
 class StreamGenerateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")
@@ -179,7 +215,7 @@ class StreamGenerateResponse(_message.Message):
     def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class InterpolateRequest(_message.Message):
-    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority", "first_index", "label_names")
+    __slots__ = ("model", "key_frames", "frames_between", "path", "loop", "labels", "format", "priority", "first_index", "label_names", "edits", "pace")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     KEY_FRAMES_FIELD_NUMBER: _ClassVar[int]
     FRAMES_BETWEEN_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +226,8 @@ class InterpolateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     FIRST_INDEX_FIELD_NUMBER: _ClassVar[int]
     LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    EDITS_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
     model: ModelSelector
     key_frames: Latents
     frames_between: int
@@ -200,7 +238,9 @@ class InterpolateRequest(_message.Message):
     priority: Priority
     first_index: int
     label_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    edits: _containers.RepeatedCompositeFieldContainer[Edit]
+    pace: Pace
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., key_frames: _Optional[_Union[Latents, _Mapping]] = ..., frames_between: _Optional[int] = ..., path: _Optional[_Union[InterpolationPath, str]] = ..., loop: bool = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., first_index: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., edits: _Optional[_Iterable[_Union[Edit, _Mapping]]] = ..., pace: _Optional[_Union[Pace, str]] = ...) -> None: ...
 
 class InterpolateResponse(_message.Message):
     __slots__ = ("first_index", "images", "latents", "model", "times")
@@ -302,7 +342,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., is_default: bool = ..., serving_version: _Optional[int] = ..., pinned_version: _Optional[int] = ..., version_labels: _Optional[_Mapping[str, int]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes", "label_kind")
+    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes", "label_kind", "directions")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -315,6 +355,7 @@ class ModelVersion(_message.Message):
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     LABEL_KIND_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
     version: int
     state: ModelState
     error: str
@@ -327,4 +368,19 @@ class ModelVersion(_message.Message):
     provenance: _struct_pb2.Struct
     memory_bytes: int
     label_kind: LabelKind
-    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., label_kind: _Optional[_Union[LabelKind, str]] = ...) -> None: ...
+    directions: _containers.RepeatedCompositeFieldContainer[Direction]
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., label_kind: _Optional[_Union[LabelKind, str]] = ..., directions: _Optional[_Iterable[_Union[Direction, _Mapping]]] = ...) -> None: ...
+
+class Direction(_message.Message):
+    __slots__ = ("name", "origin", "r", "monotone", "shift_sd")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    R_FIELD_NUMBER: _ClassVar[int]
+    MONOTONE_FIELD_NUMBER: _ClassVar[int]
+    SHIFT_SD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    origin: DirectionOrigin
+    r: float
+    monotone: float
+    shift_sd: float
+    def __init__(self, name: _Optional[str] = ..., origin: _Optional[_Union[DirectionOrigin, str]] = ..., r: _Optional[float] = ..., monotone: _Optional[float] = ..., shift_sd: _Optional[float] = ...) -> None: ...

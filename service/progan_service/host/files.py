@@ -67,6 +67,18 @@ def small_content(path: Path, max_bytes: int) -> bytes | None:
     return content
 
 
+def linked(file: Path, link: Path) -> None:
+    """Make a second name for a file, or a copy where its file system has no links. Makes missing parents.
+
+    Raises OSError.
+    """
+    link.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, link)
+    except OSError:
+        shutil.copy2(file, link)
+
+
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
     """Yield a directory for temporary files, removed at the end. Raises FileError, naming TMPDIR."""

@@ -42,6 +42,7 @@ class ModelMetadata:
     bfloat16_psnr_db                    PSNR of BFLOAT16_SIGNATURE's golden images to those of UINT8_SIGNATURE; None
                                         without that signature
     algorithms                          by signature that ends with ON_CPU: the algorithm of each layer
+    unknown                             keys that a newer release has written, kept when a version is published again
     """
 
     latent_size: int
@@ -57,6 +58,7 @@ class ModelMetadata:
     bfloat16_psnr_db: float | None = None
     algorithms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     label_kind: LabelKind = "classes"
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise FormatError for a value that cannot be served, or that the wire cannot carry."""
@@ -115,18 +117,17 @@ class ModelMetadata:
 
         Raises FormatError.
         """
-        content = json.dumps(asdict(self), indent=2) + "\n"
+        values = asdict(self)
+        content = json.dumps({**values.pop(formats.UNKNOWN), **values}, indent=2) + "\n"
         formats.check_size(content, MAX_METADATA_BYTES)
         self.from_json(content)
         return content
 
     @classmethod
     def from_json(cls, content: str | bytes) -> Self:
-        """Return what a `progan.json` holds; keys of newer releases are ignored.
-
-        Raises FormatError, which names the value and its rule.
-        """
-        return cls(**formats.field_values(cls, formats.parse(content, FORMAT_VERSION)))
+        """Return what a `progan.json` holds. Raises FormatError, which names the value and its rule."""
+        document = formats.parse(content, FORMAT_VERSION)
+        return cls(**formats.field_values(cls, document), unknown=formats.unknown_values(cls, document))
 
 
 def _is_file_name(name: str) -> bool:

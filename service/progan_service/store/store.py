@@ -8,15 +8,17 @@ half of one. <root>/<model>/rollout.json holds the decisions of an operator abou
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from progan_service.formats import NewerFormatError
 from progan_service.host.faults import named
 from progan_service.host.files import (
+    linked,
     move_into_place,
     partial_directory,
     partial_of,
@@ -27,6 +29,13 @@ from progan_service.host.files import (
 )
 from progan_service.store.default import MAX_DEFAULT_BYTES, DefaultChoice
 from progan_service.store.digests import sha256_of
+from progan_service.store.directions import (
+    DIRECTIONS_FILE,
+    MAX_DIRECTIONS_BYTES,
+    Direction,
+    directions_from_json,
+    directions_to_json,
+)
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, UnreadableError
 from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE, ModelMetadata
 from progan_service.store.model_name import DEFAULT_FILE, MODEL_NAME, check_model_name
@@ -95,6 +104,20 @@ class ModelStore:
             if found[file] != metadata.files[file]:
                 raise DamagedVersionError(f"{path / file}: differs from what was published (SHA-256 {found[file]})")
         return metadata
+
+    def directions(self, name: str, version: int) -> dict[str, Direction]:
+        """Return the directions of a version by name; none for a version without that file.
+
+        Raises ModelStoreError when the file is damaged or of a newer release, UnreadableError if unreadable.
+        """
+        metadata = self.metadata(name, version)
+        if DIRECTIONS_FILE not in metadata.files:
+            return {}
+        path, parse = (
+            self.path(name, version) / DIRECTIONS_FILE,
+            partial(directions_from_json, latent_size=metadata.latent_size),
+        )
+        return _parsed(path, parse, "directions", MAX_DIRECTIONS_BYTES, ModelStoreError) or {}
 
     def fingerprint(self, name: str, version: int) -> Fingerprint:
         """Changes when a file of the version does; reads no file's content."""
@@ -221,6 +244,23 @@ class ModelStore:
             rollout = self.rollout(name)
             self.set_rollout(name, replace(rollout, labels={**rollout.labels, label: version}))
         return version
+
+    def publish_directions(self, name: str, version: int, directions: Iterable[Direction]) -> int:
+        """Publish a version once more, with these directions instead of its own, and return the new number.
+
+        Its other files are links to those of the version, so they take no room.
+        Raises DamagedVersionError for a damaged version, FormatError for directions that no server would read.
+        """
+        metadata, path = self.verify(name, version), self.path(name, version)
+        content = directions_to_json(directions)
+
+        def write(directory: Path) -> ModelMetadata:
+            for file in metadata.files.keys() - {DIRECTIONS_FILE}:
+                linked(path / file, directory / file)
+            (directory / DIRECTIONS_FILE).write_text(content)
+            return metadata
+
+        return self.publish(name, write)
 
     def check_rollout(self, name: str, *, label: str, serve: bool) -> None:
         """Raise ModelStoreError unless the next version can have this label, and this one go on serving if it must."""

@@ -1,4 +1,4 @@
-"""Seeds to latents as the contract promises to every language, and paths between latents."""
+"""Seeds to latents as the contract promises to every language."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 from numpy.typing import NDArray
 
 from progan_service.latents.seeds import latents_from_seeds, seed_range
-from progan_service.latents.walks import OppositeLatentsError, check_walk, walk, walk_length
 
 WORD = 2**64 - 1
 
@@ -97,75 +96,3 @@ def test_no_seeds_give_no_latents() -> None:
 
 def test_a_range_of_seeds_goes_on_from_zero_after_the_last() -> None:
     assert seed_range(2**64 - 2, 4).tolist() == [2**64 - 2, 2**64 - 1, 0, 1]
-
-
-# Walks
-
-
-def test_the_length_of_a_walk() -> None:
-    assert walk_length(3, 4, loop=False) == 11
-    assert walk_length(3, 4, loop=True) == 15
-    assert walk_length(2, 0, loop=False) == 2
-
-
-def test_a_straight_walk() -> None:
-    frames = walk(rows([0, 0], [4, 8]), 3, 0, 5, spherical=False)
-    np.testing.assert_array_equal(frames, rows([0, 0], [1, 2], [2, 4], [3, 6], [4, 8]))
-
-
-def test_a_spherical_walk_turns_evenly() -> None:
-    frames = walk(rows([1, 0], [0, 1]), 2, 0, 4, spherical=True)
-    half_root3 = math.sqrt(3) / 2
-    np.testing.assert_allclose(frames, rows([1, 0], [half_root3, 0.5], [0.5, half_root3], [0, 1]), atol=1e-7)
-
-
-def test_a_spherical_walk_changes_its_length_evenly() -> None:
-    frames = walk(rows([1, 0], [0, 5]), 3, 0, 5, spherical=True)
-    np.testing.assert_allclose(np.linalg.norm(frames, axis=1), [1, 2, 3, 4, 5], rtol=1e-6)
-
-
-def test_a_walk_meets_its_key_frames_exactly() -> None:
-    keys = latents_from_seeds(seeds(1, 2, 3), 512)
-    frames = walk(keys, 9, 0, 21, spherical=True)
-    np.testing.assert_array_equal(frames[::10], keys)
-
-
-def test_a_loop_goes_back_to_the_first_without_repeating_it() -> None:
-    frames = walk(rows([0, 2], [2, 0]), 1, 0, walk_length(2, 1, loop=True), spherical=False)
-    np.testing.assert_array_equal(frames, rows([0, 2], [1, 1], [2, 0], [1, 1]))
-
-
-def test_a_part_of_a_walk_is_cut_from_the_whole() -> None:
-    keys = latents_from_seeds(seeds(1, 2, 3), 16)
-    whole = walk(keys, 4, 0, 15, spherical=True)
-    np.testing.assert_array_equal(walk(keys, 4, 7, 5, spherical=True), whole[7:12])
-
-
-def test_between_parallel_latents_only_the_length_changes() -> None:
-    frames = walk(rows([1, 1], [3, 3]), 1, 0, 3, spherical=True)
-    np.testing.assert_allclose(frames, rows([1, 1], [2, 2], [3, 3]), rtol=1e-6)
-
-
-def test_between_nearly_parallel_latents_nothing_jumps() -> None:
-    frames = walk(rows([1, 0], [1, 1e-7]), 9, 0, 11, spherical=True)
-    np.testing.assert_allclose(frames[:, 0], np.ones(11), rtol=1e-6)
-    assert (np.diff(frames[:, 1]) > 0).all()
-
-
-def test_opposite_neighbours_have_no_path() -> None:
-    with pytest.raises(
-        OppositeLatentsError, match="key frame 1 and the next one point in opposite directions"
-    ) as caught:
-        check_walk(rows([1, 0], [0, 1], [0, -2], [1, 0]), loop=False)
-    assert caught.value.key_frame == 1
-
-
-def test_the_last_and_the_first_are_neighbours_only_in_a_loop() -> None:
-    keys = rows([1, 0], [0, 1], [-1, 0])
-    check_walk(keys, loop=False)
-    with pytest.raises(OppositeLatentsError, match="key frame 2"):
-        check_walk(keys, loop=True)
-
-
-def test_equal_neighbours_have_a_path() -> None:
-    check_walk(rows([1, 2], [1, 2]), loop=True)

@@ -180,7 +180,7 @@ def test_grey_labelled_networks() -> None:
     assert labels.shape == (2, 3)
 
 
-def test_only_the_direction_of_a_latent_matters(generator: Generator) -> None:
+def test_without_labels_only_the_direction_of_a_latent_matters(generator: Generator) -> None:
     z = latents(2)
     np.testing.assert_allclose(generator(3 * z, resolution=16), generator(z, resolution=16), atol=1e-5)
 

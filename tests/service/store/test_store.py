@@ -296,11 +296,13 @@ def test_metadata_with_a_wrong_value_is_refused(store: ModelStore, change: dict[
         store.metadata("faces", 1)
 
 
-def test_metadata_written_by_a_newer_release_are_read(store: ModelStore) -> None:
+def test_metadata_written_by_a_newer_release_are_read_and_their_keys_kept(store: ModelStore) -> None:
     store.publish("faces", write_model)
     file = store.path("faces", 1) / METADATA_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | {"colour": "blue", "unknown": 1}))
-    assert replace(store.verify("faces", 1), files={}) == METADATA
+    found = store.verify("faces", 1)
+    assert replace(found, files={}, unknown={}) == METADATA
+    assert json.loads(found.to_json())["colour"] == "blue"
 
 
 def test_metadata_of_a_higher_version_are_refused_by_name(store: ModelStore) -> None:

@@ -30,6 +30,9 @@ class Job:
     flow       all pieces of a job have the same: they are one call when batches are filled
     caller     the name of the token; empty without one
     quota      of all jobs of this caller
+    edits      what is done to the latents of seeds, in words; empty for nothing
+    even       whether the frames of a walk are to have an even pace, which has to be measured
+    begun      whether images were made for it: it is not refused any more for lack of room
     """
 
     version: LoadedVersion
@@ -44,6 +47,9 @@ class Job:
     flow: object = field(default_factory=object)
     caller: str = ""
     quota: Quota | None = None
+    edits: str = ""
+    even: bool = False
+    begun: bool = False
 
     @property
     def image_bytes(self) -> int:
@@ -59,6 +65,10 @@ class Job:
         """Return how much memory the request takes while the job runs: the message, and the arrays made of it."""
         return 2 * self.latents.nbytes
 
+    def is_patient(self, start: int) -> bool:
+        """Return whether the piece that begins with this image waits for room: later pieces do."""
+        return self.begun or start > self.first
+
     def work(self, rows: int, *, patient: bool) -> Work:
         """Return work of so many rows for a queue."""
         return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority, self.owner, patient)
@@ -71,7 +81,10 @@ class Job:
     def _texts(self, index: int) -> PngInfo:
         seeds = self.latents.seeds(index, index + 1)
         common = kept_chunks(self.version.texts)
-        return text_chunks({"Seed": str(seeds[0])}, after=common) if seeds else common
+        if not seeds:
+            return common
+        edits = {"Edits": self.edits} if self.edits else {}
+        return text_chunks({"Seed": str(seeds[0]), **edits}, after=common)
 
 
 def asked_by(call: Call, job: Job) -> Job:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from progan_service.serving.batching.request import Generated
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.job import Job, Piece
+from progan_service.serving.jobs.pacing import Changes, at_even_pace, probes
 from progan_service.serving.jobs.unsent import Unsent
 from progan_service.serving.watching import traces
 from progan_service.serving.watching.calls import Call
@@ -40,7 +41,7 @@ class ImageMaker:
         if job.format.encoding is Encoding.RAW:
             piece = await self._generated(job, start, stop, job.deadline)
         else:
-            work = job.work(stop - start, patient=start > job.first)
+            work = job.work(stop - start, patient=job.is_patient(start))
             async with self._encoders.room(job.version, work):
                 due = self._encoders.pixels_due(work)
                 piece = await self._encoded(job, await self._generated(job, start, stop, due))
@@ -57,14 +58,14 @@ class ImageMaker:
             flow=job.flow,
             caller=job.owner,
             priority=job.priority,
-            patient=start > job.first,
+            patient=job.is_patient(start),
         )
         return Piece(start, latents, _without_batch(generated), [], 0.0, asked_at, made_at=time.monotonic())
 
     async def _encoded(self, job: Job, piece: Piece) -> Piece:
         pixels = piece.generated.pixels
         files = await self._encoders.encode(
-            job.work(len(pixels), patient=piece.first > job.first),
+            job.work(len(pixels), patient=job.is_patient(piece.first)),
             lambda place: job.file(piece.first + place, pixels[place]),
         )
         encode_s = time.monotonic() - piece.made_at
@@ -81,6 +82,7 @@ class ImageMaker:
     @asynccontextmanager
     async def whole(self, job: Job) -> AsyncIterator[Piece]:
         """Make all images of a job at once. They must be sent within the block. Raise QueueFull if they do not fit."""
+        job = await self._at_its_pace(job)
         images = job.latents.count
         with self._unsent.hold(job.owner, images, job.given_bytes + images * job.image_bytes):
             async with self._quotas.taken(job.caller, job.quota, images):
@@ -92,6 +94,7 @@ class ImageMaker:
 
         A piece must be sent when the next one is asked for. Raise QueueFull, too, if the first one does not fit.
         """
+        job = await self._at_its_pace(job)
         batcher = job.version.batcher
         step = min(batcher.max_batch_size, max(1, STREAM_MESSAGE_BYTES // job.image_bytes))
         if job.quota:
@@ -113,8 +116,18 @@ class ImageMaker:
                     task.cancel()
                 await asyncio.gather(*window, return_exceptions=True)
 
+    async def _at_its_pace(self, job: Job) -> Job:
+        """Return the job. If its frames are to have an even pace, images along the walk are made and compared first."""
+        if not job.even:
+            return job
+        changes = Changes(job)
+        async with aclosing(self.stream(probes(job))) as pieces:
+            async for piece in pieces:
+                await asyncio.to_thread(changes.add, piece.generated.pixels)
+        return at_even_pace(job, changes.all())
+
     async def _in_turn(self, job: Job, start: int, stop: int) -> Piece:
-        async with self._quotas.taken_in_turn(job.caller, job.quota, stop - start, first=start == job.first):
+        async with self._quotas.taken_in_turn(job.caller, job.quota, stop - start, first=not job.is_patient(start)):
             return await self.make(job, start, stop)
 
 

@@ -1,20 +1,20 @@
 """The rows of a job: one latent for each image, and its labels, made when they are needed.
 
 Constructors take arrays and check the rules that hold for every protocol. They raise InvalidArgument with a plain word
-(rows, columns, values, latents, seeds, count, key_frames, labels, label_names), which a protocol's parser replaces by
+(rows, columns, values, latents, seeds, count, labels, label_names), which a protocol's parser replaces by
 its field.
 """
 
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.latents.seeds import latents_from_seeds, seed_range
-from progan_service.latents.walks import OppositeLatentsError, check_walk, walk, walk_length
+from progan_service.latents.walks import Pace, UniformPace, walk
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 from progan_service.store.metadata import ModelMetadata
 
@@ -61,19 +61,6 @@ def of_range(first_seed: int, count: int, latent_size: int) -> Rows:
     """Return rows of the seeds first_seed ... first_seed + count - 1, modulo 2^64. Raise InvalidArgument."""
     _require_some(count, "count")
     return _SeedRange(first_seed, count, latent_size)
-
-
-def of_walk(keys: Rows, frames_between: int, max_key_frames: int, *, spherical: bool, loop: bool) -> Rows:
-    """Return the frames of the walk over key frames. Raise InvalidArgument."""
-    if not 2 <= keys.count <= max_key_frames:
-        raise InvalidArgument("key_frames", f"holds {keys.count} latents; 2 to {max_key_frames} are allowed")
-    latents = keys.rows(0, keys.count)
-    if spherical:
-        try:
-            check_walk(latents, loop)
-        except OppositeLatentsError as error:
-            raise InvalidArgument("key_frames", f"{error}; a spherical path between them is undefined") from error
-    return _Frames(walk_length(keys.count, frames_between, loop), latents, frames_between, spherical)
 
 
 @dataclass(frozen=True)
@@ -133,31 +120,11 @@ class _SeedRange:
 
 
 @dataclass(frozen=True)
-class _Frames:
-    """A frame has no seed, not even a key frame: it is a place on the walk."""
-
-    count: int
-    _keys: NDArray[np.float32]
-    _frames_between: int
-    _spherical: bool
-
-    @property
-    def nbytes(self) -> int:
-        return self._keys.nbytes
-
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        return walk(self._keys, self._frames_between, start, stop - start, spherical=self._spherical)
-
-    def seeds(self, start: int, stop: int) -> None:
-        return None
-
-
-@dataclass(frozen=True)
 class Labels:
     """The labels of each image. Several rows of labels are interpolated linearly when frames lie between them."""
 
     _rows: NDArray[np.float32] | None
-    _frames_between: int
+    _pace: Pace
 
     def rows(self, start: int, stop: int) -> tuple[NDArray[np.float32], ...]:
         """Return a 1-tuple with labels [stop - start, K], or an empty one if the model takes no labels."""
@@ -165,10 +132,14 @@ class Labels:
             return ()
         if len(self._rows) == 1:
             return (np.repeat(self._rows, stop - start, axis=0),)
-        return (walk(self._rows, self._frames_between, start, stop - start, spherical=False),)
+        return (walk(self._rows, self._pace.places(start, stop), "linear", loop=True),)
+
+    def at(self, pace: Pace) -> Self:
+        """Return the labels of frames at another pace."""
+        return replace(self, _pace=pace)
 
 
-NO_LABELS = Labels(None, 0)
+NO_LABELS = Labels(None, UniformPace(0))
 
 
 def of_labels(
@@ -185,7 +156,7 @@ def of_labels(
         return NO_LABELS
     attributes = metadata.label_kind == "attributes"
     if labels is None and attributes:
-        return Labels(np.zeros((1, metadata.label_count), np.float32), 0)
+        return Labels(np.zeros((1, metadata.label_count), np.float32), UniformPace(0))
     if labels is None or not len(labels):
         meaning = f": {_listed(metadata.label_names)}" if metadata.label_names else ""
         raise InvalidArgument("labels", f"is missing; the model needs rows of {metadata.label_count} floats{meaning}")
@@ -194,7 +165,7 @@ def of_labels(
         _check_attributes(labels)
     if len(labels) not in (1, count):
         raise InvalidArgument("labels", f"has {len(labels)} rows; give 1 for all images or {count}, one for each")
-    return Labels(labels, frames_between)
+    return Labels(labels, UniformPace(frames_between))
 
 
 def of_label_names(names: Sequence[str], metadata: ModelMetadata) -> NDArray[np.float32]:

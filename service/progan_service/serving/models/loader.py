@@ -65,7 +65,9 @@ class Loader:
         sizes = servable.batch_sizes
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
         batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, servable.largest_batch())
-        loaded = LoadedVersion(name, version, servable.metadata, servable.precision, memory_bytes, batcher, Gate())
+        loaded = LoadedVersion(
+            name, version, servable.metadata, servable.precision, memory_bytes, batcher, Gate(), servable.directions
+        )
         self._metrics.model_info.labels(*loaded.info).set(1)
         return loaded
 

@@ -18,6 +18,7 @@ from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
 from progan_service.serving.batching.sizes import LargestBatch
 from progan_service.serving.models.room import fits
+from progan_service.store.directions import Direction
 from progan_service.store.errors import ModelStoreError
 from progan_service.store.metadata import BFLOAT16_SIGNATURE, ON_CPU, UINT8_SIGNATURE, ModelMetadata
 
@@ -27,6 +28,7 @@ class Servable:
 
     precision     "float32" or "bfloat16"
     batch_sizes   the sizes that are warm, rising; empty before the warm-up
+    directions    of the version, by name
     rounds        timings of the warm-up: in each round the seconds of batches that ran one after the other, by size
 
     Threads: the loader's thread loads it and warms it up. After that, the threads of devices call `generate`, several
@@ -43,6 +45,7 @@ class Servable:
         self.precision = "float32"
         self.batch_sizes: tuple[int, ...] = ()
         self.rounds: Sequence[Mapping[int, float]] = ()
+        self.directions: Mapping[str, Direction] = {}
         self._device = device
         try:
             with tf.device(device or None):

@@ -1,11 +1,13 @@
 """A version in memory, as calls use it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.queue import UNBOUNDED, BatchQueue
 from progan_service.serving.models.gate import Gate
+from progan_service.store.directions import Direction
 from progan_service.store.metadata import ModelMetadata
 
 _SEED_BYTES = 11  # the longest on the wire
@@ -18,6 +20,7 @@ class LoadedVersion:
     name           of its model
     precision      "float32" or "bfloat16"
     memory_bytes   what it takes of the devices' memory, its largest batch included; on CPUs of the process's
+    directions     along which latents can be edited, by name
     encode_queue   the rows that are to become files, wherever they are: before the device, on it, before an encoder, or
                    in one. Used in the event loop only.
     """
@@ -29,6 +32,7 @@ class LoadedVersion:
     memory_bytes: int
     batcher: DynamicBatcher
     gate: Gate
+    directions: Mapping[str, Direction] = field(default_factory=dict)
     encode_queue: BatchQueue = field(default_factory=partial(BatchQueue, UNBOUNDED))
 
     @property

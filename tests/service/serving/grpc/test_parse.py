@@ -11,6 +11,7 @@ from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.rows import Rows
 from progan_service.serving.protocols.progan_v1 import parse
+from progan_service.store.directions import Direction
 from progan_service.store.metadata import ModelMetadata
 
 MODEL = ModelMetadata(latent_size=3, resolution=4, channels=3)
@@ -92,6 +93,7 @@ def walk(request: pb.InterpolateRequest) -> Rows:
         (pb.INTERPOLATION_PATH_LINEAR, False, [[4, 0, 0], [2, 2, 0], [0, 4, 0]]),
         (pb.INTERPOLATION_PATH_LINEAR, True, [[4, 0, 0], [2, 2, 0], [0, 4, 0], [2, 2, 0]]),
         (pb.INTERPOLATION_PATH_SPHERICAL, False, [[4, 0, 0], [8**0.5, 8**0.5, 0], [0, 4, 0]]),
+        (pb.INTERPOLATION_PATH_SMOOTH, False, [[4, 0, 0], [8**0.5, 8**0.5, 0], [0, 4, 0]]),
         (pb.INTERPOLATION_PATH_UNSPECIFIED, False, [[4, 0, 0], [8**0.5, 8**0.5, 0], [0, 4, 0]]),
     ],
 )
@@ -119,6 +121,79 @@ def test_a_bad_walk_is_refused_by_the_name_of_its_field(request_: pb.Interpolate
         walk(request_)
     assert refusal.value.argument == field
     assert says in refusal.value.description
+
+
+def test_a_pace_is_uniform_unless_it_is_even() -> None:
+    assert [parse.is_even(pace) for pace in pb.Pace.values()] == [False, False, True]
+    with pytest.raises(InvalidArgument, match="pace: is 7, which is no Pace"):
+        parse.is_even(7)
+
+
+# --- edits ---
+
+SIZE = Direction("size", (1.0, 0.0, 0.0), "fitted")
+RED = Direction("red", (0.0, 1.0, 0.0), "fitted")
+YELLOW = Direction("yellow", (0.0, 0.9, 0.19**0.5), "fitted")
+KNOWN = {direction.name: direction for direction in (SIZE, RED, YELLOW)}
+
+
+def test_edits_are_written_in_one_order_whatever_theirs_is() -> None:
+    size, red = pb.Edit(direction="size", offset=1.5, hold=["yellow", "red"]), pb.Edit(direction="red", set=-1)
+    assert str(parse.edits([size, red], KNOWN)) == "red =-1, size +1.5 hold red yellow"
+    assert str(parse.edits([red, size], KNOWN)) == "red =-1, size +1.5 hold red yellow"
+    assert parse.edits([], KNOWN) is None
+
+
+def test_an_edit_that_holds_a_direction_moves_along_what_is_left_of_its_own() -> None:
+    moved = parse.edits([pb.Edit(direction="red", offset=1, hold=["size"])], KNOWN)
+    assert moved is not None
+    assert moved.edits[0].vector.tolist() == [0, 1, 0]
+    tilted = Direction("tilted", (0.8, 0.6, 0.0), "fitted")
+    moved = parse.edits([pb.Edit(direction="tilted", offset=1, hold=["size"])], {**KNOWN, "tilted": tilted})
+    assert moved is not None
+    np.testing.assert_allclose(moved.edits[0].vector, [0, 1, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("edit", "field", "says"),
+    [
+        (pb.Edit(direction="sise", offset=1), "edits[1].direction", "is 'sise'; this version has: size, red, yellow"),
+        (pb.Edit(direction="red"), "edits[1]", "of red is missing; give an offset, or a value to set"),
+        (pb.Edit(direction="red", offset=4.5), "edits[1].offset", "of red is 4.5; must be -4 to 4"),
+        (pb.Edit(direction="red", set=NAN), "edits[1].set", "of red is nan; must be -4 to 4"),
+        (pb.Edit(direction="red", offset=1, hold=["blue"]), "edits[1].hold", "is 'blue'; this version has: size, red"),
+        (pb.Edit(direction="red", offset=1, hold=["red"]), "edits[1].hold", "is 'red', the direction that moves"),
+        (
+            pb.Edit(direction="yellow", offset=1, hold=["size", "red"]),
+            "edits[1].hold",
+            "leaves 0.44 of yellow, and 0.5 must be left: yellow and red are nearly one direction (cosine 0.90)",
+        ),
+        (pb.Edit(direction="size", offset=1), "edits", "move size twice; give one edit for a direction"),
+    ],
+)
+def test_a_bad_edit_is_refused_by_the_name_of_its_field(edit: pb.Edit, field: str, says: str) -> None:
+    with pytest.raises(InvalidArgument) as refusal:
+        parse.edits([pb.Edit(direction="size", offset=1), edit], KNOWN)
+    assert refusal.value.argument == field
+    assert says in refusal.value.description
+
+
+def test_two_names_for_one_direction_cannot_be_moved_apart() -> None:
+    crimson = replace(RED, name="crimson")
+    with pytest.raises(InvalidArgument, match="edits: of crimson and red move nearly one direction; leave one out"):
+        parse.edits(
+            [pb.Edit(direction="red", offset=1), pb.Edit(direction="crimson", offset=1)], {**KNOWN, "crimson": crimson}
+        )
+
+
+def test_more_than_16_edits_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="edits: has 17 edits; at most 16 are allowed"):
+        parse.edits([pb.Edit(direction="size", offset=1)] * 17, KNOWN)
+
+
+def test_a_version_without_directions_takes_no_edits() -> None:
+    with pytest.raises(FailedPrecondition, match="this version of the model has no directions"):
+        parse.edits([pb.Edit(direction="size", offset=1)], {})
 
 
 # --- labels ---

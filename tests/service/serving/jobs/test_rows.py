@@ -8,10 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from progan_service.latents.seeds import latents_from_seeds
+from progan_service.latents.walks import WalkPath
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality
-from progan_service.serving.jobs.rows import Rows, of_label_names, of_labels, of_range, of_rows, of_seeds, of_walk
+from progan_service.serving.jobs.rows import Rows, of_label_names, of_labels, of_range, of_rows, of_seeds
+from progan_service.serving.jobs.walks import of_walk
 from progan_service.store.metadata import ModelMetadata
 
 MODEL = ModelMetadata(latent_size=3, resolution=4, channels=3)
@@ -72,8 +74,8 @@ def test_four_billion_seeds_cost_nothing_until_they_are_asked_for() -> None:
 # --- walks ---
 
 
-def walk(keys: Rows, frames_between: int = 1, *, spherical: bool = True, loop: bool = False) -> Rows:
-    return of_walk(keys, frames_between, 100, spherical=spherical, loop=loop)
+def walk(keys: Rows, frames_between: int = 1, *, path: WalkPath = "spherical", loop: bool = False) -> Rows:
+    return of_walk(keys, frames_between, 100, path=path, loop=loop)
 
 
 def test_a_walk_goes_from_key_frame_to_key_frame_along_the_circle() -> None:
@@ -86,12 +88,12 @@ def test_a_walk_goes_from_key_frame_to_key_frame_along_the_circle() -> None:
 
 
 def test_a_straight_walk_is_straight() -> None:
-    frames = walk(given([1, 0, 0], [0, 1, 0]), spherical=False)
+    frames = walk(given([1, 0, 0], [0, 1, 0]), path="linear")
     np.testing.assert_allclose(frames.rows(0, 3), [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0]])
 
 
 def test_a_loop_comes_back_to_the_first_key_frame_without_repeating_it() -> None:
-    frames = walk(given([1, 0, 0], [0, 1, 0]), spherical=False, loop=True)
+    frames = walk(given([1, 0, 0], [0, 1, 0]), path="linear", loop=True)
     np.testing.assert_allclose(frames.rows(0, frames.count), [[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0], [0.5, 0.5, 0]])
 
 
@@ -113,7 +115,7 @@ OPPOSITE = ([0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [-2.0, 0.0, 0.0])
 
 
 def test_a_straight_walk_may_pass_between_opposite_key_frames() -> None:
-    assert walk(given(*OPPOSITE), spherical=False).count == 5
+    assert walk(given(*OPPOSITE), path="linear").count == 5
 
 
 def test_opposite_ends_are_refused_in_a_loop_and_allowed_without() -> None:

@@ -8,7 +8,7 @@ from progan_service.serving.errors import InvalidArgument
 _IGNORED = {"sequence_id", "sequence_start", "sequence_end", "headers", "binary_data_output"}
 _KNOWN = (
     *("encoding", "quality", "label", "version_label", "priority", "timeout"),
-    *("seed", "count", "frames_between", "path", "loop"),
+    *("seed", "count", "frames_between", "path", "pace", "loop"),
 )
 
 

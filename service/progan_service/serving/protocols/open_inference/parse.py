@@ -2,17 +2,19 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.latents.walks import WalkPath
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.errors import InvalidArgument, Unsupported, naming
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format, of_quality
 from progan_service.serving.jobs.job import Job
-from progan_service.serving.jobs.rows import Rows, of_label_names, of_labels, of_range, of_rows, of_seeds, of_walk
+from progan_service.serving.jobs.rows import Rows, of_label_names, of_labels, of_range, of_rows, of_seeds
+from progan_service.serving.jobs.walks import of_walk
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.protocols.open_inference.parameters import Parameters
 from progan_service.serving.protocols.open_inference.tensors import Array, read_inputs
@@ -75,7 +77,8 @@ def inference(
     outputs = _outputs(request, parameters)
     chosen = _format(parameters, outputs)
     final = request.parameters.get("triton_enable_empty_final_response")
-    job = Job(version, rows, labels, chosen, deadline, _priority(parameters), pixels="images" in outputs)
+    priority, even = _priority(parameters), _is_even(parameters)
+    job = Job(version, rows, labels, chosen, deadline, priority, pixels="images" in outputs, even=even)
     return Inference(job, outputs, is_walk, bool(final and final.bool_param))
 
 
@@ -100,15 +103,23 @@ def _latents(inputs: dict[str, Array], parameters: Parameters, metadata: ModelMe
 def _walk(parameters: Parameters) -> tuple[bool, int]:
     """Return whether a walk is asked for, and the number of frames between two key frames."""
     frames_between = parameters.number("frames_between", _UINT32)
-    return bool(frames_between or "path" in parameters or parameters.flag("loop")), frames_between
+    named = "path" in parameters or "pace" in parameters
+    return bool(frames_between or named or parameters.flag("loop")), frames_between
+
+
+def _is_even(parameters: Parameters) -> bool:
+    pace = parameters.text("pace").lower() or "uniform"
+    if pace not in ("uniform", "even"):
+        raise parameters.wrong("pace", "must be uniform or even")
+    return pace == "even"
 
 
 def _frames(keys: Rows, parameters: Parameters, frames_between: int, max_key_frames: int) -> Rows:
-    path = parameters.text("path").lower() or "spherical"
-    if path not in ("spherical", "linear"):
-        raise parameters.wrong("path", "must be spherical or linear")
-    spherical, loop = path == "spherical", parameters.flag("loop")
-    return of_walk(keys, frames_between, max_key_frames, spherical=spherical, loop=loop)
+    asked, paths = parameters.text("path").lower() or "spherical", get_args(WalkPath)
+    path: WalkPath | None = next((path for path in paths if path == asked), None)
+    if path is None:
+        raise parameters.wrong("path", f"must be {', '.join(paths[:-1])} or {paths[-1]}")
+    return of_walk(keys, frames_between, max_key_frames, path=path, loop=parameters.flag("loop"))
 
 
 def _labels(inputs: dict[str, Array], parameters: Parameters, metadata: ModelMetadata) -> NDArray[np.float32] | None:

@@ -3,15 +3,18 @@
 This is the only place that knows the fields: `naming` puts them in the place of the plain words of jobs and models.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
+from progan_service.latents.walks import WalkPath
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.errors import InvalidArgument, naming
 from progan_service.serving.files.encoding import Encoding
+from progan_service.serving.jobs.edits import MAX_EDITS, Edits, edited, of_edit, of_edits
 from progan_service.serving.jobs.format import Format, of_quality
 from progan_service.serving.jobs.job import Job
 from progan_service.serving.jobs.rows import (
@@ -22,12 +25,19 @@ from progan_service.serving.jobs.rows import (
     of_range,
     of_rows,
     of_seeds,
-    of_walk,
 )
+from progan_service.serving.jobs.walks import Frames, of_walk
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.store.directions import Direction
 from progan_service.store.metadata import ModelMetadata
 
 Request = pb.GenerateRequest | pb.StreamGenerateRequest | pb.InterpolateRequest
+
+_PATHS: Mapping[int, WalkPath] = {
+    pb.INTERPOLATION_PATH_LINEAR: "linear",
+    pb.INTERPOLATION_PATH_SPHERICAL: "spherical",
+    pb.INTERPOLATION_PATH_SMOOTH: "smooth",
+}
 
 MAX_SEEDS = 1_000_000  # they are read one by one; more would block the event loop
 
@@ -36,14 +46,15 @@ def generate_job(
     request: pb.GenerateRequest | pb.StreamGenerateRequest, version: LoadedVersion, deadline: float
 ) -> Job:
     """Return the job of a request for images. Raises InvalidArgument or FailedPrecondition."""
-    rows = latents(request.latents, version.metadata)
+    rows, moved = latents(request.latents, version.metadata), edits(request.edits, version.directions)
     return Job(
         version,
-        rows,
+        edited(rows, moved),
         labels(request, version.metadata, rows.count),
         output_format(request.format),
         deadline,
         priority(request.priority),
+        edits=str(moved or ""),
     )
 
 
@@ -56,7 +67,7 @@ def stream_job(request: pb.StreamGenerateRequest, version: LoadedVersion, deadli
 def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_frames: int, deadline: float) -> Job:
     """Return the job of a request for the frames of a walk. Raises InvalidArgument or FailedPrecondition."""
     keys = latents(request.key_frames, version.metadata, "key_frames")
-    frames = walk(request, keys, max_key_frames)
+    frames = walk(request, edited(keys, edits(request.edits, version.directions)), max_key_frames)
     return Job(
         version,
         frames,
@@ -65,6 +76,7 @@ def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_fra
         deadline,
         priority(request.priority),
         first_index(request.first_index, frames.count),
+        even=is_even(request.pace),
     )
 
 
@@ -85,12 +97,39 @@ def latents(message: pb.Latents, metadata: ModelMetadata, field: str = "latents"
     raise InvalidArgument(field, "is missing; give vectors, seeds or a seed_range")
 
 
-def walk(request: pb.InterpolateRequest, keys: Rows, max_key_frames: int) -> Rows:
-    """Return the latents [frames, L] of a walk over the key frames. Raises InvalidArgument."""
+def walk(request: pb.InterpolateRequest, keys: Rows, max_key_frames: int) -> Frames:
+    """Return the frames of a walk over the key frames, at a uniform pace. Raises InvalidArgument."""
     if request.path not in pb.InterpolationPath.values():
         raise InvalidArgument("path", f"is {request.path}, which is no InterpolationPath")
-    spherical = request.path != pb.INTERPOLATION_PATH_LINEAR
-    return of_walk(keys, request.frames_between, max_key_frames, spherical=spherical, loop=request.loop)
+    path = _PATHS.get(request.path, "spherical")
+    return of_walk(keys, request.frames_between, max_key_frames, path=path, loop=request.loop)
+
+
+def is_even(pace: int) -> bool:
+    """Return whether a pace is even; not so where a request leaves it out. Raises InvalidArgument."""
+    if pace not in pb.Pace.values():
+        raise InvalidArgument("pace", f"is {pace}, which is no Pace")
+    return pace == pb.PACE_EVEN
+
+
+def edits(messages: Sequence[pb.Edit], known: Mapping[str, Direction]) -> Edits | None:
+    """Return all edits of a request as one, None for no edits. Raises InvalidArgument or FailedPrecondition."""
+    if len(messages) > MAX_EDITS:
+        raise InvalidArgument("edits", f"has {len(messages)} edits; at most {MAX_EDITS} are allowed")
+    checked = []
+    for place, message in enumerate(messages):
+        amount, path = message.WhichOneof("amount"), f"edits[{place}]"
+        fields = {word: f"{path}.{word}" for word in ("direction", "offset", "set", "hold")}
+        with naming(**fields, amount=path):
+            edit = of_edit(
+                message.direction,
+                offset=message.offset if amount == "offset" else None,
+                to=message.set if amount == "set" else None,
+                hold=message.hold,
+                known=known,
+            )
+        checked.append(edit)
+    return of_edits(checked)
 
 
 def labels(request: Request, metadata: ModelMetadata, count: int, frames_between: int = 0) -> Labels:

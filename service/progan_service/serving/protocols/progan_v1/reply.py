@@ -12,6 +12,7 @@ from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.models.model import Model, VersionStatus
 from progan_service.serving.models.version import LoadedVersion
+from progan_service.store.directions import Direction
 from progan_service.store.metadata import ModelMetadata
 
 _OVERHEAD_BYTES = 64 * 2**10  # of a reply, beside the models
@@ -94,7 +95,7 @@ class Models:
         }
         return pb.Model(
             name=model.name,
-            versions=[self._version(model.name, status) for status in model.versions],
+            versions=[self._version(model.name, status, model.loaded.get(status.number)) for status in model.versions],
             is_default=is_default,
             serving_version=model.serving.number if model.serving else 0,
             pinned_version=model.rollout.pinned,
@@ -102,11 +103,12 @@ class Models:
             error=model.error,
         )
 
-    def _version(self, name: str, status: VersionStatus) -> pb.ModelVersion:
+    def _version(self, name: str, status: VersionStatus, loaded: LoadedVersion | None) -> pb.ModelVersion:
         message = pb.ModelVersion(version=status.number, state=f"MODEL_STATE_{status.state.name}", error=status.error)
         message.memory_bytes = status.memory_bytes
         if status.metadata:
             message.MergeFrom(self._described[name][status.number][1])
+        message.directions.extend(map(_direction, loaded.directions.values() if loaded else ()))
         return message
 
 
@@ -135,6 +137,16 @@ def _described(
         provenance=_struct(_provenance(metadata)),
     )
     return metadata, message
+
+
+def _direction(direction: Direction) -> pb.Direction:
+    return pb.Direction(
+        name=direction.name,
+        origin=f"DIRECTION_ORIGIN_{direction.origin.upper()}",
+        r=direction.r or 0,
+        monotone=direction.monotone or 0,
+        shift_sd=direction.shift_sd or 0,
+    )
 
 
 def _provenance(metadata: ModelMetadata) -> dict[str, Any]:

@@ -286,7 +286,7 @@ REFUSALS = {
     "unknown parameter": (
         inference(seeds=SEEDS, parameters={"colour": "red"}),
         "parameters.colour: is no parameter; known are encoding, quality, label, version_label, priority, timeout, "
-        "seed, count, frames_between, path, loop",
+        "seed, count, frames_between, path, pace, loop",
     ),
     "unknown encoding": (
         inference(seeds=SEEDS, parameters={"encoding": "gif"}),
@@ -314,7 +314,7 @@ REFUSALS = {
     ),
     "another path": (
         inference(seeds=SEEDS, parameters={"path": "bezier"}),
-        "parameters.path: is 'bezier'; must be spherical or linear",
+        "parameters.path: is 'bezier'; must be linear, spherical or smooth",
     ),
     "a walk from one place": (
         inference(seeds=SEEDS[:1], parameters={"frames_between": 3}),

@@ -1,0 +1,54 @@
+"""Read the values of options."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
+    """Return a function that reads a number from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            if low <= (value := kind(text)) <= high:
+                return value
+        except ValueError:
+            pass
+        limit = "" if high == math.inf else f" and at most {high}"
+        noun = "an integer" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"must be {noun}, at least {low}{limit}; got {text!r}")
+
+    return read
+
+
+def version(text: str) -> int | str:
+    """Read a version number or label."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+def integers(text: str) -> list[int]:
+    """Read N,N,..."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be integers separated by commas, such as 1,2,3; got {text!r}") from None
+
+
+def floats(text: str) -> list[float]:
+    """Read X,X,..."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, such as 0,1; got {text!r}") from None
+
+
+def amount(text: str) -> tuple[str, float]:
+    """Read NAME=AMOUNT."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a name and a number, such as size=+1.5; got {text!r}") from None

@@ -1,0 +1,186 @@
+"""Edits, smooth and even walks, from Python and from the command line, against the tiny model with two directions."""
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan_client import ArgumentError, AsyncClient, Client, Direction, InvalidArgumentError, requests
+from progan_client.command import main
+from progan_service.latents.seeds import latents_from_seeds, seed_range
+from progan_service.serving.config import BatchingConfig, ServerConfig
+from progan_service.serving.server import Server
+from progan_service.store.directions import Direction as Stored
+from progan_service.store.store import ModelStore
+
+SIZE = Stored("size", tuple(np.eye(16)[0].tolist()), "fitted", 2000, r=0.78, monotone=0.9, shift_sd=0.72)
+RED = Stored("red", tuple(np.eye(16)[1].tolist()), "discovered", 4096)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def target(
+    tiny_store: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    run_server: Callable[[ServerConfig], AbstractContextManager[Server]],
+    one_size: BatchingConfig,
+) -> Iterator[str]:
+    root = Path(shutil.copytree(tiny_store, tmp_path_factory.mktemp("edits") / "store"))
+    ModelStore(root).publish_directions("tiny", 1, [SIZE, RED])
+    with run_server(ServerConfig(root, port=0, http_port=0, lame_duck_s=0, batching=one_size)) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@pytest.fixture
+def client(target: str) -> Iterator[Client]:
+    with Client(target) as client:
+        yield client
+
+
+@pytest.fixture
+def run(target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROGAN_TARGET", target)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return (main.main(arguments), *capsys.readouterr())
+
+    return run
+
+
+# Python
+
+
+def test_an_edit_moves_by_standard_deviations_and_its_opposite_moves_back(client: Client) -> None:
+    (latent,) = latents_from_seeds(seed_range(5, 1), 16)
+    deviation = np.linalg.norm(latent) / 4
+    moved = client.generate(seeds=[5], edits={"size": 1}, hold=["red"])
+    assert moved.seeds == (5,)
+    assert moved.latents[0, 0] == pytest.approx(latent[0] + deviation, rel=1e-5)
+    back = client.generate(latents=moved.latents, edits={"size": -1}, hold=["red"])
+    np.testing.assert_allclose(back.latents[0], latent, atol=1e-5)
+    assert client.generate(seeds=[5, 6], sets={"size": 0.5, "red": 0}).latents[0, :2].tolist() == pytest.approx(
+        [deviation / 2, 0], abs=1e-6
+    )
+
+
+def test_streams_and_walks_are_edited_too(client: Client) -> None:
+    (part,) = client.stream(seeds=[5], edits={"size": 1})
+    assert part.latents.tobytes() == client.generate(seeds=[5], edits={"size": 1}).latents.tobytes()
+    walk = client.interpolate(seeds=[5, 6], frames_between=1, path="smooth", edits={"size": 1})
+    assert next(walk).latent.tobytes() == part.latents.tobytes()
+
+
+def test_an_even_walk_has_as_many_frames_and_smaller_jumps(client: Client) -> None:
+    def largest_share(**arguments: Any) -> float:
+        frames = list(client.interpolate(seeds=[1, 2, 3], frames_between=7, loop=True, path="smooth", **arguments))
+        assert [frame.index for frame in frames] == list(range(24))
+        pixels = np.stack([frame.pixels for frame in frames]).astype(float)
+        steps = np.sqrt(((pixels - np.roll(pixels, -1, axis=0)) ** 2).mean(axis=(1, 2, 3)))
+        return float(steps.max() / steps.mean())
+
+    assert largest_share(pace="even") < 1.2 < largest_share()
+
+
+async def test_the_client_for_asyncio_edits_likewise(target: str, client: Client) -> None:
+    async with AsyncClient(target) as other:
+        images = await other.generate(seeds=[5], edits={"size": 1}, hold=["red"])
+    assert images.latents.tobytes() == client.generate(seeds=[5], edits={"size": 1}, hold=["red"]).latents.tobytes()
+
+
+def test_a_model_lists_the_directions_of_the_version_that_serves(client: Client) -> None:
+    model = client.model()
+    assert model.directions == {
+        "size": Direction("size", "fitted", 0.78, 0.9, 0.72),
+        "red": Direction("red", "discovered", 0, 0, 0),
+    }
+    assert model.version(1).directions == {}
+    assert repr(model) == "<Model tiny: versions 2, 1, serving 2>"
+    assert repr(model.version()) == "<ModelVersion 2: ready, 8x8x3>"
+
+
+def test_what_the_service_refuses_is_said_in_words_of_the_arguments(client: Client) -> None:
+    with pytest.raises(InvalidArgumentError) as refusal:
+        client.generate(seeds=[5], edits={"red": 1, "sise": 1})
+    assert str(refusal.value) == "edits: is 'sise'; this version has: size, red"
+    assert refusal.value.__suppress_context__  # what gRPC raised would be shown above it
+    with pytest.raises(InvalidArgumentError) as refusal:
+        client.generate(seeds=[5], edits={"red": 1}, hold=["sise"])
+    assert str(refusal.value) == "hold: is 'sise'; this version has: size, red"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"edits": {"size": 5}}, "edits: size must be a number from -4 to 4; got 5"),
+        ({"sets": {"size": float("nan")}}, "sets: size must be a number from -4 to 4; got nan"),
+        (
+            {"edits": ["size"]},
+            "edits: must be amounts by the names of directions, such as {\"size\": 1.5}; got ['size']",
+        ),
+        ({"edits": {"size": 1}, "sets": {"size": 1}}, "edits, sets: give each direction in one of them; got 'size'"),
+        (
+            {"edits": {"size": 1}, "hold": ["size"]},
+            "hold: must be other directions than those that move; got 'size'",
+        ),
+        ({"edits": {"size": 1}, "hold": "red"}, "hold: must be a list of names; got 'red'"),
+        ({"hold": ["red"]}, "hold: needs edits or sets; got ['red']"),
+    ],
+)
+def test_wrong_edits_are_named_before_anything_is_sent(arguments: Any, sentence: str) -> None:
+    with pytest.raises(ArgumentError) as error:
+        requests.generate_request(seeds=[5], **arguments)
+    assert str(error.value) == sentence
+
+
+def test_images_and_frames_show_themselves_in_a_notebook(client: Client) -> None:
+    images = client.generate(count=100, seed=0)
+    with Image.open(io.BytesIO(images._repr_png_())) as picture:
+        assert picture.size == (64, 64)  # 8 x 8 images of 8x8 pixels
+    frame = next(client.interpolate(seeds=[1, 2]))
+    with Image.open(io.BytesIO(frame._repr_png_())) as picture:
+        assert np.array_equal(np.asarray(picture), frame.pixels)
+
+
+# The command
+
+
+def test_generate_writes_an_edited_image_and_says_so(run: Run, client: Client) -> None:
+    code, out, _ = run("generate", "--seed", "5", "--edit", "size=+1.5", "--set", "red=0", "-o", "big.png")
+    assert (code, out) == (0, "big.png: 1 image of seed 5, edited, 8x8 pixels, tiny version 2\n")
+    with Image.open("big.png") as picture:
+        assert picture.text["Edits"] == "red =0, size +1.5"  # type: ignore[attr-defined]
+        pixels = client.generate(seeds=[5], edits={"size": 1.5}, sets={"red": 0}).pixels[0]
+        assert np.array_equal(np.asarray(picture), pixels)
+
+
+def test_a_smooth_and_even_walk(run: Run) -> None:
+    options = ("--seeds", "1,2,3", "--frames", "3", "--loop", "--smooth", "--even", "--edit", "size=1")
+    code, out, _ = run("interpolate", *options, "-o", "walk.webp")
+    assert (code, out) == (0, "walk.webp: 12 frames of 8x8 pixels, 0.5 s, tiny version 2\n")
+
+
+def test_models_shows_the_directions(run: Run) -> None:
+    assert "           directions: size (r 0.78), red\n" in run("models")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--edit", "size=9"), "--edit: size must be a number from -4 to 4; got 9.0"),
+        (("--edit", "size=1", "--edit", "size=2"), "--edit: names each direction once; got 'size, size'"),
+        (("--hold", "red"), "--hold: needs --edit or --set; got ['red']"),
+        (("--edit", "sise=1"), "--edit: is 'sise'; this version has: size, red"),
+    ],
+)
+def test_a_wrong_edit_is_one_sentence(run: Run, options: tuple[str, ...], sentence: str) -> None:
+    code, _, err = run("generate", "--seed", "5", *options, "-o", "image.png")
+    assert code in (1, 2)
+    assert err == f"progan-client: {sentence}\n"
