@@ -10,6 +10,7 @@ ProganError                            exit code
 │   ├── CheckpointError                     a checkpoint of a run         training.run.checkpoint
 │   │   └── DamagedCheckpointError          a file that is no whole one   training.run.checkpoint
 │   ├── OutOfMemoryError                    a stage that does not fit     training.dry_run
+│   ├── RuinedRunError                      nearly all steps skipped      training.run.ruin
 │   ├── WeightsError                        a weights file                export.weights_file
 │   ├── NvidiaPickleError                   a pickle of NVIDIA's          sources.nvidia.network
 │   ├── HubModuleError                      a TF Hub module               sources.tfhub.limits

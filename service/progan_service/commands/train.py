@@ -67,6 +67,11 @@ beginning with trained weights:
   already (--initial-resolution). A discriminator that begins anew should
   catch up before the generator learns from it: --generator-delay-kimg 10.
 
+a run that is ruined:
+  Steps whose gradients are not finite are skipped. A tick in which nearly all
+  steps were skipped saves nothing, and after three of them in a row the run
+  ends with 78.
+
 devices:
   All GPUs of the machine share each batch. To use several machines, run this
   command on each with its own TF_CONFIG (see tf.distribute) and the same

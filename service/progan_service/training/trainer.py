@@ -1,7 +1,7 @@
 """The training loop. A run directory contains:
 
     config.json      the configuration of the run
-    checkpoints/     images-NNNNNNNNN.npz, the newest two
+    checkpoints/     images-NNNNNNNNN.npz, the newest two; none of a tick in which nearly all steps were skipped
     snapshots/       images-NNNNNNNNN.safetensors, the averaged generator every `snapshot_ticks` ticks; all are kept
     grids/           reals.png, and images of the averaged generator at every tick, always of the same latents
     tensorboard/     losses, schedule, speed, health, metrics
@@ -23,8 +23,10 @@ from progan_service.training.config import RunConfig
 from progan_service.training.devices import WorkerLostError, agreed
 from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
+from progan_service.training.run.checkpoint import checkpoints, images_shown_at_checkpoint
 from progan_service.training.run.directory import marker_of, require_present
 from progan_service.training.run.log import RunLog
+from progan_service.training.run.ruin import RuinedRunError, SkippedSteps
 from progan_service.training.run.snapshot import save_snapshot
 from progan_service.training.schedule import GrowthSchedule, of_resolution
 from progan_service.training.state import TrainingState
@@ -54,8 +56,8 @@ def train(
     strategy     the devices and workers to train on; None trains on one device
     chief        whether this worker writes the run directory; only one does
     Raises CheckpointError if all checkpoints are damaged or the newest belongs to another run, OutOfMemoryError if a
-    stage does not fit into memory, ConfigError if a batch cannot be divided among the devices, and WorkerLostError if
-    the workers found different checkpoints.
+    stage does not fit into memory, ConfigError if a batch cannot be divided among the devices, WorkerLostError if the
+    workers found different checkpoints, and RuinedRunError if nearly all steps are skipped.
     """
     schedule = GrowthSchedule(config.training, config.network.resolution)
     total_images = round(config.training.total_kimg * 1000)
@@ -77,33 +79,44 @@ def train(
     steps = try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
     log = RunLog(run, config, dataset, report, state.images_shown) if chief else None
     marker = marker_of(run)
-    saved_at, stop = state.images_shown, stopping()
+    skipped = SkippedSteps()
+    ticked_at, stop = state.images_shown, stopping()
 
     while state.images_shown < total_images and not stop:
         phase = schedule.at(state.images_shown)
         state.enter(phase)
         batch = feed.take(state.images_shown)
         losses = steps[state.stage](batch, state.images_shown, phase.alpha, phase.learning_rate, stopping())
+        skipped.add(losses, state.images_shown)
         state.images_shown += phase.batch_size
         stop = bool(losses.pop("stop") > 0)
         progress(state.images_shown, total_images)
-        if log is None:
-            continue
-        log.add(losses)
+        if log is not None:
+            log.add(losses)
         tick_images = round(of_resolution(config.training.tick_kimg, phase.resolution) * 1000)
-        if _due(tick_images, saved_at, state.images_shown, total_images):
+        if not _due(tick_images, ticked_at, state.images_shown, total_images):
+            continue
+        if log is not None:
             require_present(marker, run)
             log.tick(state, phase, feed.waited_s)
-            snapshot_images = tick_images * config.training.snapshot_ticks
-            if snapshot_images and _due(snapshot_images, saved_at, state.images_shown, total_images):
+        snapshot_images = tick_images * config.training.snapshot_ticks
+        snapshot_due = snapshot_images and _due(snapshot_images, ticked_at, state.images_shown, total_images)
+        ticked_at = state.images_shown
+        if skipped.tick():
+            if skipped.ruined or ticked_at >= total_images:
+                raise _ruined(run, skipped)
+            continue
+        if log is not None:
+            if snapshot_due:
                 save_snapshot(run / "snapshots", config, state.generator_ema, state.images_shown)
             state.save(run / "checkpoints")
-            saved_at = state.images_shown
 
     feed.close()
     if log is not None:
         log.close()
-        if saved_at != state.images_shown:
+        if skipped.losing:
+            report(f"warning: not saved, for nearly all steps since {skipped.since} images were skipped")
+        elif ticked_at != state.images_shown:
             require_present(marker, run)
             state.save(run / "checkpoints")
     return state.images_shown >= total_images
@@ -145,6 +158,16 @@ def _begin_with(
         report(f"the {network.name} begins with {count} of {len(network.weights)} arrays of {source}")
         if missing := [name.removeprefix(of_network) for name in random if name.startswith(of_network)]:
             report(f"  random at first: {', '.join(missing) if count else 'all'}")
+
+
+def _ruined(run: Path, skipped: SkippedSteps) -> RuinedRunError:
+    since = skipped.since or 0
+    before = [one for one in checkpoints(run / "checkpoints") if images_shown_at_checkpoint(one) <= since]
+    kept = f"{before[0]} is from before that; " if before else ""
+    return RuinedRunError(
+        f"{run}: the run is ruined: since {since} images nearly all steps were skipped, for their gradients were not "
+        f"finite; {kept}begin a new run with smaller --learning-rates"
+    )
 
 
 def _due(interval: int, before: int, images_shown: int, total_images: int) -> bool:

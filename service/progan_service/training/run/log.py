@@ -155,7 +155,7 @@ def _weight_rms(state: TrainingState) -> dict[str, float]:
     """Return the root mean square of every kernel of both networks."""
     weights = [*state.generator.weights, *state.discriminator.weights]
     return {
-        f"weight_rms/{weight.path}": float(np.sqrt(np.mean(np.square(weight.numpy()))))
+        f"weight_rms/{weight.path}": float(np.sqrt(np.mean(np.square(weight.numpy(), dtype=np.float64))))
         for weight in weights
         if weight.path.endswith("kernel")
     }
