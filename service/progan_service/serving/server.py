@@ -31,6 +31,7 @@ from progan_service.serving.http.connect.handler import Connect
 from progan_service.serving.http.guard import Guard
 from progan_service.serving.http.images import Images
 from progan_service.serving.http.probes import probes
+from progan_service.serving.http.rest_v2.handler import RestV2
 from progan_service.serving.http.server import HttpServer
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker
@@ -113,6 +114,7 @@ class Server:
             most.http,
             routes=[
                 *Connect(services[0], http_border, apart, config.max_request_bytes).routes(),
+                *RestV2(services[1], http_border, apart, config.max_request_bytes).routes(),
                 *Images(ImageServicer(self._catalog, maker), http_border).routes(),
             ],
             guard=Guard(only_local=is_local(config.host) and not config.tls_cert and not config.tokens),
