@@ -15,6 +15,7 @@ ProganError                            exit code
 │   ├── NvidiaPickleError                   a pickle of NVIDIA's          sources.nvidia.network
 │   ├── HubModuleError                      a TF Hub module               sources.tfhub.limits
 │   ├── SourceError                         no kind of source             sources.source
+│   ├── ExtractorError                      a network for features        sources.extractor
 │   ├── NoBestError                         a run without a best snapshot sources.best
 │   ├── FakesError                          a generator to be measured    sources.fakes
 │   └── ModelStoreError                     a model store                 store.errors

@@ -2,15 +2,15 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
 from progan_service.errors import ConfigError
-from progan_service.host.files import replaced
+from progan_service.host.files import replaced, temporary_directory
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.names import escaped
 from progan_service.progress import Progress
@@ -18,7 +18,9 @@ from progan_service.settings.manual import add_path
 
 if TYPE_CHECKING:
     from progan_service.data.dataset import Dataset
+    from progan_service.sources.extractor import Extractor
     from progan_service.sources.fakes import Fakes
+    from progan_service.sources.measuring import Result
 
 
 def add_evaluate(subparsers: Any) -> None:
@@ -29,7 +31,8 @@ def add_evaluate(subparsers: Any) -> None:
         "pyramid level; lower is better. MS-SSIM is best when it is close to that of the real images. The row Reals2 "
         "compares real images with other real images: no generator can do better. Only results with the same --images "
         "are comparable. Temporary files in TMPDIR take up to 150 KB per image and level: 7.4 GB for 16384 images at "
-        "64x64.",
+        "64x64. With --features, print FID, KID, precision and recall as well: docs/evaluation.md says how they are "
+        "computed.",
     )
     add_path(
         command,
@@ -52,18 +55,50 @@ def add_evaluate(subparsers: Any) -> None:
     )
     add_path(
         command,
+        "--features",
+        type=str,
+        metavar="MODULE",
+        help="network whose features FID, KID, precision and recall compare: SavedModel directory, .tar.gz or TF Hub "
+        "handle; for the usual FID https://tfhub.dev/tensorflow/tfgan/eval/inception/1. It takes images float32 [N, H, "
+        "W, 3], of 299x299 pixels if its signature says no size, and gives [N, F]. It is a program: load those you "
+        "trust",
+    )
+    command.add_argument(
+        "--feature-range",
+        choices=("signed", "unit", "byte"),
+        default="signed",
+        help="range of the images that --features takes: `signed`, -1..1, as TF-GAN's inception; `unit`, 0..1, as most "
+        "of TF Hub; `byte`, 0..255 (default: %(default)s)",
+    )
+    add_path(
+        command,
         "--json",
         metavar="FILE",
         help="also write the results as JSON, with the digests of sources and data, and the settings",
     )
     command.set_defaults(
         run=lambda given: evaluate(
-            sources=given.sources, data=given.data, images=given.images, seed=given.seed, json_file=given.json
+            sources=given.sources,
+            data=given.data,
+            images=given.images,
+            seed=given.seed,
+            features=given.features,
+            feature_range=given.feature_range,
+            json_file=given.json,
         )
     )
 
 
-def evaluate(*, sources: Sequence[Path], data: Path, images: int, seed: int, json_file: Path | None) -> int:
+def evaluate(
+    *,
+    sources: Sequence[Path],
+    data: Path,
+    images: int,
+    seed: int,
+    features: str | None,
+    feature_range: str,
+    json_file: Path | None,
+) -> int:
     """Print the quality of generators, each beside the noise floor of the real images of its size."""
     from progan_service.data.dataset import Dataset
 
@@ -73,31 +108,29 @@ def evaluate(*, sources: Sequence[Path], data: Path, images: int, seed: int, jso
         raise ConfigError(f"--seed is {seed}: must be 0 or more, and below 2^31")
     dataset = Dataset.open(data)
     import_tensorflow()
+    from progan_service.sources.measuring import measure
+
     fakes = {source: _opened(source, dataset) for source in sources}
-    _note_repetition(dataset, images)
-    with progress_bars(transient=True) as progress:
-        results = _measure(dataset, fakes, images, seed, progress)
+    with progress_bars(transient=True) as progress, _extractor(features, feature_range, progress) as extractor:
+        _note_repetition(dataset, images)
+        results = measure(dataset, fakes, image_count=images, seed=seed, extract=extractor, progress=progress)
     print(_table(results, images))
     if json_file:
         with replaced(json_file) as partial:
-            partial.write_text(_json(results, dataset, images, seed))
+            partial.write_text(_json(results, dataset, images, seed, extractor))
     return exit_codes.DONE
 
 
-@dataclass(frozen=True)
-class _Result:
-    """The figures of a source by column, and those of the real images of its size: the noise floor."""
+@contextmanager
+def _extractor(features: str | None, feature_range: str, progress: Progress) -> "Iterator[Extractor | None]":
+    """Yield the network of --features, None without one."""
+    if features is None:
+        yield None
+        return
+    from progan_service.sources.extractor import open_extractor
 
-    source: Path
-    fakes: "Fakes"
-    noise_floor: Mapping[str, float]
-    figures: Mapping[str, float]
-
-    @property
-    def kind(self) -> str:
-        """Name the real images that it is measured against."""
-        size = f"{self.fakes.resolution}x{self.fakes.resolution}"
-        return f"{size} mirrored" if self.fakes.mirror else size
+    with temporary_directory() as staging:
+        yield open_extractor(features, staging, value_range=feature_range, progress=progress)
 
 
 def _note_repetition(dataset: "Dataset", images: int) -> None:
@@ -120,26 +153,7 @@ def _opened(source: Path, dataset: "Dataset") -> "Fakes":
     return fakes
 
 
-def _measure(
-    dataset: "Dataset", fakes: Mapping[Path, "Fakes"], images: int, seed: int, progress: Progress
-) -> list[_Result]:
-    """Measure all sources. The real images are measured once for those of one size, which come one after the other."""
-    from progan_service.evaluation.measure import fake_inputs, measure_reals
-
-    results = []
-    for resolution, mirror in dict.fromkeys((found.resolution, found.mirror) for found in fakes.values()):
-        with measure_reals(
-            dataset, resolution, image_count=images, seed=seed, mirror=mirror, progress=progress
-        ) as reals:
-            for source, found in fakes.items():
-                if (found.resolution, found.mirror) == (resolution, mirror):
-                    inputs = fake_inputs(dataset, found.latent_size, found.label_size, count=images, seed=seed)
-                    evaluation = reals.evaluate(found.draw(*inputs), progress=progress)
-                    results.append(_Result(source, found, evaluation.reals.columns(), evaluation.fakes.columns()))
-    return results
-
-
-def _table(results: Sequence[_Result], images: int) -> str:
+def _table(results: Sequence["Result"], images: int) -> str:
     """Return a row for each source, below that of the real images that it is measured against."""
     from progan_service.evaluation.report import NOISE_FLOOR
     from progan_service.evaluation.table import table
@@ -153,7 +167,9 @@ def _table(results: Sequence[_Result], images: int) -> str:
     return table(f"{images} images", rows)
 
 
-def _json(results: Sequence[_Result], dataset: "Dataset", images: int, seed: int) -> str:
+def _json(
+    results: Sequence["Result"], dataset: "Dataset", images: int, seed: int, extractor: "Extractor | None"
+) -> str:
     from progan_service import __version__
 
     resolutions = sorted({result.fakes.resolution for result in results})
@@ -164,7 +180,7 @@ def _json(results: Sequence[_Result], dataset: "Dataset", images: int, seed: int
             "images": dataset.count,
             "digests": {f"{size}x{size}": f"sha256:{dataset.levels[size].digest}" for size in resolutions},
         },
-        "settings": {"images": images, "seed": seed},
+        "settings": {"images": images, "seed": seed, **({"features": _about(extractor)} if extractor else {})},
         "results": [
             {
                 "source": str(result.source),
@@ -178,3 +194,17 @@ def _json(results: Sequence[_Result], dataset: "Dataset", images: int, seed: int
         ],
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _about(extractor: "Extractor") -> dict[str, Any]:
+    """Return what the figures of features depend on."""
+    from progan_service.evaluation.features import KID_BLOCK, NEIGHBOURS
+
+    return {
+        "module": extractor.origin,
+        "digest": f"sha256:{extractor.sha256}",
+        "size": extractor.size,
+        "range": extractor.value_range,
+        "kid_block": KID_BLOCK,
+        "neighbours": NEIGHBOURS,
+    }

@@ -41,6 +41,15 @@ def measure_reals(
     return Reference(*samples, image_count=image_count, seed=seed, progress=progress)
 
 
+def distinct_reals(
+    dataset: Dataset, resolution: int, *, first: int, count: int, seed: int, mirror: bool
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield batches of `count` different real images from position `first` of the first epoch on."""
+    end = first + count
+    for start in range(first, end, BATCH):
+        yield images_shown_at(dataset, resolution, seed=seed, start=start, count=min(BATCH, end - start), mirror=mirror)
+
+
 def fake_inputs(
     dataset: Dataset, latent_size: int, label_size: int, *, count: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

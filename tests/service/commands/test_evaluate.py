@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -10,11 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
 
 from progan_service import __version__
 from progan_service.commands import parser as cli
 from progan_service.data.dataset import Dataset
 from progan_service.data.making.demo import build_demo
+from progan_service.data.order import image_indices
+from progan_service.evaluation.features import compare
+from progan_service.evaluation.measure import fake_inputs
+from progan_service.sources.fakes import Fakes
 from progan_service.training.config import RunConfig
 from progan_service.training.run.checkpoint import read_checkpoint, save_checkpoint
 from progan_service.training.run.directory import claim_run_directory
@@ -125,6 +132,58 @@ def test_json_holds_the_figures_of_the_table_in_full_and_what_they_are_of(
         "data": {"name": "faces", "images": 48, "digests": {"8x8": f"sha256:{faces.digests['8x8']}"}},
         "settings": {"images": 32, "seed": 7},
     }
+
+
+@pytest.fixture
+def every_fourth_pixel(tmp_path: Path) -> Path:
+    """A network that gives four bytes of an image as its features."""
+    images = tf.TensorSpec([None, 8, 8, 3], tf.float32)
+    network = tf.function(lambda images: {"features": images[:, ::4, ::4, 0]}).get_concrete_function(images)
+    tf.saved_model.save(tf.Module(), str(tmp_path / "net"), signatures={"serving_default": network})
+    return tmp_path / "net"
+
+
+def test_features_of_a_network_give_fid_kid_precision_and_recall(
+    evaluate: Evaluate, faces: Dataset, finished_run: Path, every_fourth_pixel: Path, tmp_path: Path
+) -> None:
+    options = ("--features", every_fourth_pixel, "--feature-range", "byte", "--json", tmp_path / "figures.json")
+    code, table, errors = evaluate(finished_run, *options, "--images", 24)
+    assert (code, errors) == (0, "")
+    columns = ["SWDx1e3_8", "SWDx1e3_avg", "MS-SSIM", "FID", "KIDx1e3", "precision", "recall"]
+    assert table.splitlines()[0].split() == ["24", "images", *columns]
+    document = json.loads((tmp_path / "figures.json").read_text())
+    module = document["settings"]["features"]
+    assert re.fullmatch("sha256:[0-9a-f]{64}", module.pop("digest"))
+    assert module == {"module": "net", "size": [8, 8], "range": "byte", "kid_block": 1024, "neighbours": 3}
+
+    def features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return images[:, ::4, ::4, 0].reshape(len(images), -1).astype(np.float64)
+
+    reals, others = (features(faces.images(image_indices(0, first, 24, 48), 8)) for first in (0, 24))
+    fakes = Fakes.open(finished_run)
+    drawn = np.concatenate(list(fakes.draw(*fake_inputs(faces, fakes.latent_size, 0, count=24, seed=0))))
+    (result,) = document["results"]
+    for name, found in (("fakes", features(drawn)), ("reals2", others)):
+        expected = compare(reals, found).columns()
+        assert {column: result[name][column] for column in expected} == pytest.approx(expected)
+
+
+def test_without_as_many_other_images_the_reals_have_no_figures_of_features(
+    evaluate: Evaluate, finished_run: Path, every_fourth_pixel: Path
+) -> None:
+    code, table, _ = evaluate(finished_run, "--features", every_fourth_pixel, "--images", 60)
+    assert code == 0
+    _, reals, fakes = table.splitlines()
+    assert reals.split()[-4:] == ["-"] * 4
+    assert "-" not in fakes.split()
+
+
+def test_a_network_for_features_that_is_none_is_named_before_the_work(
+    evaluate: Evaluate, finished_run: Path, tmp_path: Path
+) -> None:
+    code, out, errors = evaluate(finished_run, "--features", tmp_path / "none")
+    assert (code, out) == (78, "")
+    assert errors.startswith(f"progan: {tmp_path}/none: no such file or directory; give a handle")
 
 
 def test_the_seed_decides_the_figures(evaluate: Evaluate, finished_run: Path) -> None:
