@@ -84,7 +84,7 @@ class ServerConfig(Settings):
     )
     port: int = setting(8500, "gRPC port; 0 uses a free one", _PORT, metavar="PORT")
     http_port: int = setting(
-        8501, "HTTP port: /metrics, /livez, /readyz, images and Connect; 0 uses a free one", _PORT, metavar="PORT"
+        8501, "HTTP port: images, Connect, REST, /metrics, /livez, /readyz; 0 uses a free one", _PORT, metavar="PORT"
     )
 
     tls_cert: Path | None = setting(

@@ -31,6 +31,7 @@ from progan_service.serving.http.connect.handler import Connect
 from progan_service.serving.http.guard import Guard
 from progan_service.serving.http.images import Images
 from progan_service.serving.http.probes import probes
+from progan_service.serving.http.rest_v1.handler import RestV1
 from progan_service.serving.http.rest_v2.handler import RestV2
 from progan_service.serving.http.server import HttpServer
 from progan_service.serving.jobs.limits import Limits
@@ -44,6 +45,7 @@ from progan_service.serving.protocols.images.servicer import ImageServicer
 from progan_service.serving.protocols.open_inference import servicer as open_inference
 from progan_service.serving.protocols.progan_v1 import servicer as progan_v1
 from progan_service.serving.protocols.service import Service
+from progan_service.serving.protocols.tensorflow_serving.servicer import PredictionServicer
 from progan_service.serving.watching.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -107,6 +109,7 @@ class Server:
         self._connections = ConnectionWatch(self._grpc.port, config, callers, self._metrics)
         http_border = HttpBorder(self._metrics, self._gate, self._tokens)
         apart = Apart()
+        predictions = PredictionServicer(self._catalog, maker, limits, self._health.is_ready)
         self._http = HttpServer(
             config.host,
             config.http_port,
@@ -115,6 +118,7 @@ class Server:
             routes=[
                 *Connect(services[0], http_border, apart, config.max_request_bytes).routes(),
                 *RestV2(services[1], http_border, apart, config.max_request_bytes).routes(),
+                *RestV1(predictions, http_border, apart, config.max_request_bytes).routes(),
                 *Images(ImageServicer(self._catalog, maker), http_border).routes(),
             ],
             guard=Guard(only_local=is_local(config.host) and not config.tls_cert and not config.tokens),

@@ -84,6 +84,7 @@ class Exchange:
         await self.begin(status, headers)
         for part in body:
             await self.send(part)
+            await asyncio.sleep(0)  # probes are answered between two parts
         await self.end()
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:

@@ -1,0 +1,82 @@
+"""Images, versions and signatures become TensorFlow Serving's JSON. Pure."""
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from progan_service.serving.models.model import State
+from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.protocols.tensorflow_serving.servicer import ModelStatus, Predicted
+from progan_service.serving.protocols.tensorflow_serving.signatures import INPUT_TYPES, SIGNATURES, Signature
+from progan_service.store.metadata import ModelMetadata
+
+_PIECE = 2**16  # values that are written at a time
+_UNIT = np.array([float(str(np.float32(level / 255))) for level in range(256)])  # short texts of 32-bit floats
+_STATES = {
+    State.AVAILABLE: "START",  # not loaded
+    State.LOADING: "LOADING",
+    State.READY: "AVAILABLE",
+    State.DRAINING: "UNLOADING",
+    State.FAILED: "END",
+}
+
+
+def predicted(images: Predicted, signature: Signature, *, by_row: bool) -> Iterator[bytes]:
+    """Yield the JSON of a reply, piece by piece: that of pixels is long."""
+    yield b'{"predictions": [' if by_row else b'{"outputs": ['
+    if signature.is_file:
+        yield ", ".join(json.dumps({"b64": base64.b64encode(file).decode()}) for file in images.files).encode()
+    else:
+        for place in range(len(images.pixels)):
+            yield b", [" if place else b"["
+            yield from _rows(images.pixels[place], signature)
+            yield b"]"
+    yield b"]}"
+
+
+def _rows(image: Any, signature: Signature) -> Iterator[bytes]:
+    """Yield the rows of an image [H, W, C], some at a time."""
+    step = max(1, _PIECE // (image.shape[1] * image.shape[2]))
+    for start in range(0, len(image), step):
+        levels = image[start : start + step]
+        values = _UNIT[levels] if signature.dtype == "DT_FLOAT" else levels
+        piece = json.dumps(values.tolist(), separators=(",", ":")).encode()
+        yield (b"," if start else b"") + piece[1:-1]
+
+
+def status(model: ModelStatus) -> dict[str, Any]:
+    """Return the state of versions; `name` and `ready` are KServe's."""
+    states = [
+        {
+            "version": str(version.number),
+            "state": _STATES[version.state],
+            "status": {"error_code": "UNKNOWN" if version.error else "OK", "error_message": version.error},
+        }
+        for version in model.versions
+    ]
+    return {"model_version_status": states, "name": model.name, "ready": model.ready}
+
+
+def metadata(version: LoadedVersion) -> dict[str, Any]:
+    """Return the signatures of a version."""
+    signatures = {name: _described(signature, version.metadata) for name, signature in SIGNATURES.items()}
+    return {
+        "model_spec": {"name": version.name, "signature_name": "", "version": str(version.number)},
+        "metadata": {"signature_def": {"signature_def": signatures}},
+    }
+
+
+def _described(signature: Signature, known: ModelMetadata) -> dict[str, Any]:
+    inputs = {
+        name: _tensor(name, INPUT_TYPES[name], signature.input_shape(name, known)) for name in signature.inputs(known)
+    }
+    output = _tensor(signature.output, signature.dtype, signature.output_shape(known))
+    return {"inputs": inputs, "outputs": {signature.output: output}, "method_name": "tensorflow/serving/predict"}
+
+
+def _tensor(name: str, dtype: str, shape: Sequence[int]) -> dict[str, Any]:
+    dimensions = [{"size": str(size), "name": ""} for size in shape]
+    return {"dtype": dtype, "tensor_shape": {"dim": dimensions, "unknown_rank": False}, "name": name}
