@@ -177,6 +177,18 @@ def test_what_is_no_run_configuration_is_refused(text: str) -> None:
         RunConfig.from_json(text)
 
 
+def test_a_changed_value_is_noticed() -> None:
+    text = RUN.to_json().replace('"seed": ', '"seed": 1')
+    with pytest.raises(ConfigError) as refused:
+        RunConfig.from_json(text)
+    assert str(refused.value) == (
+        "not a run configuration: its content does not fit its sha256: it is damaged, or was edited; take it from a "
+        "copy, or remove the line sha256 to use it as it is"
+    )
+    edited = "".join(line for line in text.splitlines(keepends=True) if "sha256" not in line)
+    assert RunConfig.from_json(edited).training.seed == int(f"1{RUN.training.seed}")
+
+
 # What makes a run another run
 
 
@@ -281,8 +293,9 @@ def test_the_digest_of_the_first_commits_is_recognised() -> None:
 
 
 def rewritten(text: str, **parts: Any) -> str:
-    """A configuration with other values in its parts; a value that is no object replaces the part."""
+    """A configuration with other values in its parts and no checksum; a value that is no object replaces the part."""
     document = json.loads(text)
+    del document["sha256"]
     for name, change in parts.items():
         document[name] = {**document[name], **change} if isinstance(change, dict) and name in document else change
     return json.dumps(document)
@@ -292,7 +305,9 @@ def test_a_configuration_written_by_a_newer_release_is_read_and_its_keys_are_kep
     newer = rewritten(RUN.to_json(), training={"warmth": 3}, dataset={"mood": "calm"}, host={"name": "ada"})
     read = RunConfig.from_json(newer)
     assert replace(read, unknown={}) == RUN
-    assert json.loads(read.to_json()) == json.loads(newer)
+    written = json.loads(read.to_json())
+    assert written.pop("sha256")
+    assert written == json.loads(newer)
 
 
 def test_a_configuration_of_a_higher_version_is_refused_by_name() -> None:

@@ -46,7 +46,8 @@ settings:
 
 run directory:
   config.json    all settings, and the dataset
-  checkpoints/   the newest two, each with all that is needed to go on
+  checkpoints/   the newest two, each with all that is needed to go on. If the
+                 newest is damaged, the run warns and goes on from the other
   snapshots/     the averaged generator at earlier ticks, for export; all stay
   grids/         reals.png, and images of the same latents at each tick
   tensorboard/   losses, schedule and speed: tensorboard --logdir DIR
@@ -57,7 +58,10 @@ stopping and going on:
   else stands in config.json. --total-kimg, --tick-kimg, --snapshot-ticks and
   --metric-images may be given anew. Another setting that is given and differs
   would make another run; the command names it and refuses. --data names the
-  place to which the dataset was moved; its content must be the same.
+  place to which the dataset was moved; its content must be the same: it is
+  compared before anything is trained, by the checksums of all images and by
+  the labels. Each image is checked again whenever it is read, and a damaged
+  one ends the run with its name.
 
 beginning with trained weights:
   --init takes both networks of a run, or the generator of a version or a

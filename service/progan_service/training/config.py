@@ -172,6 +172,7 @@ MAY_CHANGE = frozenset(
 
 CONCERNS: dict[str, type] = {"dataset": DatasetConfig, "network": NetworkConfig, "training": TrainingConfig}
 _SECTIONS = {**CONCERNS, "setup": SetupConfig, "init": InitConfig}
+_CHECKSUM = "sha256"
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,8 @@ class RunConfig:
     """The configuration of a run, as it is written beside the run.
 
     unknown   keys that a newer release has written, kept as they are; those of a section under its name
+
+    The file has a checksum of all that, because another value in it could make the run another one, unnoticed.
     """
 
     dataset: DatasetConfig
@@ -194,7 +197,8 @@ class RunConfig:
 
     def to_json(self) -> str:
         sections = {name: {**self.unknown.get(name, {}), **asdict(getattr(self, name))} for name in _SECTIONS}
-        return json.dumps({**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, **sections}, indent=2) + "\n"
+        document = {**self.unknown, formats.VERSION_KEY: FORMAT_VERSION, **sections}
+        return json.dumps({_CHECKSUM: _checksum(document), **document}, indent=2) + "\n"
 
     def settings(self) -> dict[str, Any]:
         """Return every value that makes the run by its name, such as "training.seed"."""
@@ -221,7 +225,13 @@ class RunConfig:
     def from_json(cls, content: str | bytes) -> Self:
         """Return the configuration that a `config.json` holds. Raises ConfigError for a damaged or newer one."""
         try:
-            return cls._from_document(formats.parse(content, FORMAT_VERSION))
+            document = formats.parse(content, FORMAT_VERSION)
+            if document.pop(_CHECKSUM, None) not in (None, _checksum(document)):
+                raise formats.FormatError(
+                    f"its content does not fit its {_CHECKSUM}: it is damaged, or was edited; take it from a copy, or "
+                    f"remove the line {_CHECKSUM} to use it as it is"
+                )
+            return cls._from_document(document)
         except formats.NewerFormatError as error:
             raise ConfigError(str(error)) from error
         except BadInputError as error:
@@ -245,6 +255,12 @@ class RunConfig:
             for name, value in self.settings().items()
             if name not in MAY_CHANGE and (name in beside or value != _DEFAULTS[name])
         }
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the values of a document, however it is written."""
+    as_read = json.loads(json.dumps(document))  # keys are texts there
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()
 
 
 def _default(setting: Field[Any]) -> Any:

@@ -416,7 +416,7 @@ def test_a_bfloat16_step_is_the_same_up_to_rounding(whole: Taken) -> None:
 def devices(tmp_path_factory: pytest.TempPathFactory, faces: Dataset) -> Path:
     """Where `two_devices.py` left what the same steps gave on one device and on two."""
     out = tmp_path_factory.mktemp("devices")
-    training = replace(PIECES.training, learning_rate_ramp_kimg=0.064, mirror=True)
+    training = replace(PIECES.training, learning_rate_ramp_kimg=0.064, mirror=True, ema_rampup=0.5)
     (out / "config.json").write_text(replace(PIECES, training=training).to_json())
     program = Path(__file__).parent / "two_devices.py"
     command = [sys.executable, program, out / "config.json", faces.directory, out]

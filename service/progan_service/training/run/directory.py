@@ -11,7 +11,12 @@ from progan_service.host.files import is_partial, remove_partials, replaced
 from progan_service.settings.field import Settings, own_settings
 from progan_service.settings.kind import spell
 from progan_service.training.config import CONCERNS, MAY_CHANGE, RunConfig
-from progan_service.training.run.checkpoint import images_shown_at_checkpoint, latest_checkpoint
+from progan_service.training.run.checkpoint import (
+    DamagedCheckpointError,
+    checkpoints,
+    images_shown_at_checkpoint,
+    read_checkpoint,
+)
 
 CONFIG_FILE = "config.json"
 _LOCK = ".lock"
@@ -45,11 +50,23 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
         run.mkdir(parents=True, exist_ok=True)
         _hold(run)
         remove_partials(run)
-    newest = latest_checkpoint(run / "checkpoints")
-    if newest and images_shown_at_checkpoint(newest) > config.training.total_kimg * 1000:
+    if _is_passed(run, config.training.total_kimg):
         return  # nothing will be trained: what was trained stays on record as it was
     with replaced(file) as partial:
         partial.write_text(config.to_json())
+
+
+def _is_passed(run: Path, total_kimg: float) -> bool:
+    """Return whether a run is longer than that already, by a checkpoint that is whole."""
+    for checkpoint in checkpoints(run / "checkpoints"):
+        if images_shown_at_checkpoint(checkpoint) <= total_kimg * 1000:
+            return False
+        try:
+            read_checkpoint(checkpoint)
+        except DamagedCheckpointError:
+            continue  # training reports it, and goes on from the next one
+        return True
+    return False
 
 
 def marker_of(run: Path) -> Path:

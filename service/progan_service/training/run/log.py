@@ -1,7 +1,9 @@
 """The log of a run: a status line, TensorBoard scalars and an image grid at every tick."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +59,7 @@ class RunLog:
         self._labels = sample_labels(config, dataset, GUARD_IMAGES)
         self._losses: dict[str, list[float]] = {}
         self._tick_started = (time.monotonic(), images_shown, 0.0)
-        with named(run / "tensorboard"):
+        with _written_whole(run / "tensorboard"):
             self._writer = tf.summary.create_file_writer(str(run / "tensorboard"))
         self._guard = CollapseGuard()
         self._reals_ms_ssim: dict[int, float] = {}
@@ -126,7 +128,7 @@ class RunLog:
         return self._reals_ms_ssim[resolution]
 
     def _write(self, images_shown: int, scalars: Mapping[str, float]) -> None:
-        with named(self._run / "tensorboard"):
+        with _written_whole(self._run / "tensorboard", closing=self._writer.close):
             with self._writer.as_default(step=images_shown):
                 for name, value in scalars.items():
                     tf.summary.scalar(name, value)
@@ -143,6 +145,28 @@ class RunLog:
             + "".join(f"  {name} {steps}" for name, steps in skipped.items() if steps)
             + f"  {rate:.1f} images/s  input {waiting:.0%}"
         )
+
+
+@contextmanager
+def _written_whole(directory: Path, closing: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Take back what was added to the files of a directory within the block if it cannot be written whole.
+
+    closing   closes the files then; it may fail, too
+    Raises FileError, naming the directory.
+    """
+    before = {file: file.stat().st_size for file in directory.glob("*")}
+    with named(directory):
+        try:
+            yield
+        except Exception:
+            with suppress(Exception):
+                closing()
+            for file in directory.glob("*"):
+                if file in before:
+                    os.truncate(file, before[file])
+                else:
+                    file.unlink()
+            raise
 
 
 def _ms_ssim(images: NDArray[np.uint8]) -> float:

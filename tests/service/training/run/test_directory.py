@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from progan_service.errors import ConfigError
 from progan_service.model.config import NetworkConfig
 from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
+from progan_service.training.run.checkpoint import save_checkpoint
 from progan_service.training.run.directory import RunBusyError, claim_run_directory, read_run_config
 
 CONFIG = RunConfig(
@@ -23,6 +25,12 @@ CONFIG = RunConfig(
 
 def with_training(**values: Any) -> RunConfig:
     return replace(CONFIG, training=replace(CONFIG.training, **values))
+
+
+def save(directory: Path, images_shown: int) -> None:
+    stage, digest = np.array([4, 0]), np.array(CONFIG.digest)
+    arrays = {"images_shown": np.array(images_shown), "stage": stage, "config_digest": digest}
+    save_checkpoint(directory, images_shown, arrays)
 
 
 def test_a_new_run_keeps_its_configuration_beside_itself(tmp_path: Path) -> None:
@@ -46,12 +54,21 @@ def test_the_same_configuration_goes_on(tmp_path: Path) -> None:
 
 def test_a_length_that_is_passed_already_leaves_the_record_alone(tmp_path: Path) -> None:
     claim_run_directory(tmp_path, CONFIG)
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "images-000040016.npz").touch()
+    save(tmp_path / "checkpoints", 40_016)
     claim_run_directory(tmp_path, with_training(total_kimg=40))
     assert read_run_config(tmp_path).training.total_kimg == 100
     claim_run_directory(tmp_path, with_training(total_kimg=41))
     assert read_run_config(tmp_path).training.total_kimg == 41
+
+
+def test_a_foreign_file_among_the_checkpoints_says_nothing_of_its_length(tmp_path: Path) -> None:
+    claim_run_directory(tmp_path, CONFIG)
+    save(tmp_path / "checkpoints", 40_016)
+    (tmp_path / "checkpoints" / "images-999999999.npz").write_bytes(b"of something else")
+    claim_run_directory(tmp_path, with_training(total_kimg=200))
+    assert read_run_config(tmp_path).training.total_kimg == 200
+    claim_run_directory(tmp_path, with_training(total_kimg=40))
+    assert read_run_config(tmp_path).training.total_kimg == 200
 
 
 HOLDING = """
@@ -102,6 +119,7 @@ def test_another_configuration_is_refused_with_every_difference(tmp_path: Path) 
 
 def test_keys_of_a_newer_release_stay_when_a_run_goes_on(tmp_path: Path) -> None:
     document = json.loads(CONFIG.to_json())
+    del document["sha256"]
     document["training"]["warmth"] = 3
     (tmp_path / "config.json").write_text(json.dumps(document | {"host": "ada"}))
     claim_run_directory(tmp_path, with_training(total_kimg=200))

@@ -1,6 +1,8 @@
 """What a run logs, tick by tick."""
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from progan_service.data.dataset import Dataset
+from progan_service.errors import FileError
 from progan_service.training.config import RunConfig
 from progan_service.training.run.log import RunLog, save_grid
 from progan_service.training.stage import Phase
@@ -198,3 +201,52 @@ def test_without_metrics_there_is_no_table(logged: Logged, clock: SimpleNamespac
     logged.step()
     clock.now = 101.0
     assert len(logged.tick(128, STABLE_8)) == 1
+
+
+# Full disks
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+TOO_LARGE = "the file would be larger than the limit on file sizes; raise the limit"
+
+
+def test_a_log_that_cannot_begin_leaves_nothing(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
+    with files_of_at_most(0), pytest.raises(FileError, match=f"^{tmp_path}/tensorboard: {TOO_LARGE}"):
+        RunLog(tmp_path, run_config, faces, print, images_shown=0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["tensorboard"]
+
+
+def test_events_that_cannot_be_written_leave_those_before(
+    logged: Logged, clock: SimpleNamespace, tmp_path: Path, scalars_of: Scalars
+) -> None:
+    clock.now = 140.0
+    logged.step()
+    logged.tick(32, STABLE_4)
+    before, grids = scalars_of(tmp_path), sorted((tmp_path / "grids").iterdir())
+    clock.now = 180.0
+    logged.step()
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    with (
+        files_of_at_most(events.stat().st_size + 100),
+        pytest.raises(FileError, match=f"^{tmp_path}/tensorboard: {TOO_LARGE}"),
+    ):
+        logged.tick(64, STABLE_4)
+    assert scalars_of(tmp_path) == before
+    assert sorted((tmp_path / "grids").iterdir()) == grids
+
+
+def test_a_grid_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (8, 16, 16, 3), np.uint8)
+    grid = tmp_path / "grids" / "fakes-000000032.png"
+    with files_of_at_most(1000), pytest.raises(FileError, match=f"^{grid}: {TOO_LARGE}"):
+        save_grid(grid, noise, 16)
+    assert list(grid.parent.iterdir()) == []
