@@ -65,7 +65,7 @@ def wait_for_checkpoint(run: Path, process: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With models of the same faces: `faces`, `glasses` with two classes, and `smiles` with two attributes."""
+    """With models of faces: `faces`, `glasses` with two classes, `smiles` with two attributes; and grey `digits`."""
     root = tmp_path_factory.mktemp("way")
     assert in_this_process("dataset", "demo", root / "faces", "--resolution", 8, "--count", 100) == 0
     train = ["train", "--data", root / "faces", "--run", root / "run", *SCHEDULE]
@@ -92,6 +92,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labelled = ["--data", root / "smiles", "--run", root / "labelled_2", "--labels", *SCHEDULE]
     assert in_this_process("train", *labelled, "--resolution", 4, "--total-kimg", 0.2) == 0
     assert in_this_process("export", root / "labelled_2", "--store", root / "store", "--name", "smiles") == 0
+
+    np.save(root / "digits.npy", np.random.default_rng(0).integers(0, 256, (100, 8, 8), np.uint8))
+    assert (
+        in_this_process("dataset", "build", root / "digits.npy", root / "digits", "--resolution", 8, "--channels", 1)
+        == 0
+    )
+    grey = ["--data", root / "digits", "--run", root / "grey", *SCHEDULE, "--resolution", 4, "--total-kimg", 0.2]
+    assert in_this_process("train", *grey) == 0
+    assert in_this_process("export", root / "grey", "--store", root / "store", "--name", "digits") == 0
     return root / "store"
 
 
@@ -148,6 +157,17 @@ def test_a_model_trained_with_attributes_draws_any_of_them_together(target: str)
     np.testing.assert_array_equal(both, vector.pixels)
 
 
+def test_a_model_trained_on_grey_images_draws_grey_ones(target: str, tmp_path: Path) -> None:
+    picture = tmp_path / "digit.png"
+    command = [BIN / "progan-client", "generate", "--model", "digits", "--seed", "1", "-o", picture, "--target", target]
+    subprocess.run(list(map(str, command)), check=True, timeout=300)
+    with Client(target) as client, Image.open(picture) as found:
+        images = client.generate(seeds=[1], model="digits")
+        assert images.pixels.shape == (1, 4, 4, 1)
+        assert (found.mode, found.size) == ("L", (4, 4))
+        np.testing.assert_array_equal(np.asarray(found), images.pixels[0, :, :, 0])
+
+
 def test_the_run_at_an_earlier_tick_becomes_a_version_while_the_server_runs(target: str, store: Path) -> None:
     snapshot = store.parent / "run" / "snapshots" / "images-000000512.safetensors"
     with Client(target) as client:
@@ -167,9 +187,11 @@ def wait_for_version(client: Client, version: int) -> None:
 
 
 def test_their_provenance_tells_how_they_were_trained(store: Path) -> None:
-    _, *rows = progan("models", "--store", store).stdout.splitlines()
+    _, *rows, default = progan("models", "--store", store).stdout.splitlines()
+    assert default == "there are several models and none is the default: digits, faces, glasses, smiles"
     found = [(row.split()[0], row.split()[1], row.partition("  progan train, ")[2]) for row in rows]
     assert found == [
+        ("digits", "1", "0.2 kimg"),
         ("faces", "2", "0.5 kimg"),
         ("faces", "1", "1.2 kimg"),
         ("glasses", "1", "0.2 kimg"),
