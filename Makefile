@@ -4,13 +4,14 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help serve test lint check soak bench overload protos locks clean
+.PHONY: help serve test lint check compat soak bench overload protos locks clean
 
 help:
 	@echo "make serve    serve the bundled model on localhost:8500"
 	@echo "make test     run the tests"
 	@echo "make lint     lint, types and import contracts"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
+	@echo "make compat   open the page in a real browser (needs chromium)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
 	@echo "make overload print how much is useful when too much is asked: simulated, and on a real server; takes 15 minutes"
@@ -37,6 +38,9 @@ check: lint
 	$(call compile_protocol,open_inference,build/protocols)
 	cmp build/protocols/open_inference.binpb $(PROTOCOLS)/open_inference/open_inference.binpb
 	$(BIN)/pytest -m check
+
+compat: .venv/ready .venv-compat/ready
+	$(BIN)/pytest -m compat
 
 soak: .venv/ready
 	$(BIN)/pytest -m 'soak or hypothesis' --hypothesis-profile random
@@ -88,6 +92,7 @@ locks: $(UV)
 	$(COMPILE) --upgrade service/pyproject.toml --extra gpu --extra hub --extra otel -o locks/service-gpu.txt
 	$(COMPILE) --upgrade client/pyproject.toml -o locks/client.txt
 	$(COMPILE) --upgrade tests/bench/peers.in -o locks/peers.txt
+	$(COMPILE) --upgrade tests/compat/compat.in -o locks/compat.txt
 
 # Bytecode is compiled once, by all cores, and not by the first start of whatever imports TensorFlow, nor by every start
 # where Python may not keep it.
@@ -109,6 +114,12 @@ TORCH := torch==2.13.0
 	  || echo "PyTorch is left out: no build of it for CPUs can be had here"
 	@touch $@
 
+# What other clients need clashes with what the server needs.
+.venv-compat/ready: locks/compat.txt | $(UV)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-compat
+	VIRTUAL_ENV=.venv-compat $(UV) pip sync -q locks/compat.txt
+	@touch $@
+
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.11 ..."; exit 1; }
@@ -116,4 +127,4 @@ $(UV):
 	.uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
 
 clean:
-	rm -rf .venv .venv-peers .uv build
+	rm -rf .venv .venv-peers .venv-compat .uv build

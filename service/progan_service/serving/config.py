@@ -84,8 +84,13 @@ class ServerConfig(Settings):
     )
     port: int = setting(8500, "gRPC port; 0 uses a free one", _PORT, metavar="PORT")
     http_port: int = setting(
-        8501, "HTTP port: images, Connect, REST, /metrics, /livez, /readyz; 0 uses a free one", _PORT, metavar="PORT"
+        8501,
+        "HTTP port: a page, images, Connect, REST, /metrics, /livez, /readyz; 0 uses a free one",
+        _PORT,
+        metavar="PORT",
     )
+
+    playground: bool = setting(True, "answer / of the HTTP port with a page that makes images")
 
     tls_cert: Path | None = setting(
         None, "PEM file: certificate chain of the server", group="security", default_help="no TLS"

@@ -39,6 +39,8 @@ async def serve(config: ServerConfig) -> None:
         port=server.port,
         http_port=server.http_port,
     )
+    if config.playground:
+        announce(f"a page that makes images: {_page(config, server.http_port)}")
     tasks = [
         asyncio.create_task(_serve_store(server, config)),
         asyncio.create_task(_every(_DEVICES_S, server.watch_devices)),
@@ -121,6 +123,11 @@ async def _serve_store(server: Server, config: ServerConfig) -> None:
                     f"not ready: {config.store} holds no model that can be served; looking every {config.poll_s:g} s"
                 )
         await asyncio.sleep(max(0.0, polled + config.poll_s - time.monotonic()))
+
+
+def _page(config: ServerConfig, port: int) -> str:
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
+    return f"http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _announce_ready(version: LoadedVersion, after: str) -> None:

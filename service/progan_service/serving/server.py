@@ -30,7 +30,8 @@ from progan_service.serving.http.border import Border as HttpBorder
 from progan_service.serving.http.connect.handler import Connect
 from progan_service.serving.http.guard import Guard
 from progan_service.serving.http.images import Images
-from progan_service.serving.http.probes import probes
+from progan_service.serving.http.playground import playground
+from progan_service.serving.http.probes import Pages, probes
 from progan_service.serving.http.rest_v1.handler import RestV1
 from progan_service.serving.http.rest_v2.handler import RestV2
 from progan_service.serving.http.server import HttpServer
@@ -113,7 +114,7 @@ class Server:
         self._http = HttpServer(
             config.host,
             config.http_port,
-            probes(self._metrics.registry, lambda: self._health.ready),
+            {**probes(self._metrics.registry, lambda: self._health.ready), **self._playground()},
             most.http,
             routes=[
                 *Connect(services[0], http_border, apart, config.max_request_bytes).routes(),
@@ -128,6 +129,11 @@ class Server:
         self._metrics.connections.labels("http").set_function(self._http.open_connections)
         self.port = self._grpc.port
         self.http_port = self._http.port
+
+    def _playground(self) -> Pages:
+        if not self._config.playground:
+            return {}
+        return playground(self._grpc.port, tls=self._certificates is not None, tokens=self._tokens is not None)
 
     def _follow_tokens(self) -> None:
         quotas = self._tokens.value.quotas if self._tokens else {}

@@ -81,6 +81,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
     "port": ("9000", "9000", 9000),
     "http_port": ("9001", "9001", 9001),
+    "playground": ("false", "false", False),
     "tls_cert": ("tls.crt", '"tls.crt"', Path("tls.crt")),
     "tls_key": ("tls.key", '"tls.key"', Path("tls.key")),
     "client_ca": ("ca.crt", '"ca.crt"', Path("ca.crt")),

@@ -31,7 +31,7 @@ def probes(registry: CollectorRegistry, ready: Callable[[], bool]) -> Pages:
         "/metrics": lambda: Reply(200, generate_latest(registry), CONTENT_TYPE_LATEST),
         "/livez": lambda: Reply(200, b"alive\n"),
         "/readyz": lambda: Reply(200, b"ready\n") if ready() else Reply(503, b"not ready\n"),
-        "/": lambda: as_json(200, {"status": "alive"}),
+        "/": lambda: as_json(200, {"status": "alive"}, {"Vary": "Accept"}),
         "/v2/health/live": lambda: as_json(200, {"live": True}),
         "/v2/health/ready": lambda: as_json(200 if ready() else 503, {"ready": ready()}),
     }

@@ -15,6 +15,7 @@ from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.http.connections import REPLY_S, REQUEST_S, Connection, Connections, as_response
 from progan_service.serving.http.exchange import Exchange
 from progan_service.serving.http.guard import Guard
+from progan_service.serving.http.playground import START
 from progan_service.serving.http.probes import Pages, Reply, as_json
 from progan_service.serving.http.routes import Found, Route, find
 from progan_service.serving.listen import cannot_listen
@@ -128,6 +129,8 @@ class HttpServer:
         if problem := self._guard.problem(request.headers):
             return as_json(403, {"error": problem})
         path = request.rel_url.raw_path
+        if path == "/" and "text/html" in request.headers.get("Accept", "") and START in self._pages:
+            path = START
         if page := self._pages.get(path):
             return page() if request.method in ("GET", "HEAD") else _not_allowed(["GET"])
         found = find(self._routes, request.method, path)
