@@ -35,12 +35,11 @@ async def serve(config: ServerConfig) -> None:
         log.warning(line)
     await server.start()
     announce(
-        f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}; loading models ...",
+        f"listening: gRPC {config.host}:{server.port}, HTTP {config.host}:{server.http_port}"
+        f"{_page(config, server.http_port)}; loading models ...",
         port=server.port,
         http_port=server.http_port,
     )
-    if config.playground:
-        announce(f"a page that makes images: {_page(config, server.http_port)}")
     tasks = [
         asyncio.create_task(_serve_store(server, config)),
         asyncio.create_task(_every(_DEVICES_S, server.watch_devices)),
@@ -126,8 +125,10 @@ async def _serve_store(server: Server, config: ServerConfig) -> None:
 
 
 def _page(config: ServerConfig, port: int) -> str:
+    if not config.playground:
+        return ""
     host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
-    return f"http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
+    return f" (a page: http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}/)"
 
 
 def _announce_ready(version: LoadedVersion, after: str) -> None:

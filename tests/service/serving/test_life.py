@@ -27,7 +27,10 @@ SERVICE = "progan.v1.ImageGeneratorService"
 PATIENCE_S = 120
 TEXT = ("--log-format", "text")
 
-LISTENING = re.compile(r"listening: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+); loading models \.\.\.")
+LISTENING = re.compile(
+    r"listening: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+) "
+    r"\(a page: http://127\.0\.0\.1:\2/\); loading models \.\.\."
+)
 
 
 class Served:
