@@ -1,8 +1,8 @@
 """A gRPC server that goes on accepting calls, whatever callers send.
 
 The server of grpc.aio accepts all calls in one loop. There a path that is not UTF-8 raises an exception, which ends the
-loop for everybody. Here each method has a task that accepts its calls. One more task accepts the calls of all other
-paths, and nothing reads those paths.
+loop for everybody. Here each method has tasks that accept its calls. Others accept the calls of all other paths, and
+nothing reads those paths.
 
 This uses internals of grpcio: service/pyproject.toml admits only releases with which the tests have passed.
 """
@@ -21,6 +21,9 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _tasks_of_call: ContextVar[list[asyncio.Task[Any]]] = ContextVar("tasks_of_call")
 
+_AT_ONCE = (
+    128  # calls of a method that can be accepted in one turn of the event loop; more wait in gRPC, which hides them
+)
 _UNKNOWN = ""  # stands for the path of every method that is not registered
 
 
@@ -79,19 +82,31 @@ class AcceptingServer(cygrpc.AioServer):  # type: ignore[misc]
 
         grpc.aio expects the next call from this future, and would handle it and ask for another. It gets none.
         """
-        return self._task(self._accept(path))
+        end: asyncio.Future[NoReturn] = asyncio.get_running_loop().create_future()
+        self._task(self._accept(path, end, _AT_ONCE))
+        return end
 
-    async def _accept(self, path: bytes | None) -> NoReturn:
+    async def _accept(self, path: bytes | None, end: asyncio.Future[NoReturn], at_once: int) -> None:
+        """Accept calls until something fails, and let `end` fail with it. The first calls bring more such tasks."""
         method = path.decode() if path else _UNKNOWN
         loop = asyncio.get_running_loop()
-        while True:
-            arrival = self._task(self._request_registered_call(path) if path else self._request_call())
-            state = await asyncio.shield(arrival)  # gRPC writes the call into its memory, though nobody waits for it
-            answer = cygrpc._handle_rpc(method, self, self._guards, state, loop, False)
-            tasks: list[asyncio.Task[Any]] = []
-            _tasks_of_call.set(tasks)  # the task of the call starts with this context
-            tasks.append(self._task(cygrpc._schedule_rpc_coro(answer, state, loop, method)))
-            del answer, state  # or they would stay until the next call
+        try:
+            while True:
+                arrival = self._task(self._request_registered_call(path) if path else self._request_call())
+                # gRPC writes the call into the memory of that task, even if nobody waits for it any more.
+                state = await asyncio.shield(arrival)
+                if at_once > 1:
+                    at_once //= 2
+                    self._task(self._accept(path, end, at_once))
+                answer = cygrpc._handle_rpc(method, self, self._guards, state, loop, False)
+                tasks: list[asyncio.Task[Any]] = []
+                _tasks_of_call.set(tasks)  # the task of the call starts with this context
+                tasks.append(self._task(cygrpc._schedule_rpc_coro(answer, state, loop, method)))
+                del answer, state  # or they would stay until the next call
+        except BaseException as error:
+            if not end.done():
+                end.set_exception(error)
+            raise
 
     def _task(self, work: Any) -> asyncio.Task[Any]:
         """Start a task, and hold it while it runs: the event loop would not."""

@@ -76,7 +76,7 @@ class Border:
 
         async def answer(call: Call, context: Context) -> None:
             request = await self._receiver.receive(context, parse, call.owner, limit())
-            with self._gate.enter():
+            with self._gate.enter(), self._receiver.door.inside(call.owner):
                 call.run()
                 await reply(behaviour(request, call), context)
 

@@ -7,7 +7,7 @@ until then HTTP/2's flow control keeps what the caller sends on the caller's sid
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext, suppress
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,6 +15,7 @@ import grpc
 from google.protobuf import message
 
 from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError
+from progan_service.serving.grpc.door import Door
 from progan_service.serving.grpc.places import Places
 from progan_service.serving.grpc.status import Context, refuse
 
@@ -37,6 +38,7 @@ class Receiver:
     """Receives the request of each call. Used in the event loop only."""
 
     def __init__(self, max_request_bytes: int) -> None:
+        self.door = Door()
         self._max_bytes = max_request_bytes
         self._places = Places(_AT_A_TIME, _PATIENCE_S, _HURRIED_S)
         self._library_places = Places(_OF_LIBRARIES, _PATIENCE_S, _LIBRARY_HURRIED_S)
@@ -47,17 +49,17 @@ class Receiver:
     async def receive(
         self, context: Context, parse: Callable[[bytes], Request], owner: str, limit: int | None = None
     ) -> Request:
-        """Return the request of a call. Raise a ServingError if it is too large, too slow or does not parse.
+        """Return the request of a call. Raise a ServingError if it is refused, too large, too slow or does not parse.
 
         owner   who shares places with whom
         limit   of its bytes, if this rpc needs fewer than the server takes
         """
-        return await self._receive(context, parse, self._places, owner, limit)
+        return await self._receive(context, parse, self._places, owner, self.door.waiting(owner), limit)
 
     async def receive_name(self, context: Context, parse: Callable[[bytes], Request]) -> Request:
         """Return a request of health or reflection. Anybody may call them, so they have places of their own."""
         address = context.peer().rpartition(":")[0]
-        return await self._receive(context, parse, self._library_places, address, _LIBRARY_BYTES)
+        return await self._receive(context, parse, self._library_places, address, nullcontext(), _LIBRARY_BYTES)
 
     async def receive_all(
         self, context: Context, parse: Callable[[bytes], Request], owner: str
@@ -82,9 +84,18 @@ class Receiver:
             yield request
 
     async def _receive(
-        self, context: Context, parse: Callable[[bytes], Request], places: Places, owner: str, limit: int | None
+        self,
+        context: Context,
+        parse: Callable[[bytes], Request],
+        places: Places,
+        owner: str,
+        waiting: AbstractContextManager[None],
+        limit: int | None,
     ) -> Request:
-        async with self._of(context.peer()), places.place(owner):
+        async with AsyncExitStack() as held:
+            with waiting:
+                await held.enter_async_context(self._of(context.peer()))
+                await held.enter_async_context(places.place(owner))
             data = await self._read(context, places, owner)
             if limit is not None and len(data) > limit:
                 raise InvalidArgument("request", f"has {len(data)} bytes; this rpc takes at most {limit}")
