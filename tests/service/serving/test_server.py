@@ -523,7 +523,7 @@ def test_work_whose_deadline_passes_in_the_queue_is_never_done(puppets: Guest, h
     images = puppets.metric('progan_images_total{model="puppet",version="2"}')
     calls = begin_waiting(puppets, 1)
     refused = refusal(lambda: puppets.stub.Generate(pb.GenerateRequest(latents=shaded(1, 2, 3)), timeout=0.2))
-    assert refused.code == "DEADLINE_EXCEEDED"
+    assert refused.code in {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}  # at once, where a batch took so long before
     puppets.queued(1)
     hold.unlink()
     assert [call.result().images.count for call in calls] == [1, 1]
