@@ -37,6 +37,8 @@ check: lint
 	diff -r -x '*.proto' -x '__init__.py' -x '__pycache__' -x py.typed build/stubs/progan_protos/v1 protos/progan_protos/v1
 	$(call compile_protocol,open_inference,build/protocols)
 	cmp build/protocols/open_inference.binpb $(PROTOCOLS)/open_inference/open_inference.binpb
+	$(call compile_protocol,tensorflow_serving,build/protocols)
+	cmp build/protocols/tensorflow_serving.binpb $(PROTOCOLS)/tensorflow_serving/tensorflow_serving.binpb
 	$(BIN)/pytest -m check
 
 compat: .venv/ready .venv-compat/ready
@@ -67,6 +69,7 @@ overload: .venv/ready
 protos: $(UV)
 	$(call generate_stubs,protos)
 	$(call compile_protocol,open_inference,$(PROTOCOLS)/open_inference)
+	$(call compile_protocol,tensorflow_serving,$(PROTOCOLS)/tensorflow_serving)
 
 # gencode of this release loads on every protobuf from 6.31 on; a newer one would force the newest on client users.
 PROTOC := $(UV) tool run -q --python $(PYTHON) --from grpcio-tools==1.76.0 --with 'setuptools<82' python -m grpc_tools.protoc
@@ -80,7 +83,7 @@ endef
 PROTOCOLS := service/progan_service/serving/protocols
 define compile_protocol
 	mkdir -p $(2)
-	$(PROTOC) -I $(PROTOCOLS)/$(1) --descriptor_set_out=$(2)/$(1).binpb $(1).proto
+	$(PROTOC) -I $(PROTOCOLS)/$(1) --include_imports --descriptor_set_out=$(2)/$(1).binpb $(1).proto
 endef
 
 COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \

@@ -46,6 +46,8 @@ from progan_service.serving.protocols.images.servicer import ImageServicer
 from progan_service.serving.protocols.open_inference import servicer as open_inference
 from progan_service.serving.protocols.progan_v1 import servicer as progan_v1
 from progan_service.serving.protocols.service import Service
+from progan_service.serving.protocols.tensorflow_serving.messages import MODEL_SERVICE, PREDICTION_SERVICE
+from progan_service.serving.protocols.tensorflow_serving.over_grpc import GrpcServicer
 from progan_service.serving.protocols.tensorflow_serving.servicer import PredictionServicer
 from progan_service.serving.watching.metrics import Metrics
 
@@ -99,9 +101,13 @@ class Server:
         inference = open_inference.GRPCInferenceServicer(
             self._catalog, maker, limits, self._gate, self._metrics, self._health.is_ready, self.look_now
         )
+        predictions = PredictionServicer(self._catalog, maker, limits, self._health.is_ready)
+        tensorflow = GrpcServicer(predictions)
         services = [
             Service(progan_v1.DESCRIPTOR, images, images.request_bytes),
             Service(open_inference.DESCRIPTOR, inference, inference.request_bytes),
+            Service(PREDICTION_SERVICE, tensorflow, predictions.request_bytes),
+            Service(MODEL_SERVICE, tensorflow, predictions.request_bytes),
         ]
         receiver = Receiver(config.max_request_bytes)
         callers = Callers()
@@ -110,7 +116,6 @@ class Server:
         self._connections = ConnectionWatch(self._grpc.port, config, callers, self._metrics)
         http_border = HttpBorder(self._metrics, self._gate, self._tokens)
         apart = Apart()
-        predictions = PredictionServicer(self._catalog, maker, limits, self._health.is_ready)
         self._http = HttpServer(
             config.host,
             config.http_port,

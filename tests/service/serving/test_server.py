@@ -925,6 +925,8 @@ def test_reflection_lists_the_services_and_describes_each(puppets: Guest, versio
         "grpc.reflection.v1alpha.ServerReflection",
         "inference.GRPCInferenceService",
         SERVICE,
+        "tensorflow.serving.ModelService",
+        "tensorflow.serving.PredictionService",
     ]
     questions = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in names]
     for name, described in zip(names, ask(iter(questions), timeout=PATIENCE_S), strict=True):

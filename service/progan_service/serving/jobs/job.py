@@ -26,6 +26,7 @@ class Job:
     deadline   in seconds of time.monotonic(); infinity without one
     first      index of the first image to make: a stream that broke goes on there
     pixels     whether the pixels are wanted beside files
+    widened    by how much pixels without files grow in the reply: 4 if they become floats
     owner      who asks: owners share the devices evenly
     flow       all pieces of a job have the same: they are one call when batches are filled
     caller     the name of the token; empty without one
@@ -43,6 +44,7 @@ class Job:
     priority: Priority
     first: int = 0
     pixels: bool = False
+    widened: int = 1
     owner: str = ""
     flow: object = field(default_factory=object)
     caller: str = ""
@@ -56,7 +58,7 @@ class Job:
         """Return the largest size of an image and its latent, for pixels that do not compress."""
         raw, encoding = self.version.image_bytes, self.format.encoding
         if encoding is Encoding.RAW:
-            return raw
+            return self.widened * raw
         texts = text_bytes(kept_chunks(self.version.texts)) if encoding is Encoding.PNG else 0
         return (1 + self.pixels) * raw + _FILE_HEADER_BYTES + texts
 

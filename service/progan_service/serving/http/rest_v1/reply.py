@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from progan_service.serving.models.model import State
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.protocols.tensorflow_serving.servicer import ModelStatus, Predicted
 from progan_service.serving.protocols.tensorflow_serving.signatures import INPUT_TYPES, SIGNATURES, Signature
@@ -15,13 +14,6 @@ from progan_service.store.metadata import ModelMetadata
 
 _PIECE = 2**16  # values that are written at a time
 _UNIT = np.array([float(str(np.float32(level / 255))) for level in range(256)])  # short texts of 32-bit floats
-_STATES = {
-    State.AVAILABLE: "START",  # not loaded
-    State.LOADING: "LOADING",
-    State.READY: "AVAILABLE",
-    State.DRAINING: "UNLOADING",
-    State.FAILED: "END",
-}
 
 
 def predicted(images: Predicted, signature: Signature, *, by_row: bool) -> Iterator[bytes]:
@@ -52,7 +44,7 @@ def status(model: ModelStatus) -> dict[str, Any]:
     states = [
         {
             "version": str(version.number),
-            "state": _STATES[version.state],
+            "state": version.state,
             "status": {"error_code": "UNKNOWN" if version.error else "OK", "error_message": version.error},
         }
         for version in model.versions

@@ -1,6 +1,6 @@
 """What TensorFlow Serving's clients ask for: predictions by a signature, and the state of versions."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,16 @@ from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.protocols.tensorflow_serving.signatures import Signature
 from progan_service.serving.watching.calls import Call
 
+_STATES = {
+    State.AVAILABLE: "START",  # not loaded
+    State.LOADING: "LOADING",
+    State.READY: "AVAILABLE",
+    State.DRAINING: "UNLOADING",
+    State.FAILED: "END",
+}
+_NAME_BYTES = 4 * 2**10  # of the longest request that is only names
+_MOST_COPIES = 2  # of a row in a request: values may be of 64 bits
+
 
 @dataclass(frozen=True)
 class Selected:
@@ -35,8 +45,10 @@ class Selected:
 
 @dataclass(frozen=True)
 class VersionState:
+    """`state` is TensorFlow Serving's name for it."""
+
     number: int
-    state: State
+    state: str
     error: str
 
 
@@ -77,11 +89,19 @@ class PredictionServicer:
     ) -> None:
         """`is_ready` tells whether a model answers."""
         self._is_ready = is_ready
+        self._catalog = catalog
         self._models = PermittedModels(catalog)
         self._maker = maker
         self._limits = limits
 
-    async def predict(self, request: Prediction, call: Call) -> AsyncIterator[Predicted]:
+    def request_bytes(self, rpc: str) -> int | None:
+        """Return the size of the largest useful request of an rpc over gRPC; None if it may be as large as any."""
+        if rpc != "Predict":
+            return _NAME_BYTES
+        row_bytes = self._catalog.widest_row_bytes()
+        return self._limits.request_bytes(_MOST_COPIES * row_bytes) if row_bytes else None
+
+    async def predict(self, request: Prediction, call: Call) -> AsyncGenerator[Predicted, None]:
         with self._use(request.model, call) as version:
             job = asked_by(call, _job(request, version, call.deadline))
             if problem := self._limits.reply_problem(job):
@@ -101,7 +121,7 @@ class PredictionServicer:
         except ModelNotFound as error:
             raise ModelNotFound(f"Could not find any versions of model {request.name}: {error}") from None
         number = request.version or (self._labelled(model, request.label) if request.label else 0)
-        found = [VersionState(each.number, each.state, each.error) for each in model.versions]
+        found = [VersionState(each.number, _STATES[each.state], each.error) for each in model.versions]
         versions = tuple(version for version in found if not number or version.number == number)
         if not versions:
             raise ModelNotFound(f"Could not find version {number} of model {request.name}")
@@ -150,4 +170,5 @@ def _job(request: Prediction, version: LoadedVersion, deadline: float) -> Job:
     with naming(columns="labels", values="labels"):
         labels = of_labels(request.inputs.get("labels"), metadata, rows.count)
     encoding = Encoding.PNG if signature.is_file else Encoding.RAW
-    return Job(version, rows, labels, Format(encoding), deadline, Priority.INTERACTIVE)
+    widened = 4 if signature.dtype == "DT_FLOAT" else 1
+    return Job(version, rows, labels, Format(encoding), deadline, Priority.INTERACTIVE, widened=widened)
