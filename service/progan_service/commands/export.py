@@ -101,7 +101,7 @@ def export(
         before = models.serving(name)
         version = export_version(exportable, models, name, label=version_label, serve=serve)
     _print_version(models, name, version)
-    _print_rollout(models, name, before, version)
+    print_rollout(models, name, before, version)
     if version == 1 and (problem := models.default_problem()):
         print(f"progan: warning: {problem}", file=sys.stderr)
     return exit_codes.DONE
@@ -131,7 +131,7 @@ def _print_version(models: "ModelStore", name: str, version: int) -> None:
         print(f"  {signature}: {'; '.join(f'{layer} {algorithm}' for layer, algorithm in algorithms.items())}")
 
 
-def _print_rollout(models: "ModelStore", name: str, before: int, version: int) -> None:
+def print_rollout(models: "ModelStore", name: str, before: int, version: int) -> None:
     """Say what the new version is used for, and warn if what answers requests changes its sizes or labels."""
     rollout = models.rollout(name)
     for label in sorted(label for label, labelled in rollout.labels.items() if labelled == version):

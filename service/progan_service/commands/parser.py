@@ -10,6 +10,7 @@ import shtab
 
 from progan_service import __version__, exit_codes
 from progan_service.commands.dataset import add_dataset
+from progan_service.commands.directions import add_directions
 from progan_service.commands.evaluate import add_evaluate
 from progan_service.commands.export import add_export, add_weights
 from progan_service.commands.models import add_models
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     add_export(subparsers)
     add_weights(subparsers)
     add_models(subparsers)
+    add_directions(subparsers)
     _add_completion(subparsers, root)
     return root
 

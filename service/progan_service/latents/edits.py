@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.float64]
 
 _FARTHEST = 0.95  # of the length of a latent: what is left for everything else would be too little
+_ROUNDING = 1e-9
 _NOTHING_LEFT = 1e-6  # likewise: the latent lies within its edits
 
 
@@ -37,7 +38,7 @@ class Moves:
     """Where latents shall go along several directions at once. All are solved together, so they have no order.
 
     directions   unit vectors [E, L], linearly independent
-    amounts      [E] in standard deviations
+    amounts      [E] in standard deviations, or [N, E] for each latent its own
     to           [E] bool: to this amount, else by this amount
     """
 
@@ -74,6 +75,19 @@ class Moves:
             raise TooFarError(row, float(share[row, 0]))
         moved = inside + rest * (np.sqrt(1.0 - share**2) / room)
         return np.asarray(moved, np.float32)
+
+
+def moved_within(latents: NDArray[np.float32], direction: Rows, amount: float) -> NDArray[np.float32]:
+    """Return latents [N, L] moved along one direction by so many standard deviations, or as far as their length allows.
+
+    Only short latents, of some 60 numbers and less, are ever stopped.
+    """
+    z = latents.astype(np.float64)
+    root = np.sqrt(z.shape[1])
+    before = (z * direction).sum(axis=-1) / (np.linalg.norm(z, axis=-1) / root)
+    farthest = _FARTHEST * root * (1.0 - _ROUNDING)
+    after = np.clip(before + amount, -farthest, farthest)
+    return Moves(direction[None], after[:, None], np.array([True])).apply(latents) if amount else latents
 
 
 def without(direction: Rows, held: Rows) -> tuple[Rows, float]:

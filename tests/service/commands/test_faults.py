@@ -114,6 +114,35 @@ OUTCOMES = {
     "models prune --keep 1 --store readonly/store": (1, f"readonly/store/tiny/1: {READ_ONLY}"),
     "models prune --keep 1 --store closed/store": (1, f"closed/store/tiny/1: {DENIED}"),
     "models prune --keep 1 --store none": (78, "none: no such directory; a model store is a directory of models"),
+    "models default tiny --store none": (78, "none: no such directory; a model store is a directory of models"),
+    "directions discover --store none --model tiny": (
+        78,
+        "none: no such directory; a model store is a directory of models",
+    ),
+    "directions discover --count 1 --samples 100 --store readonly/store --model tiny": (
+        1,
+        f"readonly/store/tiny: {READ_ONLY}",
+    ),
+    "directions fit --scores none.csv --store none --model tiny": (
+        78,
+        "none: no such directory; a model store is a directory of models",
+    ),
+    "directions fit --scores none.csv --store store --model tiny": (
+        78,
+        "none.csv: cannot be read: No such file or directory",
+    ),
+    "directions score --scorer judges:size --store none --model tiny scores.csv": (
+        78,
+        "none: no such directory; a model store is a directory of models",
+    ),
+    "directions show --store none --model tiny": (
+        78,
+        "none: no such directory; a model store is a directory of models",
+    ),
+    "directions rename axis-1 light --store none --model tiny": (
+        78,
+        "none: no such directory; a model store is a directory of models",
+    ),
     f"{SERVE} --store file:///models --cache full/cache": (1, f"full/cache: {FULL}"),
     f"{SERVE} --store file:///models --cache readonly/cache": (1, f"readonly/cache: {READ_ONLY}"),
     f"{SERVE} --store file:///models --cache closed/cache": (1, f"closed/cache: {DENIED}"),

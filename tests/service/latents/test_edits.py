@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from progan_service.latents.edits import Moves, TooFarError, without
+from progan_service.latents.edits import Moves, TooFarError, moved_within, without
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 
 LATENTS = latents_from_seeds(seed_range(0, 8), 128)
@@ -98,3 +98,12 @@ def test_what_is_held_does_not_change() -> None:
 
 def test_nothing_is_left_of_a_direction_that_is_held_itself() -> None:
     assert without(unit(1), np.stack([unit(2), unit(1)]))[1] == pytest.approx(0, abs=1e-12)
+
+
+def test_for_a_sheet_a_latent_moves_as_far_as_its_length_allows() -> None:
+    latents = np.array([[1, 2, 2, 4]], np.float32)
+    np.testing.assert_allclose(moved_within(latents, np.eye(4)[0], 1), [[3.5, 1.45774, 1.45774, 2.91548]], atol=1e-5)
+    (farthest,) = moved_within(latents, np.eye(4)[0], 3)
+    assert farthest[0] == pytest.approx(0.95 * 5)
+    assert np.linalg.norm(farthest) == pytest.approx(5)
+    assert moved_within(latents, np.eye(4)[0], 0) is latents

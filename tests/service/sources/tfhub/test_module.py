@@ -24,9 +24,12 @@ from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import lerp
 from progan_service.model.networks import Generator
+from progan_service.serving.models.servable import Servable
+from progan_service.serving.models.warm_up import check_golden
 from progan_service.sources.tfhub.fetch import Fetched, fetch
 from progan_service.sources.tfhub.limits import HubModuleError
 from progan_service.sources.tfhub.module import load_hub_module
+from progan_service.store.directions import Direction
 from progan_service.store.store import ModelStore
 
 v1 = tf.compat.v1
@@ -407,6 +410,16 @@ def test_a_saved_model_of_today(directory: Path) -> None:
     assert isinstance(wrapped, Exportable)
     expected = generator(tf.constant(some_latents()), resolution=8) / 2
     np.testing.assert_allclose(wrapped.images(tf.constant(some_latents()), None), expected, atol=1e-6)
+
+
+def test_a_wrapped_module_is_published_again_with_directions(directory: Path, tmp_path: Path) -> None:
+    save_module(directory, Tfgan(finish=lambda images: images[:, ::2, ::2]))
+    store = ModelStore(tmp_path)
+    exported = export_version(load(directory), store, "hub")
+    axis = Direction("axis-1", tuple(np.eye(LATENT_SIZE)[0].tolist()), "discovered")
+    version = store.publish_directions("hub", exported, [axis])
+    assert store.directions("hub", version) == {"axis-1": axis}
+    check_golden(Servable(store.path("hub", version), store.verify("hub", version)), store.path("hub", version))
 
 
 # Exported

@@ -1,0 +1,117 @@
+"""Directions fitted to scores and measured, where the answer is known: a generator of one line."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from progan_service.evaluation.directions import MEASURED_SEEDS, Pictures, discover, fit, score_seeds
+from progan_service.evaluation.thumbnails import thumbnails
+from progan_service.latents.edits import without
+from progan_service.latents.seeds import seed_range
+from progan_service.sources.fakes import Fakes
+from progan_service.store.bundled import BUNDLED_STORE
+from progan_service.store.metadata import ModelMetadata
+from progan_service.store.store import ModelStore
+
+Floats = NDArray[np.float32]
+
+
+def painter(levels: Callable[[Floats, Floats], Floats]) -> Callable[[Floats, Floats], Iterator[NDArray[np.uint8]]]:
+    """Draws grey 4x4 images of one level, a function of latents and labels, sixteen at a time."""
+
+    def draw(latents: Floats, labels: Floats) -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(latents), 16):
+            rows = slice(start, start + 16)
+            shades = np.clip(levels(latents[rows], labels[rows]), 0, 255).astype(np.uint8)
+            yield np.repeat(shades, 16).reshape(-1, 4, 4, 1)
+
+    return draw
+
+
+def level(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    return {"level": images.mean(axis=(1, 2, 3))}
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def test_the_direction_that_decides_is_found_and_measured() -> None:
+    pictures = Pictures(ModelMetadata(64, 4, 1), painter(lambda latents, labels: 128 + 20 * latents[:, 3]))
+    found = fit(pictures, score_seeds(pictures, seed_range(0, 500), level, silent), level)
+    (direction,) = found.directions
+    assert direction.array[3] > 0.99
+    assert direction.r is not None
+    assert direction.r > 0.95
+    assert direction.monotone == 1
+    assert direction.shift_sd == pytest.approx(1, abs=0.1)
+    (axis,) = discover(pictures, 2000, 1, silent)
+    assert abs(axis.array[3]) > 0.97
+
+
+def test_the_class_of_an_image_is_no_matter_of_its_latent() -> None:
+    """Seeds take turns with the classes, and the second one is brighter by 100."""
+    metadata = ModelMetadata(8, 4, 1, 2, ("dark", "light"))
+    pictures = Pictures(metadata, painter(lambda latents, labels: 64 + 100 * labels[:, 1] + 5 * latents[:, 3]))
+    images = np.concatenate(list(pictures.images(seed_range(0, 4))))
+    assert (images[:, 0, 0, 0] > 110).tolist() == [False, True, False, True]
+    (direction,) = fit(pictures, score_seeds(pictures, seed_range(0, 500), level, silent), None).directions
+    assert direction.array[3] > 0.98
+    assert direction.r is not None
+    assert direction.r > 0.9
+
+
+def test_no_attribute_holds() -> None:
+    metadata = ModelMetadata(8, 4, 1, 2, ("glasses", "smile"), label_kind="attributes")
+    pictures = Pictures(metadata, painter(lambda latents, labels: 64 + 100 * labels.sum(axis=1)))
+    assert np.concatenate(list(pictures.images(seed_range(0, 4)))).max() == 64
+
+
+def test_thumbnails_are_means_of_squares_of_pixels() -> None:
+    image = np.zeros((1, 32, 32, 1), np.uint8)
+    image[0, 0, 0] = 200
+    assert thumbnails(image).tolist() == [[50.0, *[0.0] * 255]]
+    assert thumbnails(image[:, :8, :8])[0, 0] == 200
+    assert thumbnails(image[:, :8, :8]).shape == (1, 64)
+
+
+# The bundled model
+
+
+def of_fruits(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Redness and brightness of what is not white, its size, and its height in widths."""
+    x = images.astype(np.float64) / 255
+    inside = x.min(axis=-1) < 0.85
+    size = inside.sum(axis=(1, 2)) + 1.0
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray((values * inside).sum(axis=(1, 2)) / size)
+
+    height, width = inside.any(axis=2).sum(axis=1) + 1, inside.any(axis=1).sum(axis=1) + 1
+    red = mean(x[..., 0] - x[..., 1])
+    return {"red": red, "bright": mean(x.mean(axis=-1)), "size": size, "aspect": np.log(height / width)}
+
+
+@pytest.mark.soak
+def test_directions_of_the_bundled_model_do_what_they_say_and_leave_what_is_held() -> None:
+    """Measured of version 2: brightness r 0.89; size held by red and aspect moves by 2.8, redness by 0.2."""
+    store = ModelStore(BUNDLED_STORE)
+    version = store.serving("fruits")
+    pictures = Pictures(store.metadata("fruits", version), Fakes.open(store.path("fruits", version)).draw)
+    found = fit(pictures, score_seeds(pictures, seed_range(0, 2000), of_fruits, silent), of_fruits)
+    bright, size, red = (found.scores.names.index(name) for name in ("bright", "size", "red"))
+    assert found.r[bright] >= 0.85
+    assert found.monotone is not None
+    assert found.monotone[bright] == 1
+    alone, left = without(found.vectors[size], found.vectors[[red, found.scores.names.index("aspect")]])
+    assert left > 0.9
+
+    def scores(amount: float) -> NDArray[np.float64]:
+        images = np.concatenate(list(pictures.images(MEASURED_SEEDS, alone, amount)))
+        return np.stack([of_fruits(images)[name] for name in found.scores.names], axis=1)
+
+    shifts = (scores(2) - scores(-2)).mean(axis=0) / found.scores.values.std(axis=0)
+    assert shifts[size] >= 2.4
+    assert abs(shifts[red]) <= 0.4
