@@ -184,3 +184,18 @@ def test_a_wrong_edit_is_one_sentence(run: Run, options: tuple[str, ...], senten
     code, _, err = run("generate", "--seed", "5", *options, "-o", "image.png")
     assert code in (1, 2)
     assert err == f"progan-client: {sentence}\n"
+
+
+def test_a_sheet_has_a_row_for_each_seed_and_a_column_for_each_amount(run: Run, client: Client) -> None:
+    code, out, _ = run("sheet", "--seeds", "5,6", "--edit", "size=-1:1:3", "--hold", "red", "-o", "size.png")
+    assert (code, out) == (0, "size.png: 6 images of seeds 5,5,5,6,6,6, edited, 24x16 pixels, tiny version 2\n")
+    with Image.open("size.png") as picture:
+        corner = np.asarray(picture)[8:, 16:]
+    assert np.array_equal(corner, client.generate(seeds=[6], edits={"size": 1}, hold=["red"]).pixels[0])
+
+
+@pytest.mark.parametrize("sweep", ["size", "size=1", "size=-1:1", "size=-1:1:1", "size=-1:1:101", "size=a:1:3"])
+def test_a_sheet_needs_two_amounts_and_a_number_of_columns(run: Run, sweep: str) -> None:
+    code, _, err = run("sheet", "--edit", sweep, "-o", "size.png")
+    assert code == 2
+    assert f"must be a name, two amounts and 2 to 100 columns, such as size=-3:3:7; got '{sweep}'" in err

@@ -15,12 +15,14 @@ from progan_client.client import Client
 from progan_client.command.listing import model_lines, report_lines
 from progan_client.command.options import (
     Connection,
+    EditOptions,
     GenerateOptions,
     HealthOptions,
     InterpolateOptions,
     LoadOptions,
     ModelOptions,
     OutputOptions,
+    SheetOptions,
 )
 from progan_client.command.output import Output, check_writable, checked_output, checked_suffix, write
 from progan_client.command.terminal import say
@@ -49,7 +51,7 @@ def generate(client: Client, options: GenerateOptions) -> int:
     one_image = row_count(latents_message(source)) == 1 and options.columns in (None, 1)
     arguments: GenerateArguments = {
         **source,
-        **_image_arguments(options, *output.wire_format(unchanged=output.each or one_image)),
+        **_edited(options, *output.wire_format(unchanged=output.each or one_image)),
     }
     parts = client.stream(**arguments)
     if output.each:
@@ -69,12 +71,30 @@ def interpolate(client: Client, options: InterpolateOptions) -> int:
         path="linear" if options.linear else "smooth" if options.smooth else "spherical",
         pace="even" if options.even else "uniform",
         loop=options.loop,
-        **_image_arguments(options, *output.wire_format(unchanged=output.each)),
+        **_edited(options, *output.wire_format(unchanged=output.each)),
     )
     if output.each:
         output.write_each(frame.images for frame in frames)
     else:
         output.write_animation(list(frames), options.fps)
+    return SUCCESS
+
+
+def sheet(client: Client, options: SheetOptions) -> int:
+    """Write one picture with a row for each seed, moved along a direction from column to column."""
+    output = _output(options, "sheet")
+    if output.each:
+        raise ArgumentError("--output", "must be a file: a sheet is one picture", options.output)
+    name, amounts = options.edit
+
+    source: GenerateArguments = {"seeds": options.seeds, "hold": options.hold or ()}
+
+    def moved_by(amount: float) -> GenerateArguments:
+        return {**source, **_image_arguments(options, "raw", quality=0), "edits": {name: amount}}
+
+    columns = [client.generate(**moved_by(amount)) for amount in amounts]
+    rows = [column[row : row + 1] for row in range(len(options.seeds)) for column in columns]
+    replace(output, edited=True).write_grid(rows, len(amounts))
     return SUCCESS
 
 
@@ -101,7 +121,7 @@ def load(client: Client, options: LoadOptions) -> int:
     for path in filter(None, (options.output, options.json)):
         check_writable(path)
     plan = _plan(options)
-    request = generate_request(count=options.images, seed=0, **_image_arguments(options, options.format, quality=0))
+    request = generate_request(count=options.images, seed=0, **_edited(options, options.format, quality=0))
     # The load has its own connections and deadlines.
     settings = Settings(
         options.target, Load.timeout_s, Load.timeout_s, options.tls, options.token, options.allow_plain_token
@@ -166,12 +186,19 @@ def _source(options: GenerateOptions) -> GenerateArguments:
     }
 
 
-def _image_arguments(options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
+def _edited(options: EditOptions, encoding: Encoding, quality: int) -> ImageArguments:
+    """Return the arguments of images that may be edited."""
     return {
-        "labels": options.labels if options.label is None else options.label,
+        **_image_arguments(options, encoding, quality),
         "edits": _amounts("--edit", options.edit),
         "sets": _amounts("--set", options.sets),
         "hold": options.hold or (),
+    }
+
+
+def _image_arguments(options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
+    return {
+        "labels": options.labels if options.label is None else options.label,
         "model": options.model,
         "version": options.version,
         "encoding": encoding,

@@ -22,12 +22,17 @@ class ModelOptions(Connection, Protocol):
 
     label: list[str] | None
     labels: list[float] | None
-    edit: list[tuple[str, float]] | None
-    sets: list[tuple[str, float]] | None
-    hold: list[str] | None
     model: str
     version: int | str | None
     bulk: bool
+
+
+class EditOptions(ModelOptions, Protocol):
+    """The options of commands that make images and may edit them."""
+
+    edit: list[tuple[str, float]] | None
+    sets: list[tuple[str, float]] | None
+    hold: list[str] | None
 
 
 class OutputOptions(Protocol):
@@ -40,7 +45,7 @@ class OutputOptions(Protocol):
     scale: int
 
 
-class GenerateOptions(ModelOptions, OutputOptions, Protocol):
+class GenerateOptions(EditOptions, OutputOptions, Protocol):
     """The options of `generate`."""
 
     seed: int | None
@@ -50,7 +55,7 @@ class GenerateOptions(ModelOptions, OutputOptions, Protocol):
     columns: int | None
 
 
-class InterpolateOptions(ModelOptions, OutputOptions, Protocol):
+class InterpolateOptions(EditOptions, OutputOptions, Protocol):
     """The options of `interpolate`."""
 
     seeds: list[int] | None
@@ -63,6 +68,14 @@ class InterpolateOptions(ModelOptions, OutputOptions, Protocol):
     fps: float
 
 
+class SheetOptions(ModelOptions, OutputOptions, Protocol):
+    """The options of `sheet`."""
+
+    seeds: list[int]
+    edit: tuple[str, list[float]]
+    hold: list[str] | None
+
+
 class HealthOptions(Connection, Protocol):
     """The options of `health`."""
 
@@ -70,7 +83,7 @@ class HealthOptions(Connection, Protocol):
     wait: float | None
 
 
-class LoadOptions(ModelOptions, Protocol):
+class LoadOptions(EditOptions, Protocol):
     """The options of `load`."""
 
     clients: int | None

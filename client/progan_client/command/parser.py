@@ -12,7 +12,7 @@ from progan_client.animation import ANIMATION_FORMATS
 from progan_client.channel import DEFAULT_TARGET
 from progan_client.command import commands
 from progan_client.command.usage import Parser
-from progan_client.command.values import amount, floats, integers, number, version
+from progan_client.command.values import amount, floats, integers, number, sweep, version
 from progan_client.images import DEFAULT_QUALITY
 from progan_client.load.plan import Load
 
@@ -22,6 +22,7 @@ examples:
   progan-client generate --seed 1337 --count 16 -o grid.png     make 16 images in one picture
   progan-client generate --count 100 -o images/                 make 100 files in a directory
   progan-client generate --seed 5 --edit size=+1.5 -o big.png   make an image and move it along a direction
+  progan-client sheet --edit size=-3:3:7 -o size.png            draw what a direction does
   progan-client interpolate --seeds 1,2,3 --loop -o walk.webp   make an animation
   progan-client models                                          list models and versions
   progan-client --target images.example:8500 health             check another service
@@ -65,6 +66,7 @@ def command_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_generate(subparsers)
     _add_interpolate(subparsers)
+    _add_sheet(subparsers)
     _add_command(subparsers, "models", commands.models, "list the models of the service and their versions")
     _add_health(subparsers)
     _add_load(subparsers)
@@ -111,6 +113,7 @@ def _add_generate(subparsers: Any) -> None:
     one.add_argument("--seeds", metavar="N,N,...", type=integers, help="one seed per image")
     _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], one row per image")
     source.add_argument("--count", metavar="N", type=int, help="number of images, with consecutive seeds")
+    _add_edit_options(source)
     _add_model_options(source)
     output = command.add_argument_group("output")
     _add_file(
@@ -144,6 +147,7 @@ def _add_interpolate(subparsers: Any) -> None:
         "--even", action="store_true", help="let each frame differ as much from the last one; begins later"
     )
     source.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
+    _add_edit_options(source)
     _add_model_options(source)
     output = command.add_argument_group("output")
     _add_file(
@@ -157,6 +161,27 @@ def _add_interpolate(subparsers: Any) -> None:
     output.add_argument(
         "--fps", metavar="N", type=number(float, 0.1, 100), default=24.0, help="frames per second (default: 24)"
     )
+    _add_output_options(output)
+    command.set_defaults(each=False)
+
+
+def _add_sheet(subparsers: Any) -> None:
+    command = _add_command(subparsers, "sheet", commands.sheet, "draw what a direction does: seeds moved along it")
+    source = command.add_argument_group("images")
+    source.add_argument(
+        "--seeds", metavar="N,N,...", type=integers, default=[0, 1, 2, 3], help="a row for each (default: 0,1,2,3)"
+    )
+    source.add_argument(
+        "--edit",
+        metavar="NAME=FROM:TO:N",
+        type=sweep,
+        required=True,
+        help="direction, first and last amount, number of columns, such as size=-3:3:7",
+    )
+    _add_hold(source)
+    _add_model_options(source)
+    output = command.add_argument_group("output")
+    _add_file(output, "-o", "--output", metavar="PATH", required=True, help="sheet.png (or .jpg, .webp)")
     _add_output_options(output)
     command.set_defaults(each=False)
 
@@ -184,6 +209,7 @@ def _add_load(subparsers: Any) -> None:
         default=Load.encoding,
         help=f"format on the wire (default: {Load.encoding})",
     )
+    _add_edit_options(call)
     _add_model_options(call)
     output = command.add_argument_group("output")
     _add_file(output, "--json", metavar="FILE", type=Path, help="write all measurements as JSON")
@@ -258,6 +284,19 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     )
     labels.add_argument("--labels", metavar="X,X,...", type=floats, help="label vector, for mixtures and degrees")
     group.add_argument(
+        "--model", metavar="NAME", default="", help="name of the model (default: the service's default model)"
+    )
+    group.add_argument(
+        "--version",
+        metavar="N|LABEL",
+        type=version,
+        help="model version, by number or label (default: the serving version)",
+    )
+    group.add_argument("--bulk", action="store_true", help="low priority: the service answers other calls first")
+
+
+def _add_edit_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--edit",
         metavar="NAME=AMOUNT",
         type=amount,
@@ -272,19 +311,11 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         action="append",
         help="move to this many standard deviations, wherever the seed is; repeat it",
     )
-    group.add_argument(
-        "--hold", metavar="NAME", action="append", help="direction that --edit and --set do not change; repeat it"
-    )
-    group.add_argument(
-        "--model", metavar="NAME", default="", help="name of the model (default: the service's default model)"
-    )
-    group.add_argument(
-        "--version",
-        metavar="N|LABEL",
-        type=version,
-        help="model version, by number or label (default: the serving version)",
-    )
-    group.add_argument("--bulk", action="store_true", help="low priority: the service answers other calls first")
+    _add_hold(group)
+
+
+def _add_hold(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--hold", metavar="NAME", action="append", help="direction that is not to change; repeat it")
 
 
 def _add_output_options(group: argparse._ArgumentGroup) -> None:

@@ -4,6 +4,8 @@ import argparse
 import math
 from collections.abc import Callable
 
+MAX_COLUMNS = 100  # of a sheet
+
 
 def number(kind: type[int] | type[float], low: float, high: float = math.inf) -> Callable[[str], float]:
     """Return a function that reads a number from `low` to `high`."""
@@ -52,3 +54,18 @@ def amount(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a name and a number, such as size=+1.5; got {text!r}") from None
+
+
+def sweep(text: str) -> tuple[str, list[float]]:
+    """Read NAME=FROM:TO:N as a name and N amounts."""
+    name, _, values = text.partition("=")
+    try:
+        first, last, count = values.split(":")
+        steps = int(count) - 1
+        if 1 <= steps < MAX_COLUMNS:
+            return name, [float(first) + (float(last) - float(first)) * step / steps for step in range(steps + 1)]
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        f"must be a name, two amounts and 2 to {MAX_COLUMNS} columns, such as size=-3:3:7; got {text!r}"
+    )
