@@ -119,10 +119,6 @@ OUTCOMES = {
         78,
         "none: no such directory; a model store is a directory of models",
     ),
-    "directions discover --count 1 --samples 100 --store readonly/store --model tiny": (
-        1,
-        f"readonly/store/tiny: {READ_ONLY}",
-    ),
     "directions fit --scores none.csv --store none --model tiny": (
         78,
         "none: no such directory; a model store is a directory of models",
