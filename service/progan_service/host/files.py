@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from itertools import chain
 from pathlib import Path
 
@@ -38,11 +39,17 @@ def synced(path: Path) -> None:
 
 
 def content(path: Path) -> bytes:
-    """Return the content of a file that the user named. Raises ConfigError when there is none, else FileError."""
+    """Return the content of a file that the user named. It never waits, as reading a pipe would.
+
+    Raises ConfigError when there is none and for what is no file, else FileError.
+    """
     with named(path):
         try:
-            return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            if kind := _kind(path.stat()):
+                raise ConfigError(f"{path}: is {kind}: must be a file")
+            with _open_at_once(path) as file:
+                return file.readall()
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
 
 
@@ -56,15 +63,25 @@ def small_content(path: Path, max_bytes: int) -> bytes | None:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise FormatError(f"is {_KINDS.get(stat.S_IFMT(found.st_mode), 'a device')}: must be a file")
+    if kind := _kind(found):
+        raise FormatError(f"is {kind}: must be a file")
     content = b""
     if found.st_size <= max_bytes:
-        with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        with _open_at_once(path) as file:
             content = file.read(max_bytes + 1) or b""
     if (size := max(found.st_size, len(content))) > max_bytes:
         raise FormatError(f"has {size} bytes: must have at most {max_bytes}")
     return content
+
+
+def _kind(found: os.stat_result) -> str:
+    """Return what it is instead of a file, such as "a directory", or '' for a file."""
+    return "" if stat.S_ISREG(found.st_mode) else _KINDS.get(stat.S_IFMT(found.st_mode), "a device")
+
+
+def _open_at_once(path: Path) -> FileIO:
+    """Open a file to read it. A pipe that has taken its place does not make it wait."""
+    return FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def linked(file: Path, link: Path) -> None:

@@ -110,8 +110,8 @@ def possible_parts(batch_size: int, group_size: int, replicas: int) -> list[int]
 def _check_shares(phase: Phase, group_size: int, replicas: int) -> None:
     if replicas > 1 and phase.batch_size % (replicas * group_size):
         raise ConfigError(
-            f"batch_sizes at {phase.resolution} is {phase.batch_size}: {replicas} devices need a multiple of "
-            f"{replicas * group_size}, whole groups of {group_size} (mbstd_group_size) for each"
+            f"--batch-sizes at {phase.resolution} is {phase.batch_size}: {replicas} devices need a multiple of "
+            f"{replicas * group_size}, whole groups of {group_size} (--mbstd-group-size) each"
         )
 
 

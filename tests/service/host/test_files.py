@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from progan_service.errors import ConfigError, FileError
-from progan_service.host.files import new_directory, remove_partials, replaced
+from progan_service.host.files import content, new_directory, remove_partials, replaced
 
 
 def everything_in(directory: Path) -> list[str]:
@@ -127,7 +127,7 @@ def test_sigterm_leaves_no_directory(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from progan_service.host.files import new_directory, replaced
+from progan_service.host.files import content, new_directory, replaced
 
 with new_directory(Path(sys.argv[1], "faces")) as directory, replaced(Path(sys.argv[1], "run", "config.json")) as file:
     (directory / "variables").mkdir()
@@ -159,3 +159,23 @@ def test_a_new_directory_removes_what_a_killed_process_left_of_it(tmp_path: Path
             assert first.exists()  # it is being written
             assert other.exists()
     assert (tmp_path / ".faces.mine.partial").exists()
+
+
+# Reading
+
+
+def test_content_is_that_of_a_file_and_of_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("alice a-token")
+    (tmp_path / "link").symlink_to("tokens")
+    assert content(tmp_path / "link") == b"alice a-token"
+    os.mkfifo(tmp_path / "pipe")
+    for path, problem in (
+        (tmp_path / "pipe", "is a named pipe: must be a file"),
+        (tmp_path, "is a directory: must be a file"),
+        (Path("/dev/null"), "is a device: must be a file"),
+        (tmp_path / "none", "cannot be read: No such file or directory"),
+        (tmp_path / "link" / "none", "cannot be read: Not a directory"),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            content(path)
+        assert str(refused.value) == f"{path}: {problem}"

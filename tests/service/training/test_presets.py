@@ -261,7 +261,7 @@ def test_a_whole_number_is_the_same_with_a_point(tmp_path: Path) -> None:
         ),
         ("none.json", "none.json: cannot be read: No such file or directory"),
         ("no/such", "no/such: cannot be read: No such file or directory"),
-        ("./", ".: cannot be read: Is a directory"),
+        ("./", ".: is a directory: must be a file"),
     ],
 )
 def test_a_preset_that_is_not_there_is_named(name: str, message: str) -> None:

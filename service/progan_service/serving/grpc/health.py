@@ -30,9 +30,7 @@ class Health:
     Changed in the event loop only. `ready` may be read by any thread: it is one reference that is replaced as a whole.
     """
 
-    def __init__(
-        self, services: Sequence[str], metrics: Metrics, may_use: Callable[[str], bool] = lambda model: True
-    ) -> None:
+    def __init__(self, services: Sequence[str], metrics: Metrics, may_use: Callable[[str], bool]) -> None:
         """`may_use` tells, within a call, whether its caller may use a model."""
         self.servicer = _Servicer(may_use)
         self.ready = False

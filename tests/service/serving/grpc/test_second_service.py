@@ -13,7 +13,7 @@ from progan_service.serving.access.reloadable import Reloadable
 from progan_service.serving.access.tokens import Tokens, read_tokens
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import InvalidArgument
-from progan_service.serving.grpc.border import Border
+from progan_service.serving.grpc.border import Border, may_use
 from progan_service.serving.grpc.connections import Callers
 from progan_service.serving.grpc.health import Health
 from progan_service.serving.grpc.receiving import Receiver
@@ -84,7 +84,7 @@ async def channel(metrics: Metrics, tokens: Reloadable[Tokens]) -> AsyncIterator
         Border(metrics, Gate(), receiver, Sender(60, metrics), Callers()),
         receiver,
         [Service(ECHO, EchoServicer())],
-        Health([ECHO.full_name], metrics),
+        Health([ECHO.full_name], metrics, may_use),
         tokens,
         None,
     )
