@@ -230,6 +230,7 @@ class Server:
         """Report not ready, serve on for the lame-duck time, then refuse new calls and finish those in flight."""
         await self._health.draining()
         await asyncio.sleep(self._config.lame_duck_s if lame_duck else 0)
+        self._metrics.set_state("draining")
         try:
             async with asyncio.timeout(self._config.drain_s):
                 await self._gate.close()

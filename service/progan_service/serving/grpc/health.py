@@ -59,11 +59,13 @@ class Health:
     async def draining(self) -> None:
         """Report that nothing is ready any more. The process stays alive."""
         await self._set_ready(False)
+        self._metrics.set_state("lame_duck")
         for name in self._models:
             await self._set_model(name, False)
 
     async def _set_ready(self, ready: bool) -> None:
         self.ready = ready
+        self._metrics.set_state("ready" if ready else "not_ready")
         for service in self._services:
             await self._set(service, ready)
 

@@ -85,6 +85,7 @@ class ModelCatalog:
 
     def _update(self, name: str, found: Found | ModelStoreError) -> None:
         model = self.models.setdefault(name, Model(name))
+        self._metrics.know_model(name)
         model.update(found)
         self._report_model(model, "unreadable" if isinstance(found, ModelStoreError) else "rollout")
         if not model.versions:

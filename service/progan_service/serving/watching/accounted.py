@@ -47,7 +47,7 @@ def accounted(call: Call, metrics: Metrics, headers: Iterable[tuple[str, str | b
         duration_s = time.monotonic() - started
         metrics.requests.labels(call.method, call.model, call.code).inc()
         metrics.count_refusal_of(call.caller, call.reason)
-        metrics.request_duration.labels(call.method, call.model).observe(duration_s)
+        metrics.request_duration.labels(call.method, call.model, call.code).observe(duration_s)
         metrics.statistics.add(call, duration_s)
         traces.end(call)
         log_call(call, duration_s)

@@ -1,6 +1,8 @@
 """The server's metrics, in base units. No label value is ever a name that a caller made up."""
 
 from collections.abc import Collection, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
@@ -8,8 +10,11 @@ from progan_service.serving.watching.statistics import Statistics, Total
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of time series
 
+ProcessState = Literal["not_ready", "ready", "lame_duck", "draining"]
+
 _LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LOAD_S = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+_LOAD_FAILURES = ("invalid", "unreadable", "rollout", "memory", "error")  # the values of `reason`
 _REFUSALS = {"QUOTA_EXCEEDED": "quota", "PERMISSION_DENIED": "permission"}  # by reason of the error
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -36,9 +41,27 @@ class Metrics:
         )
         for reason in ("room", "address"):
             self.connections_closed.labels(reason)
+        self._of_process()
         self._of_calls()
         self._of_batches()
         self._of_models()
+
+    def _of_process(self) -> None:
+        build = self._gauge("progan_build_info", "1; the labels say what runs.", "version", "tensorflow")
+        build.labels(version("progan-service"), _tensorflow_version()).set(1)
+        self._ready = self._gauge("progan_ready", "1 while the server answers calls: at least one model is ready.")
+        self._state = self._gauge("progan_state", "1 for the state that the server is in.", "state")
+        self.set_state("not_ready")
+
+    def set_state(self, state: ProcessState) -> None:
+        self._ready.set(state == "ready")
+        for one in get_args(ProcessState):
+            self._state.labels(one).set(one == state)
+
+    def know_model(self, model: str) -> None:
+        """Begin to count the failures of a model, from 0: else the first one would be no increase."""
+        for reason in _LOAD_FAILURES:
+            self.model_load_failures.labels(model, reason)
 
     def batches_of(self, model: str, version: int) -> dict[int, Total]:
         """Return the batches of a version by their size, padding included."""
@@ -59,9 +82,10 @@ class Metrics:
         )
         self.request_duration = self._histogram(
             "progan_request_duration_seconds",
-            "Duration of a call, from its arrival to its last message.",
+            "Duration of a call, from its arrival to its last message, by name of the status code.",
             "method",
             "model",
+            "code",
         )
         self.images = self._counter("progan_images_total", "Images made.", "model", "version")
         self.rows_dropped = self._counter(
@@ -180,3 +204,13 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, *labels: str, buckets: Sequence[float] = _LATENCY_S) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+def _tensorflow_version() -> str:
+    """Return the version of whichever of TensorFlow's distributions is installed."""
+    for name in ("tensorflow", "tensorflow-cpu"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
