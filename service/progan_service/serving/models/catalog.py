@@ -322,8 +322,8 @@ class ModelCatalog:
     def _note_unreadable(self, model: Model, status: VersionStatus, error: Exception) -> None:
         reported, status.tried = status.error, None
         status.fail(error)
+        known = isinstance(error, OSError | ModelStoreError)
         if status.error != reported:
-            known = isinstance(error, OSError | ModelStoreError)
             self._report_failure(model, status, error, "unreadable" if known else "error")
 
     def _note_bad(self, model: Model, status: VersionStatus, error: Exception, at_rest: bool) -> None:
@@ -333,19 +333,13 @@ class ModelCatalog:
             return
         known = isinstance(error, ModelStoreError)
         status.fail(error if known else ModelStoreError("it does not run; see the server's log"))
-        self._report_failure(model, status, error, _failure(error))
+        reason = "memory" if isinstance(error, NoRoomError) else "invalid" if known else "error"
+        self._report_failure(model, status, error, reason)
 
     def _report_failure(self, model: Model, status: VersionStatus, error: Exception, reason: str) -> None:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
         meanwhile = f"; version {model.serving.number} stays in use" if model.serving else ""
         retry = "there is room" if status.lacks_room else "its files change"
         text = "model %s version %d cannot be served: %s%s; it is tried again when %s"
-        trace = error if reason == "error" else None
-        log.error(text, model.name, status.number, sentence(error), meanwhile, retry, exc_info=trace)
-
-
-def _failure(error: Exception) -> str:
-    """Return the label for the metric of versions that could not be loaded."""
-    if isinstance(error, NoRoomError):
-        return "memory"
-    return "invalid" if isinstance(error, ModelStoreError) else "error"
+        words = model.name, status.number, sentence(error), meanwhile, retry
+        log.error(text, *words, exc_info=error if reason == "error" else None)
