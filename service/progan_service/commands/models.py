@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.commands.export import directory
-from progan_service.errors import ConfigError, one_line
+from progan_service.commands.terminal import print_table
+from progan_service.errors import ConfigError
 from progan_service.names import printable
 from progan_service.settings.manual import add_path
 from progan_service.store.bundled import BUNDLED_STORE
@@ -61,7 +62,7 @@ def list_models(*, store: Path) -> int:
     if not rows:
         print(f"{store}: has no models yet")
         return exit_codes.DONE
-    _print_table([_HEADINGS, *rows])
+    print_table([_HEADINGS, *rows])
     for problem in problems:
         print(printable(problem))
     return exit_codes.DONE
@@ -85,13 +86,6 @@ def _rows(
         facts = _facts(found) if isinstance(found, ModelMetadata) else ("",) * 5 + ("broken",)
         rows.append((name, str(version), ", ".join(uses.get(version, ())), *facts))
     return rows
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    rows = [tuple(map(one_line, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _add_verify(kinds: Any) -> None:

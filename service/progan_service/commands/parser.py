@@ -11,9 +11,11 @@ import shtab
 from progan_service import __version__, exit_codes
 from progan_service.commands.dataset import add_dataset
 from progan_service.commands.directions import add_directions
+from progan_service.commands.draw import add_grid, add_walk
 from progan_service.commands.evaluate import add_evaluate
 from progan_service.commands.export import add_export, add_weights
 from progan_service.commands.models import add_models
+from progan_service.commands.runs import add_plot, add_runs, add_timelapse
 from progan_service.commands.serve import add_serve
 from progan_service.commands.terminal import ended, print_any_text
 from progan_service.commands.train import add_presets, add_train
@@ -67,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     add_dataset(subparsers)
     add_train(subparsers)
     add_presets(subparsers)
+    add_runs(subparsers)
+    add_plot(subparsers)
+    add_timelapse(subparsers)
+    add_grid(subparsers)
+    add_walk(subparsers)
     add_evaluate(subparsers)
     add_export(subparsers)
     add_weights(subparsers)

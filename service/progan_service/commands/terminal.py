@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from progan_service import exit_codes
+from progan_service.errors import one_line
 from progan_service.host.faults import OUTPUT, named, translated
 from progan_service.names import printable
 from progan_service.progress import Progress
@@ -29,6 +30,14 @@ def say(line: str) -> None:
             print(line, flush=True)
         except BrokenPipeError:
             _drop_output()
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows of cells, the headings first, in columns."""
+    rows = [tuple(map(one_line, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def ended(run: Callable[[], int]) -> int:

@@ -50,7 +50,8 @@ run directory:
                  newest is damaged, the run warns and goes on from the other
   snapshots/     the averaged generator at earlier ticks, for export; all stay
   grids/         reals.png, and images of the same latents at each tick
-  tensorboard/   losses, schedule and speed: tensorboard --logdir DIR
+  tensorboard/   losses, schedule, speed and grids: tensorboard --logdir DIR
+  `progan runs`, `plot`, `timelapse`, `grid` and `walk` show what is there.
 
 stopping and going on:
   SIGTERM, SIGHUP or Ctrl-C ends the current step, saves a checkpoint and exits

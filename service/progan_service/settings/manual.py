@@ -19,9 +19,9 @@ class HelpPage(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=min(shutil.get_terminal_size().columns - 2, 100))
 
 
-def add_path(container: argparse._ActionsContainer, name: str, *, metavar: str, **options: Any) -> None:
+def add_path(container: argparse._ActionsContainer, *names: str, metavar: str, **options: Any) -> None:
     """Add an argument for a path. Shells complete it with directories if metavar begins with DIR, else with files."""
-    action = container.add_argument(name, metavar=metavar, **{"type": path} | options)
+    action = container.add_argument(*names, metavar=metavar, **{"type": path} | options)
     action.complete = shtab.DIRECTORY if metavar.startswith("DIR") else shtab.FILE  # type: ignore[attr-defined]
 
 

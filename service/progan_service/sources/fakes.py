@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from progan_service.errors import BadInputError
 from progan_service.export.trained import TrainedGenerator
 from progan_service.host.faults import named
+from progan_service.label_kind import LabelKind
 from progan_service.model.inference.generator import InferenceGenerator
 from progan_service.model.pixels import to_uint8
 from progan_service.serving.models.servable import Servable
@@ -39,6 +40,9 @@ class Fakes:
     digest   "sha256:" and the SHA-256 of what it is made of: the digest of a version, else that of the file of weights
     draw     latents [N, latent_size] and labels [N, label_size] -> batches of uint8 images [B, R, R, C]
     mirror   true if it was trained on mirrored images, too
+
+    label_names   one a label, or none when they are unknown
+    label_kind    what the labels are
     """
 
     digest: str
@@ -47,6 +51,8 @@ class Fakes:
     label_size: int
     mirror: bool
     draw: Draw
+    label_names: tuple[str, ...] = ()
+    label_kind: LabelKind = "classes"
 
     @classmethod
     def open(cls, path: Path) -> "Fakes":
@@ -79,7 +85,8 @@ def _of_trained(trained: TrainedGenerator, file: Path) -> Fakes:
             yield to_uint8(images(tf.constant(latents[rows]), tf.constant(labels[rows]))).numpy()
 
     mirror = _is_mirrored(trained.provenance)
-    return Fakes(digest, trained.resolution, config.latents, config.label_size, mirror, draw)
+    sizes = (trained.resolution, config.latents, config.label_size)
+    return Fakes(digest, *sizes, mirror, draw, trained.label_names, trained.label_kind)
 
 
 def _of_version(directory: Path) -> Fakes:
@@ -95,7 +102,8 @@ def _of_version(directory: Path) -> Fakes:
             yield servable.generate((latents[rows], labels[rows]) if metadata.label_count else (latents[rows],))
 
     mirror = _is_mirrored(metadata.provenance)
-    return Fakes(metadata.digest, metadata.resolution, metadata.latent_size, metadata.label_count, mirror, draw)
+    sizes = (metadata.resolution, metadata.latent_size, metadata.label_count)
+    return Fakes(metadata.digest, *sizes, mirror, draw, metadata.label_names, metadata.label_kind)
 
 
 def _is_mirrored(provenance: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import progan_service
-from progan_service.commands import dataset, evaluate, export, models, serve, train
+from progan_service.commands import dataset, draw, evaluate, export, models, runs, serve, train
 from progan_service.commands.parser import parser
 from progan_service.data.dataset import Dataset
 from progan_service.export.trained import TrainedGenerator
@@ -67,6 +67,11 @@ def refusal(sentence: str) -> tuple[int, str, str]:
         ["dataset", "demo"],
         ["train"],
         ["presets"],
+        ["runs"],
+        ["plot"],
+        ["timelapse"],
+        ["grid"],
+        ["walk"],
         ["export"],
         ["weights"],
         ["models"],
@@ -190,6 +195,11 @@ def test_bash_completes_commands_and_options(progan: Progan, tmp_path: Path, wor
         (dataset, "draw_dataset", "dataset demo a"),
         (train, "train", "train --data d --run r"),
         (train, "presets", "presets"),
+        (runs, "list_runs", "runs"),
+        (runs, "plot", "plot r -o c.png"),
+        (runs, "timelapse", "timelapse r -o t.webp"),
+        (draw, "grid", "grid r -o g.png"),
+        (draw, "draw_walk", "walk r -o w.webp"),
         (evaluate, "evaluate", "evaluate r --data d"),
         (export, "export", "export r --store s --name n"),
         (export, "weights", "weights r w.npz"),

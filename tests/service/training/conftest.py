@@ -20,6 +20,8 @@ def scalars_of() -> Scalars:
             for record in tf.data.TFRecordDataset(str(events)):
                 event = tf.compat.v1.Event.FromString(record.numpy())
                 for value in event.summary.value:
+                    if value.metadata.plugin_data.plugin_name == "images":
+                        continue
                     scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
         return scalars
 

@@ -48,8 +48,8 @@ def go(run: Path, config: RunConfig, dataset: Dataset, stop_at: int | None = Non
 
 
 def cells_of(grid: Path) -> NDArray[np.uint8]:
-    """The 32 images of a grid of 8x8."""
-    sheet = np.asarray(Image.open(grid))
+    """The 32 images of a grid of 8x8, each pixel of which is drawn as 8x8 pixels."""
+    sheet = np.asarray(Image.open(grid))[::8, ::8]
     return sheet.reshape(4, 8, 8, 8, 3).transpose(0, 2, 1, 3, 4).reshape(32, 8, 8, 3)
 
 
@@ -96,12 +96,12 @@ def test_every_tick_leaves_a_grid(finished_run: Path) -> None:
 
 def test_grids_of_every_stage_have_one_size(finished_run: Path) -> None:
     pictures = [np.asarray(Image.open(path)) for path in (finished_run / "grids").iterdir()]
-    assert {picture.shape for picture in pictures} == {(32, 64, 3)}  # four rows of eight images of 8x8
+    assert {picture.shape for picture in pictures} == {(256, 512, 3)}  # four rows of eight images, 64 pixels each
 
 
 def test_the_grid_of_a_small_stage_is_drawn_in_blocks(finished_run: Path) -> None:
     grid = np.asarray(Image.open(finished_run / "grids" / "fakes-000000032.png"))
-    np.testing.assert_array_equal(grid[::2, ::2].repeat(2, axis=0).repeat(2, axis=1), grid)
+    np.testing.assert_array_equal(grid[::16, ::16].repeat(16, axis=0).repeat(16, axis=1), grid)
 
 
 def test_reals_are_shown_as_they_are(finished_run: Path, faces: Dataset) -> None:
@@ -117,6 +117,20 @@ def test_tensorboard_can_read_the_scalars(finished_run: Path, scalars_of: Scalar
     assert {"loss/D", "loss/G", "loss/penalty", "loss/penalty_norm", "loss/distance"} < scalars.keys()
     assert all(0 <= share <= 1 for share in scalars["speed/input_wait_share"].values())
     assert not {name for name in scalars if name.startswith(("metrics", "loss/stop"))}
+
+
+def test_tensorboard_shows_the_grids(finished_run: Path) -> None:
+    shown = {}
+    for events in (finished_run / "tensorboard").iterdir():
+        for record in tf.data.TFRecordDataset(str(events)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    shown[value.tag, event.step] = tf.io.decode_png(tf.make_ndarray(value.tensor)[2]).numpy()
+    assert sorted(shown) == [*(("fakes", images_shown) for images_shown in range(32, 225, 32)), ("reals", 0)]
+    for (name, file), step in {("reals", "reals"): 0, ("fakes", "fakes-000000224"): 224}.items():
+        grid = np.asarray(Image.open(finished_run / "grids" / f"{file}.png"))
+        np.testing.assert_array_equal(shown[name, step], grid)
 
 
 def test_the_average_has_left_its_beginning(finished_run: Path) -> None:

@@ -19,7 +19,7 @@ from progan_service.training.run.checkpoint import (
 )
 
 CONFIG_FILE = "config.json"
-_LOCK = ".lock"
+LOCK = ".lock"
 _FLAGS = {
     f"{concern}.{one.name}": one.flag
     for concern, kind in CONCERNS.items()
@@ -44,7 +44,7 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
     if before := begun_config(run):
         _require_same(run, before, config)
         config = replace(config, unknown=before.unknown)
-    elif run.exists() and (not run.is_dir() or any(not is_partial(e) and e.name != _LOCK for e in run.iterdir())):
+    elif run.exists() and (not run.is_dir() or any(not is_partial(e) and e.name != LOCK for e in run.iterdir())):
         raise ConfigError(f"{run}: exists and is not a training run; give a new or empty directory")
     with named(run):
         run.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ def require_present(marker: Path, run: Path) -> None:
 
 def _hold(run: Path) -> None:
     """Lock the run until the process ends. The lock file stays, and the descriptor is never closed."""
-    descriptor = os.open(run / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(run / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -96,6 +96,14 @@ def _hold(run: Path) -> None:
 def begun_config(run: Path) -> RunConfig | None:
     """Return the configuration of a run, None if none was begun there. Raises ConfigError as `read_run_config`."""
     return read_run_config(run) if (run / CONFIG_FILE).is_file() else None
+
+
+def config_of_begun(run: Path) -> RunConfig:
+    """Return the configuration of a run. Raises ConfigError if none was begun there, and as `read_run_config`."""
+    config = begun_config(run)
+    if config is None:
+        raise ConfigError(f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`")
+    return config
 
 
 def read_run_config(run: Path) -> RunConfig:

@@ -16,8 +16,8 @@ from progan_service.evaluation.measure import real_batches
 from progan_service.evaluation.ms_ssim import PairSimilarity
 from progan_service.evaluation.swd import PATCH_SIZE
 from progan_service.host.faults import named
-from progan_service.host.files import replaced
 from progan_service.latents.seeds import latents_from_seeds, seed_range
+from progan_service.pictures.grid import image_grid, readable_scale, save_picture
 from progan_service.training.config import RunConfig
 from progan_service.training.run.collapse_guard import CollapseGuard
 from progan_service.training.run.metrics import RunMetrics
@@ -27,21 +27,17 @@ from progan_service.training.state import TrainingState
 
 GRID_IMAGES = 32
 GUARD_IMAGES = 64  # images for the MS-SSIM of each tick, fakes and reals
+WIDEST_IN_TENSORBOARD = 1280  # pixels
 IN_STATUS_LINE = ("D", "penalty", "distance", "G")
 
 
-def save_grid(path: Path, images: NDArray[np.uint8], size: int) -> None:
-    """Save images [N, H, W, C] as a grid about twice as wide as high, each scaled to size x size pixels."""
-    count, channels = len(images), images.shape[-1]
-    columns = max(1, round((2 * count) ** 0.5))
-    rows = -(-count // columns)
-    grid = np.full((rows * columns, size, size, channels), 255, np.uint8)
-    zoom = size // images.shape[1]
-    grid[:count] = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
-    sheet = grid.reshape(rows, columns, size, size, channels).transpose(0, 2, 1, 3, 4)
-    sheet = sheet.reshape(rows * size, columns * size, channels)
-    with replaced(path) as partial:
-        Image.fromarray(sheet.squeeze(-1) if channels == 1 else sheet).save(partial, "PNG")
+def grid_of(images: NDArray[np.uint8], resolution: int) -> Image.Image:
+    """Return images [N, H, W, C] as a grid about twice as wide as high, in blocks of a size that is easy to see.
+
+    resolution   that of the final images of the run: the grids of all its stages have one size
+    """
+    columns = max(1, round((2 * len(images)) ** 0.5))
+    return image_grid(images, columns, readable_scale(resolution) * resolution // images.shape[1])
 
 
 class RunLog:
@@ -65,7 +61,7 @@ class RunLog:
         self._reals_ms_ssim: dict[int, float] = {}
         self._metrics = RunMetrics(dataset, config) if config.training.metric_images else None
         reals = next(self._reals(config.network.resolution))[:GRID_IMAGES]
-        save_grid(run / "grids" / "reals.png", reals, config.network.resolution)
+        self._show("reals", "reals", reals, images_shown)
 
     def add(self, losses: Mapping[str, tf.Tensor]) -> None:
         """Add the losses of one step, by name."""
@@ -98,8 +94,7 @@ class RunLog:
             scalars |= {f"metrics/{name}": value for name, value in evaluation.fakes.columns().items()}
             scalars |= {f"metrics_reals2/{name}": value for name, value in evaluation.reals.columns().items()}
         self._write(state.images_shown, scalars)
-        grid = self._run / "grids" / f"fakes-{state.images_shown:09d}.png"
-        save_grid(grid, images[:GRID_IMAGES], self._config.network.resolution)
+        self._show("fakes", f"fakes-{state.images_shown:09d}", images[:GRID_IMAGES], state.images_shown)
         self._losses.clear()
         self._tick_started = (time.monotonic(), state.images_shown, waited_s)
 
@@ -132,6 +127,16 @@ class RunLog:
             with self._writer.as_default(step=images_shown):
                 for name, value in scalars.items():
                     tf.summary.scalar(name, value)
+            self._writer.flush()
+
+    def _show(self, kind: str, name: str, images: NDArray[np.uint8], images_shown: int) -> None:
+        """Save images as a grid, and write it for TensorBoard, too; there a large one is reduced by a whole factor."""
+        grid = grid_of(images, self._config.network.resolution)
+        save_picture(grid, self._run / "grids" / f"{name}.png")
+        small = np.atleast_3d(np.asarray(grid.reduce(-(-grid.width // WIDEST_IN_TENSORBOARD))))
+        with _written_whole(self._run / "tensorboard", closing=self._writer.close):
+            with self._writer.as_default(step=images_shown):
+                tf.summary.image(kind, small[None])
             self._writer.flush()
 
     def _status_line(

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from progan_service.data.dataset import Dataset
 from progan_service.errors import FileError
+from progan_service.pictures.grid import save_picture
 from progan_service.training.config import RunConfig
-from progan_service.training.run.log import RunLog, save_grid
+from progan_service.training.run.log import RunLog, grid_of
 from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
@@ -30,21 +30,17 @@ LOSSES = {"D": 1.0, "penalty": 0.5, "distance": 2.0, "G": -1.0, "D_skipped": 0.0
 # Grids
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (4, 4)), (2, (4, 8)), (8, (8, 16)), (32, (16, 32)), (5, (8, 12))])
-def test_a_grid_is_about_twice_as_wide_as_high(tmp_path: Path, count: int, shape: tuple[int, int]) -> None:
-    save_grid(tmp_path / "grid.png", np.zeros((count, 4, 4, 3), np.uint8), 4)
-    assert np.asarray(Image.open(tmp_path / "grid.png")).shape == (*shape, 3)
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, (64, 64)), (2, (128, 64)), (8, (256, 128)), (32, (512, 256)), (5, (192, 128))]
+)
+def test_a_grid_is_about_twice_as_wide_as_high(count: int, size: tuple[int, int]) -> None:
+    assert grid_of(np.zeros((count, 4, 4, 3), np.uint8), 4).size == size
 
 
-def test_a_grid_is_filled_row_by_row_and_the_rest_is_white(tmp_path: Path) -> None:
-    images = np.array([10, 20, 30, 40, 50], np.uint8).reshape(5, 1, 1, 1)
-    save_grid(tmp_path / "new" / "grid.png", images, 1)
-    assert np.asarray(Image.open(tmp_path / "new" / "grid.png")).tolist() == [[10, 20, 30], [40, 50, 255]]
-
-
-def test_a_small_image_is_shown_in_blocks(tmp_path: Path) -> None:
-    save_grid(tmp_path / "grid.png", np.array([[[[1, 2, 3]]]], np.uint8), 2)
-    assert np.asarray(Image.open(tmp_path / "grid.png")).tolist() == [[[1, 2, 3]] * 2] * 2
+@pytest.mark.parametrize(("resolution", "side"), [(4, 64), (32, 64), (64, 64), (128, 128)])
+def test_all_stages_of_a_run_have_grids_of_one_size(resolution: int, side: int) -> None:
+    for grown in (4, resolution):
+        assert grid_of(np.zeros((1, grown, grown, 1), np.uint8), resolution).size == (side, side)
 
 
 # Ticks
@@ -248,5 +244,5 @@ def test_a_grid_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (8, 16, 16, 3), np.uint8)
     grid = tmp_path / "grids" / "fakes-000000032.png"
     with files_of_at_most(1000), pytest.raises(FileError, match=f"^{grid}: {TOO_LARGE}"):
-        save_grid(grid, noise, 16)
+        save_picture(grid_of(noise, 16), grid)
     assert list(grid.parent.iterdir()) == []
