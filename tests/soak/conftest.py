@@ -41,7 +41,7 @@ class Served:
         )
         assert self._process.stdout
         lines = iter(self._process.stdout.readline, "")
-        found = next(found for line in lines if (found := re.search(r"HTTP (\S+);", line)))
+        found = next(found for line in lines if (found := re.search(r"HTTP ([0-9.:]+)", line)))
         self._url = f"http://{found[1]}/metrics"
         self.http_port = int(found[1].rpartition(":")[2])
         next(line for line in lines if line.startswith("ready: "))

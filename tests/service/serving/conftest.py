@@ -131,7 +131,7 @@ class ServerProcess:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout
         lines = iter(self._process.stdout.readline, "")
-        found = next(found for line in lines if (found := re.search(r"gRPC \S+:(\d+), HTTP (\S+);", line)))
+        found = next(found for line in lines if (found := re.search(r"gRPC \S+:(\d+), HTTP ([0-9.:]+)", line)))
         self.port, self._url = int(found[1]), f"http://{found[2]}/metrics"
         next(line for line in lines if line.startswith(f"ready: {model} "))
         threading.Thread(target=lambda: list(lines), daemon=True).start()

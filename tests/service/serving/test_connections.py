@@ -31,7 +31,7 @@ class Served:
         self.process = subprocess.Popen([*limited, *ports, *options], stdout=subprocess.PIPE, text=True)
         self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
         self._give_up.start()
-        found = re.search(r"gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+);", self.line("listening: "))
+        found = re.search(r"gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+)", self.line("listening: "))
         assert found
         self.port, self.http_port = int(found[1]), int(found[2])
 

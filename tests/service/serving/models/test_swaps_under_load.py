@@ -32,7 +32,7 @@ class Served:
         self._log = (store.parent / "log").open("w+")
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, text=True)
         self._wait_for("ready: ")
-        found = re.search(r"gRPC (\S+), HTTP (\S+);", self.log())
+        found = re.search(r"gRPC (\S+), HTTP ([0-9.:]+)", self.log())
         assert found
         self._http = found[2]
         self._channel = grpc.insecure_channel(found[1])
