@@ -128,7 +128,7 @@ def _page(config: ServerConfig, port: int) -> str:
     if not config.playground:
         return ""
     host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
-    return f" (a page: http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}/)"
+    return f"; a page at http{'s' if config.tls_cert else ''}://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 def _announce_ready(version: LoadedVersion, after: str) -> None:

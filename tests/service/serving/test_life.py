@@ -28,8 +28,8 @@ PATIENCE_S = 120
 TEXT = ("--log-format", "text")
 
 LISTENING = re.compile(
-    r"listening: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+) "
-    r"\(a page: http://127\.0\.0\.1:\2/\); loading models \.\.\."
+    r"listening: gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+); "
+    r"a page at http://127\.0\.0\.1:\2/; loading models \.\.\."
 )
 
 
