@@ -218,7 +218,6 @@ OTHER: dict[str, Any] = {
     "training.learning_rates": {4: 0.001, 32: 0.003},
     "training.learning_rate_ramp_kimg": 40,
     "training.learning_rate_fall_kimg": 20,
-    "training.generator_delay_kimg": 2,
     "training.adam_beta2": 0.999,
     "training.ema_halflife_kimg": 5,
     "training.ema_rampup": 0.05,

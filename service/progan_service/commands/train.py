@@ -69,8 +69,8 @@ beginning with trained weights:
   weights file, for new data, other labels or a higher resolution. Layers of
   other shapes, and a discriminator that is not there, begin with random
   weights, as the log says. Training begins at the resolution that is trained
-  already (--initial-resolution). A discriminator that begins anew should
-  catch up before the generator learns from it: --generator-delay-kimg 10.
+  already (--initial-resolution). Prefer a run: a discriminator that begins
+  anew teaches a good generator nonsense at first.
 
 a run that is ruined:
   Steps whose gradients are not finite are skipped. A tick in which nearly all
@@ -104,9 +104,9 @@ examples:
     progan train --data data/celebahq --run runs/hq --preset celebahq-1024 \\
         --resolution 256
 
-  Go on from a served model, with other data:
+  Begin with the networks of another run, on other data:
     progan train --data data/cats --run runs/cats --preset cpu-64 \\
-        --init models/fruits/2 --generator-delay-kimg 10
+        --init runs/fruits
 
   Use your own preset, and change settings for this run:
     progan presets lsun-256 > mine.json

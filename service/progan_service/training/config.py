@@ -50,11 +50,6 @@ class TrainingConfig(Settings):
     learning_rate_fall_kimg: float = setting(
         0, "length of the fall of the learning rate to 0 at the end of the run", at_least(0)
     )
-    generator_delay_kimg: float = setting(
-        0,
-        "images at the start from which the discriminator alone learns, to catch up with a trained generator",
-        at_least(0),
-    )
     adam_beta2: float = setting(
         0.99, "beta2 of Adam; beta1 is 0", Rule("must lie between 0 and 1", lambda beta: 0 < beta < 1)
     )

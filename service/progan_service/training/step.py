@@ -67,9 +67,7 @@ class Step:
         gradients, losses = run(self._discriminator_gradients, args=(batch, images_shown, alpha, stop))
         losses["D_skipped"] = state.discriminator_adam.update(self.discriminator_weights, gradients, learning_rate)
         gradients, generator_losses = run(self._generator_gradients, args=(batch, images_shown, alpha))
-        delayed = tf.cast(images_shown < round(1000 * self.config.training.generator_delay_kimg), tf.float32)
-        generator_rate = learning_rate * (1.0 - delayed)
-        losses["G_skipped"] = state.generator_adam.update(self.generator_weights, gradients, generator_rate)
+        losses["G_skipped"] = state.generator_adam.update(self.generator_weights, gradients, learning_rate)
         state.move_average(0.5 ** (self.batch_size / self._halflife_images(images_shown)))
         return {name: state.local(value) for name, value in {**losses, **generator_losses}.items()}
 

@@ -504,7 +504,6 @@ VALUES = {  # other than the defaults, as they are given and as they are kept
     "fade_kimg": ("0", 0),
     "initial_resolution": ("8", 8),
     "learning_rate_fall_kimg": ("5", 5.0),
-    "generator_delay_kimg": ("2", 2.0),
     "total_kimg": ("20", 20),
     "batch_sizes": ("8", {4: 8}),
     "learning_rates": ("4:0.002,8:1e-3", {4: 0.002, 8: 0.001}),

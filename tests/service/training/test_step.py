@@ -179,18 +179,6 @@ def test_a_ramp_shortens_the_half_life_at_the_beginning() -> None:
     np.testing.assert_allclose(average, (before + generator) / 2, atol=1e-6)
 
 
-def test_a_delayed_generator_stands_still_while_the_discriminator_learns() -> None:
-    config = configured(generator_delay_kimg=0.008)
-    run = Run.of(config, STABLE_4)
-    generator, discriminator = arrays(run.state.generator.weights), arrays(run.state.discriminator.weights)
-    run.take(images_shown=0)
-    run.take(images_shown=4)
-    assert changed(generator, arrays(run.state.generator.weights)) == set()
-    assert changed(discriminator, arrays(run.state.discriminator.weights)) == {"from_rgb_4x4", "4x4"}
-    run.take(images_shown=8)
-    assert changed(generator, arrays(run.state.generator.weights)) == {"4x4", "to_rgb_4x4"}
-
-
 def test_every_step_draws_latents_of_its_own(stable_4: Run) -> None:
     steps = [stable_4.begin().take(images_shown=images_shown) for images_shown in (0, 4, 0)]
     assert steps[0]["D"] != steps[1]["D"]
