@@ -11,7 +11,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make lint     lint, types and import contracts"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
-	@echo "make compat   open the page in a real browser (needs chromium)"
+	@echo "make compat   call the server by the clients of others, and open its page in a browser (needs chromium)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
 	@echo "make overload print how much is useful when too much is asked: simulated, and on a real server; takes 15 minutes"
@@ -117,10 +117,11 @@ TORCH := torch==2.13.0
 	  || echo "PyTorch is left out: no build of it for CPUs can be had here"
 	@touch $@
 
-# What other clients need clashes with what the server needs.
+# What other clients need clashes with what the server needs. TensorFlow Serving's stubs are for the server's TensorFlow.
 .venv-compat/ready: locks/compat.txt | $(UV)
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-compat
 	VIRTUAL_ENV=.venv-compat $(UV) pip sync -q locks/compat.txt
+	$(UV) pip install -q --python $(PYTHON) --no-deps --target .venv-compat/tensorflow-serving tensorflow-serving-api==2.21.0
 	@touch $@
 
 $(UV):
