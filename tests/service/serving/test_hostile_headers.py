@@ -327,15 +327,15 @@ BREAKABLE = """
 from progan_service.commands.parser import main
 from progan_service.serving.grpc.accepting import AcceptingServer
 
-accept = AcceptingServer._accept
+request = AcceptingServer._request_registered_call
 
 async def break_at_get_model(self, path):
-    if path and path.endswith(b"/GetModel"):
-        await self._request_registered_call(path)
+    call = await request(self, path)
+    if path.endswith(b"/GetModel"):
         raise RuntimeError("broken by a test")
-    await accept(self, path)
+    return call
 
-AcceptingServer._accept = break_at_get_model
+AcceptingServer._request_registered_call = break_at_get_model
 main()
 """
 
