@@ -200,7 +200,7 @@ async def test_what_is_copied_file_by_file_is_served_once_it_is_whole_and_never_
                 copy.write_bytes(content)
                 await catalog.refresh()
         assert await answer(catalog) == 20
-        assert not next(iter(metrics.model_load_failures.collect())).samples
+        assert not any(sample.value for sample in next(iter(metrics.model_load_failures.collect())).samples)
 
 
 async def test_versions_that_vanish_from_the_store_are_served_on(store: Path) -> None:
