@@ -11,7 +11,7 @@ help:
 	@echo "make test     run the tests"
 	@echo "make lint     lint, types and import contracts"
 	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
-	@echo "make compat   call the server by the clients of others, and open its page in a browser (needs chromium)"
+	@echo "make compat   call the server by the clients of others, and open its page in a browser (needs chromium and node)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
 	@echo "make overload print how much is useful when too much is asked: simulated, and on a real server; takes 15 minutes"
