@@ -7,7 +7,7 @@ from typing import Any
 
 from progan_service import exit_codes
 from progan_service.commands.export import directory, print_rollout
-from progan_service.commands.terminal import progress_bars
+from progan_service.commands.terminal import print_table, progress_bars
 from progan_service.errors import ConfigError
 from progan_service.evaluation.directions import (
     MEASURED_SEEDS,
@@ -186,7 +186,7 @@ def _print_fit(found: Fit) -> None:
         share = direction.monotone
         rises = "-" if share is None else f"{round(share * len(MEASURED_SEEDS))} of {len(MEASURED_SEEDS)}"
         rows.append((direction.name, f"{direction.r:.2f}", rises, *(f"{shift:+.2f}" for shift in found.shifts[place])))
-    _print_table(rows)
+    print_table(rows)
     measured = "by the regression" if found.monotone is None else f"mean of {len(MEASURED_SEEDS)} seeds"
     print(f"right: how much each score changes from -2 to +2, in its standard deviations ({measured})")
 
@@ -194,12 +194,6 @@ def _print_fit(found: Fit) -> None:
 def _print_nearly_one(directions: Sequence[Direction]) -> None:
     for one, other, cosine in nearly_one(directions, NEARLY_ONE):
         print(f"{one} and {other} are nearly one direction (cosine {cosine:.2f}): neither can be held for the other")
-
-
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _add_score(kinds: Any) -> None:
@@ -251,7 +245,7 @@ def show(*, store: Path, model: str, sheets: Path | None) -> int:
         print(f"{model} version {base.version}: has no directions")
         return exit_codes.DONE
     print(f"{model} version {base.version}")
-    _print_table([("DIRECTION", "ORIGIN", "SAMPLES", "R", "RISES", "SHIFT"), *map(_shown, directions)])
+    print_table([("DIRECTION", "ORIGIN", "SAMPLES", "R", "RISES", "SHIFT"), *map(_shown, directions)])
     _print_nearly_one(directions)
     if sheets:
         _write_sheets(base.pictures(), directions, sheets)
