@@ -48,7 +48,16 @@ def visit(browser: Browser, address: str, place: Path, token: str, screen: dict[
     seen |= {"images": page.locator("#grid img").count(), "facts": page.inner_text("#facts")}
     seen |= walk(page, place)
     page.screenshot(path=f"{place}.png", full_page=True)
-    return {**seen, "faults": faults, "problem": page.inner_text("#problem") if page.is_visible("#problem") else ""}
+    seen["problem"] = page.inner_text("#problem") if page.is_visible("#problem") else ""
+    return {**seen, "faults": faults, "without a server": without_a_server(page)}
+
+
+def without_a_server(page: Page) -> str:
+    """What the page says when the server does not answer."""
+    page.route("**/Generate", lambda route: route.abort())
+    page.locator("#random").press("Enter")
+    page.wait_for_selector("#problem:not([hidden])")
+    return page.inner_text("#problem")
 
 
 def walk(page: Page, place: Path) -> dict[str, Any]:

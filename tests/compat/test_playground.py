@@ -38,6 +38,7 @@ def test_images_a_walk_and_its_animation(server: Any, screen: str) -> None:
     assert (seen["problem"], seen["faults"]) == ("", [])
     assert (seen["images"], seen["progress"]) == (24, "10 of 10 frames")
     assert "8x8, RGB" in seen["facts"]
+    assert seen["without a server"] == "the server does not answer"
     assert f'Client("127.0.0.1:{server.port}")' in seen["code"]["python"]
     assert f"127.0.0.1:{server.port} progan.v1.ImageGeneratorService/Interpolate" in seen["code"]["grpcurl"]
     with Image.open(ROOT / "build" / "compat" / "open" / f"{screen}.webp") as saved:

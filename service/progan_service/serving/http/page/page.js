@@ -61,7 +61,7 @@ async function loadModels() {
   if (!state.models.length) throw new Error("no model is ready yet; this page tries again");
   fill($("model"), state.models.map(({ name }) => [name, name]));
   $("model").value = (state.models.find((one) => one.isDefault) ?? state.models[0]).name;
-  chooseModel();
+  await chooseModel();
 }
 
 function ready({ versions = [] }) {
@@ -73,7 +73,7 @@ function chooseModel() {
   const labels = Object.entries(one.versionLabels ?? {});
   fill($("version"), ready(one).map(({ version }) => [version, [version, ...labels.filter(([, number]) => number === version).map(([label]) => label)].join(" ")]));
   if (one.servingVersion) $("version").value = one.servingVersion;
-  chooseVersion();
+  return chooseVersion();
 }
 
 function chooseVersion() {
@@ -90,12 +90,12 @@ function chooseVersion() {
   showFacts();
   forgetKept();
   if (labelCount && !labelNames.length) throw new Error("this version has labels without names; the page cannot ask for them");
-  showGrid();
+  return showGrid();
 }
 
 function attributeBox(name) {
   const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name });
-  box.addEventListener("change", () => showGrid());
+  box.addEventListener("change", () => reporting(showGrid));
   const label = document.createElement("label");
   label.append(box, ` ${name}`);
   return label;
@@ -111,12 +111,12 @@ function editRow({ name }) {
     state.edits[name] = Number(slider.value);
     shown.textContent = slider.value;
   });
-  slider.addEventListener("change", () => showGrid());
+  slider.addEventListener("change", () => reporting(showGrid));
   const hold = document.createElement("label");
   const box = Object.assign(document.createElement("input"), { type: "checkbox" });
   box.addEventListener("change", () => {
     state.held[box.checked ? "add" : "delete"](name);
-    showGrid();
+    reporting(showGrid);
   });
   hold.append(box, " hold");
   row.append(label, slider, shown, hold);
@@ -147,15 +147,13 @@ async function showGrid() {
   const { signal } = (showing = new AbortController());
   const first = BigInt($("first").value || 0);
   state.seeds = Array.from({ length: SHOWN }, (_, index) => String((first + BigInt(index)) & LAST_SEED));
-  await reporting(async () => {
-    const request = { ...common(), latents: { seeds: { seeds: state.seeds } }, format: { encoding: NAMES.PNG } };
-    note({ method: "Generate", request, seeds: state.seeds });
-    $("grid").setAttribute("aria-busy", "true");
-    const { images } = await service.call("Generate", request, signal);
-    for (const image of $("grid").querySelectorAll("img")) release(image.src);
-    $("grid").replaceChildren(...images.files.map((file, index) => imageButton(state.seeds[index], file)));
-    $("grid").setAttribute("aria-busy", "false");
-  });
+  const request = { ...common(), latents: { seeds: { seeds: state.seeds } }, format: { encoding: NAMES.PNG } };
+  note({ method: "Generate", request, seeds: state.seeds });
+  $("grid").setAttribute("aria-busy", "true");
+  const { images } = await service.call("Generate", request, signal);
+  for (const image of $("grid").querySelectorAll("img")) release(image.src);
+  $("grid").replaceChildren(...images.files.map((file, index) => imageButton(state.seeds[index], file)));
+  $("grid").setAttribute("aria-busy", "false");
 }
 
 function imageButton(seed, file) {
@@ -234,19 +232,17 @@ async function walk() {
   const whole = loop ? seeds.length * (between + 1) : seeds.length + (seeds.length - 1) * between;
   $("progress").textContent = "measuring the path ...";
   playing = requestAnimationFrame((now) => play(now, now));
-  await reporting(async () => {
-    for await (const { images } of service.stream("Interpolate", request, signal)) {
-      state.size = [images.width, images.height];
-      for (const text of images.files) {
-        const file = fromBase64(text);
-        state.frames.push({ file, bitmap: await createImageBitmap(new Blob([file], { type: "image/webp" })) });
-      }
-      $("progress").textContent = `${state.frames.length} of ${whole} frames`;
-      $("frame").max = state.frames.length - 1;
-      if (state.frames.length === 1) draw(0);
+  for await (const { images } of service.stream("Interpolate", request, signal)) {
+    state.size = [images.width, images.height];
+    for (const text of images.files) {
+      const file = fromBase64(text);
+      state.frames.push({ file, bitmap: await createImageBitmap(new Blob([file], { type: "image/webp" })) });
     }
-    $("save").hidden = false;
-  });
+    $("progress").textContent = `${state.frames.length} of ${whole} frames`;
+    $("frame").max = state.frames.length - 1;
+    if (state.frames.length === 1) draw(0);
+  }
+  $("save").hidden = false;
 }
 
 function play(started, now) {
