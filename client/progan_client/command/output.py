@@ -170,7 +170,8 @@ def _count(count: int) -> str:
 
 
 def _seeds(seeds: list[int]) -> str:
-    """[5] -> " of seed 5", [5, 6, 7] -> " of seeds 5 to 7", [5, 9] -> " of seeds 5,9", [] -> ""."""
+    """[5] -> " of seed 5", [5, 6, 7] -> " of seeds 5 to 7", [5, 9, 9] -> " of seeds 5,9", [] -> ""."""
+    seeds = list(dict.fromkeys(seeds))
     if not seeds:
         return ""
     if len(seeds) == 1:
