@@ -188,7 +188,7 @@ def test_a_wrong_edit_is_one_sentence(run: Run, options: tuple[str, ...], senten
 
 def test_a_sheet_has_a_row_for_each_seed_and_a_column_for_each_amount(run: Run, client: Client) -> None:
     code, out, _ = run("sheet", "--seeds", "5,6", "--edit", "size=-1:1:3", "--hold", "red", "-o", "size.png")
-    assert (code, out) == (0, "size.png: 6 images of seeds 5,5,5,6,6,6, edited, 24x16 pixels, tiny version 2\n")
+    assert (code, out) == (0, "size.png: 6 images of seeds 5 to 6, edited, 24x16 pixels, tiny version 2\n")
     with Image.open("size.png") as picture:
         corner = np.asarray(picture)[8:, 16:]
     assert np.array_equal(corner, client.generate(seeds=[6], edits={"size": 1}, hold=["red"]).pixels[0])
