@@ -149,7 +149,10 @@ def test_of_two_hundred_calls_at_a_held_device_sixteen_wait_and_the_others_come_
         refused, waiting = [call for call in calls if call.done()], [call for call in calls if not call.done()]
         for call in refused:
             assert_comes_back_later(call.exception())
-        assert host.metric("progan_rows_dropped_total", reason="rejected") == 184
+        read = [call for call in refused if "than can be read" not in call.exception().details()]
+        assert host.metric("progan_rows_dropped_total", reason="rejected") == len(
+            read
+        )  # of others nobody knows the rows
         hold.unlink()
         assert [call.result().images.count for call in [running, *waiting]] == [1] * 17
         assert host.metric("progan_batch_rows_sum") == 17
