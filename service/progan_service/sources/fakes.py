@@ -90,10 +90,8 @@ def _of_trained(trained: TrainedGenerator, file: Path) -> Fakes:
 
 
 def _of_version(directory: Path) -> Fakes:
-    store, name, version = ModelStore(directory.parent.parent), directory.parent.name, directory.name
-    if version not in map(str, store.versions(name)):
-        raise FakesError(f"{directory}: not in a model store; give STORE/MODEL/VERSION, VERSION a number from 1 on")
-    metadata = store.metadata(name, int(version))
+    store, name, version = ModelStore.of_version(directory)
+    metadata = store.metadata(name, version)
     servable = Servable(directory, metadata)
 
     def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:

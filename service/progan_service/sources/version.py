@@ -34,14 +34,11 @@ class VersionError(BadInputError):
 def load_version(directory: Path) -> TrainedGenerator:
     """Return the generator of a version <store>/<model>/<version>. Layers of lower resolutions to RGB stay random.
 
-    Raises VersionError for a version that was not made of a network of this trainer, and ModelStoreError for a damaged
-    one.
+    Raises VersionError for a version that was not made of a network of this trainer, ModelStoreError for one that is
+    damaged or in no store.
     """
-    directory = directory.resolve()
-    store, name, version = ModelStore(directory.parent.parent), directory.parent.name, directory.name
-    if version not in map(str, store.versions(name)):
-        raise VersionError(f"{directory}: not in a model store; give STORE/MODEL/VERSION, VERSION a number from 1 on")
-    metadata = store.verify(name, int(version))
+    store, name, version = ModelStore.of_version(directory)
+    directory, metadata = store.path(name, version), store.verify(name, version)
     try:
         generator = _generator(directory, metadata)
     except BadInputError as error:
@@ -57,7 +54,7 @@ def load_version(directory: Path) -> TrainedGenerator:
 
 
 def _generator(directory: Path, metadata: ModelMetadata) -> Generator:
-    """Return a network with the weights of a version, and check it against the golden images."""
+    """Return a network with the weights of a version. Raises VersionError unless it makes the same images."""
     described: Any = metadata.provenance.get("network")
     if not isinstance(described, dict):
         raise VersionError("it does not say which network it was made of")

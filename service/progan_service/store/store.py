@@ -74,6 +74,20 @@ class ModelStore:
         found = (int(d.name) for d in entries if VERSION.fullmatch(d.name) and d.is_dir())
         return sorted(found, reverse=True)
 
+    @classmethod
+    def of_version(cls, directory: Path) -> tuple["ModelStore", str, int]:
+        """Return the store, the model and the number of a version <store>/<model>/<version>.
+
+        Raises ModelStoreError for another directory.
+        """
+        directory = directory.resolve()
+        store, name = cls(directory.parent.parent), directory.parent.name
+        if directory.name not in map(str, store.versions(name)):
+            raise ModelStoreError(
+                f"{directory}: not in a model store; give STORE/MODEL/VERSION, VERSION a number from 1 on"
+            )
+        return store, name, int(directory.name)
+
     def path(self, name: str, version: int) -> Path:
         return self.root / name / str(version)
 

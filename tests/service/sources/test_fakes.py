@@ -116,7 +116,7 @@ def test_a_version_that_was_moved_out_of_its_store_is_none(version: Path, tmp_pa
     for name in ("faces-1", "01"):
         moved = shutil.copytree(version, tmp_path / name)
         advice = f"{moved}: not in a model store; give STORE/MODEL/VERSION, VERSION a number from 1 on"
-        with pytest.raises(FakesError, match=f"^{advice}$"):
+        with pytest.raises(ModelStoreError, match=f"^{advice}$"):
             Fakes.open(moved)
 
 

@@ -3,24 +3,14 @@
 Other packages bring messages of the same names. In the pool that all generated code shares, they would clash.
 """
 
-from importlib.resources import files
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from progan_service.serving.protocols.private_pool import private_pool
 
-def _pool() -> DescriptorPool:
-    pool = DescriptorPool()
-    compiled = files(__package__).joinpath("open_inference.binpb").read_bytes()
-    for file in FileDescriptorSet.FromString(compiled).file:
-        pool.Add(file)
-    return pool
-
-
-_POOL = _pool()
+_POOL = private_pool(__package__, "open_inference.binpb")
 
 SERVICE: ServiceDescriptor = _POOL.FindServiceByName("inference.GRPCInferenceService")
 

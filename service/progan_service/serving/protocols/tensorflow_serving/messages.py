@@ -3,24 +3,14 @@
 TensorFlow has messages of the same names.
 """
 
-from importlib.resources import files
 from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from progan_service.serving.protocols.private_pool import private_pool
 
-def _pool() -> DescriptorPool:
-    pool = DescriptorPool()
-    compiled = files(__package__).joinpath("tensorflow_serving.binpb").read_bytes()
-    for file in FileDescriptorSet.FromString(compiled).file:
-        pool.Add(file)
-    return pool
-
-
-_POOL = _pool()
+_POOL = private_pool(__package__, "tensorflow_serving.binpb")
 
 PREDICTION_SERVICE: ServiceDescriptor = _POOL.FindServiceByName("tensorflow.serving.PredictionService")
 MODEL_SERVICE: ServiceDescriptor = _POOL.FindServiceByName("tensorflow.serving.ModelService")
