@@ -12,6 +12,7 @@ ProganError                            exit code
 │   ├── OutOfMemoryError                    a stage that does not fit     training.dry_run
 │   ├── RuinedRunError                      nearly all steps skipped      training.run.ruin
 │   ├── WeightsError                        a weights file                export.weights_file
+│   ├── DiscriminatorError                  that of a version             export.discriminator
 │   ├── NvidiaPickleError                   a pickle of NVIDIA's          sources.nvidia.network
 │   ├── HubModuleError                      a TF Hub module               sources.tfhub.limits
 │   ├── SourceError                         no kind of source             sources.source

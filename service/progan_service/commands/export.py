@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,9 @@ from progan_service.settings.kind import path
 from progan_service.settings.manual import add_path
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from progan_service.export.exportable import Exportable
     from progan_service.export.trained import TrainedGenerator
     from progan_service.store.metadata import ModelMetadata
@@ -65,10 +68,17 @@ def add_export(subparsers: Any) -> None:
         help="of a run that was trained with --metric-images: the snapshot with the best SWD, in place of the newest "
         "checkpoint",
     )
+    command.add_argument(
+        "--discriminator",
+        action="store_true",
+        help="of a run: put its discriminator into the version, too, so that others can train on from there "
+        "(`progan train --init`); servers do not read it",
+    )
     command.set_defaults(
         run=lambda given: export(
             source=given.source,
             best=given.best,
+            discriminator=given.discriminator,
             store=given.store,
             name=given.name,
             sha256=given.sha256,
@@ -80,18 +90,32 @@ def add_export(subparsers: Any) -> None:
 
 
 def export(
-    *, source: str, best: bool, store: Path, name: str, sha256: str, value_range: str, version_label: str, serve: bool
+    *,
+    source: str,
+    best: bool,
+    discriminator: bool,
+    store: Path,
+    name: str,
+    sha256: str,
+    value_range: str,
+    version_label: str,
+    serve: bool,
 ) -> int:
     """Publish a generator as the next version of a model, and print what is known about it."""
     from progan_service.store.model_name import check_model_name
     from progan_service.store.store import ModelStore
 
     check_model_name(name)
+    if discriminator and best:
+        raise ConfigError(
+            "--discriminator: a snapshot has none: leave out --best to take both of the newest checkpoint"
+        )
     ModelStore(store, check=store.exists()).check_rollout(name, label=version_label, serve=serve)
     import_tensorflow()
     from progan_service.export.exportable import Exportable
     from progan_service.export.version import export_version
 
+    opponent = _discriminator(Path(source)) if discriminator else None
     if best:
         source = _best(Path(source))
     with _opened(source, sha256, value_range) as generator:
@@ -99,12 +123,21 @@ def export(
         store.mkdir(parents=True, exist_ok=True)
         models = ModelStore(store)
         before = models.serving(name)
-        version = export_version(exportable, models, name, label=version_label, serve=serve)
+        version = export_version(exportable, models, name, discriminator=opponent, label=version_label, serve=serve)
     _print_version(models, name, version)
     print_rollout(models, name, before, version)
     if version == 1 and (problem := models.default_problem()):
         print(f"progan: warning: {problem}", file=sys.stderr)
     return exit_codes.DONE
+
+
+def _discriminator(run: Path) -> "Mapping[str, NDArray[np.generic]]":
+    from progan_service.sources.run import networks_of_run
+    from progan_service.training.run.directory import CONFIG_FILE
+
+    if not (run / CONFIG_FILE).is_file():
+        raise ConfigError(f"--discriminator: {run} is no training run (no {CONFIG_FILE}), and only runs have one")
+    return networks_of_run(run)
 
 
 def _best(run: Path) -> str:

@@ -69,8 +69,9 @@ beginning with trained weights:
   weights file, for new data, other labels or a higher resolution. Layers of
   other shapes, and a discriminator that is not there, begin with random
   weights, as the log says. Training begins at the resolution that is trained
-  already (--initial-resolution). Prefer a run: a discriminator that begins
-  anew teaches a good generator nonsense at first.
+  already (--initial-resolution). Prefer a run, or a version of `progan export
+  --discriminator`: a discriminator that begins anew teaches a good generator
+  nonsense at first.
 
 a run that is ruined:
   Steps whose gradients are not finite are skipped. A tick in which nearly all

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from progan_service.evaluation.psnr import psnr_db
+from progan_service.export.discriminator import write_discriminator
 from progan_service.export.exportable import Exportable, Images
 from progan_service.export.tf_serving import write_warmup
 from progan_service.latents.seeds import latents_from_seeds, seed_range
@@ -28,10 +29,19 @@ GOLDEN_SEEDS = 4
 Signature = Any  # a concrete function: latents (and labels) -> {"images": tensor}
 
 
-def export_version(exportable: Exportable, store: ModelStore, name: str, *, label: str = "", serve: bool = True) -> int:
+def export_version(
+    exportable: Exportable,
+    store: ModelStore,
+    name: str,
+    *,
+    discriminator: Mapping[str, NDArray[np.generic]] | None = None,
+    label: str = "",
+    serve: bool = True,
+) -> int:
     """Publish a generator as the next version of the model `name`, and return its number.
 
-    label, serve   those of `ModelStore.publish`
+    discriminator   its weights by their paths, to train on with the version; those of other networks are left out
+    label, serve    those of `ModelStore.publish`
     Raises ModelStoreError for a bad name or label.
     """
 
@@ -40,6 +50,8 @@ def export_version(exportable: Exportable, store: ModelStore, name: str, *, labe
         tf.saved_model.save(module, str(directory), signatures=signatures)
         inputs = _inputs(exportable, GOLDEN_SEEDS)
         write_warmup(directory, name, (FLOAT_SIGNATURE, UINT8_SIGNATURE), inputs)
+        if discriminator is not None:
+            write_discriminator(directory, discriminator)
         images = _run(signatures[UINT8_SIGNATURE], inputs)
         return ModelMetadata(
             latent_size=exportable.latent_size,

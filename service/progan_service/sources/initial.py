@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.errors import BadInputError
+from progan_service.export.discriminator import read_discriminator
 from progan_service.export.trained import TrainedGenerator
 from progan_service.host.arrays import digest_of_arrays
 from progan_service.sources.run import load_run, networks_of_run
@@ -38,11 +40,13 @@ class Initial:
 def load_initial(source: str) -> Initial:
     """Load both networks and the averaged generator of a run, or the generator of a version or a weights file.
 
+    A version that was exported with its discriminator gives this as well.
+
     Raises BadInputError: InitialError, or the error of the reader that the source belongs to.
     """
     path = Path(source)
     if (path / METADATA_FILE).is_file():
-        return _of_generator(source, load_version(path))
+        return _of_generator(source, load_version(path), read_discriminator(path))
     if (path / CONFIG_FILE).is_file():
         return _initial(source, load_run(path), networks_of_run(path))
     if path.is_dir():
@@ -53,14 +57,14 @@ def load_initial(source: str) -> Initial:
     return _of_generator(source, open_generator_file(path))
 
 
-def _of_generator(source: str, trained: TrainedGenerator) -> Initial:
+def _of_generator(source: str, trained: TrainedGenerator, discriminator: Arrays = MappingProxyType({})) -> Initial:
     """Both the generator and its average begin with the weights of this generator."""
     arrays = {
         f"{network}/{weight.path.partition('/')[2]}": weight.numpy()
         for network in ("generator", "generator_ema")
         for weight in trained.generator.weights
     }
-    return _initial(source, trained, arrays)
+    return _initial(source, trained, {**arrays, **discriminator})
 
 
 def _initial(source: str, trained: TrainedGenerator, arrays: Arrays) -> Initial:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from progan_service.data.dataset import Dataset
-from progan_service.errors import ConfigError
+from progan_service.errors import ConfigError, ProganError
+from progan_service.export.discriminator import read_discriminator
 from progan_service.export.weights_file import save_weights
 from progan_service.model.config import NetworkConfig
 from progan_service.sources.initial import InitialError, load_initial
-from progan_service.sources.run import load_run
+from progan_service.sources.run import load_run, networks_of_run
 from progan_service.training.config import DatasetConfig, RunConfig, TrainingConfig
 from progan_service.training.run.checkpoint import read_checkpoint
 from progan_service.training.state import TrainingState
@@ -36,6 +37,47 @@ def test_a_weights_file_gives_the_generator_and_its_average(finished_run: Path, 
         layer = weight.path.partition("/")[2]
         np.testing.assert_array_equal(initial.arrays[f"generator/{layer}"], weight)
         np.testing.assert_array_equal(initial.arrays[f"generator_ema/{layer}"], weight)
+
+
+def test_a_version_gives_the_generator_and_the_discriminator_that_it_was_exported_with(
+    progan, finished_run: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "models"
+    assert progan("export", finished_run, "--store", store, "--name", "faces", "--discriminator").code == 0
+    initial, run = load_initial(str(store / "faces" / "1")), networks_of_run(finished_run)
+    discriminator = [name for name in run if name.startswith("discriminator/")]
+    assert len(discriminator) == 14
+    for name in discriminator:
+        np.testing.assert_array_equal(initial.arrays[name], run[name])
+    kernel = "4x4/conv/kernel"  # of the averaged generator, in both; stored as it is served, so it is rounded
+    np.testing.assert_allclose(initial.arrays[f"generator/{kernel}"], run[f"generator_ema/{kernel}"], rtol=1e-5)
+
+
+def test_only_a_run_has_a_discriminator_to_export(progan, finished_run: Path, tmp_path: Path) -> None:
+    save_weights(load_run(finished_run), weights := tmp_path / "w.npz")
+    to = ("--store", tmp_path / "models", "--name", "faces", "--discriminator")
+    refused = progan("export", weights, *to)
+    assert (refused.code, refused.err) == (
+        78,
+        f"progan: --discriminator: {weights} is no training run (no config.json), and only runs have one\n",
+    )
+    refused = progan("export", finished_run, *to, "--best")
+    assert (refused.code, "a snapshot has none: leave out --best" in refused.err) == (78, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"PK", "File is not a zip file"), (None, "is a directory")],
+    ids=["no archive", "no file"],
+)
+def test_a_discriminator_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    path = tmp_path / "discriminator.npz"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ProganError, match=f"discriminator.npz: .*{reason}"):
+        read_discriminator(tmp_path)
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
