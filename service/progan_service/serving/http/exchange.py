@@ -82,9 +82,7 @@ class Exchange:
             self.ended = True
             return
         await self.begin(status, headers)
-        for part in body:
-            await self.send(part)
-            await asyncio.sleep(0)  # probes are answered between two parts
+        await self.send_all(body)
         await self.end()
 
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -96,6 +94,12 @@ class Exchange:
         """Return when the part has left for the caller's side. Raise ReaderStalled when that takes too long."""
         assert self._response
         await self._taken(self._response.write(part), len(part))
+
+    async def send_all(self, parts: Iterable[bytes]) -> None:
+        """Send part after part. Others are answered between two parts."""
+        for part in parts:
+            await self.send(part)
+            await asyncio.sleep(0)
 
     async def end(self) -> None:
         assert self._response

@@ -13,6 +13,7 @@ from progan_service.serving.errors import ServingError
 from progan_service.serving.http.connect.codecs import Binary, Codec, Json
 from progan_service.serving.http.connect.framing import frame, from_text, only_message
 from progan_service.serving.http.exchange import Exchange
+from progan_service.serving.http.json_pieces import in_base64
 from progan_service.serving.http.probes import JSON
 from progan_service.serving.http.status import error_headers, http_status
 from progan_service.serving.protocols.status import status_of
@@ -120,7 +121,7 @@ class GrpcWeb:
     async def _send(self, exchange: Exchange, part: bytes) -> None:
         if not exchange.begun:
             await exchange.begin(200, {"Content-Type": f"application/grpc-web{'-text' if self.text else ''}+proto"})
-        await exchange.send(base64.b64encode(part) if self.text else part)
+        await exchange.send_all(in_base64(part) if self.text else [part])
 
     async def _end(self, exchange: Exchange, trailers: list[tuple[str, str]]) -> None:
         lines = "".join(f"{name}: {value}\r\n" for name, value in trailers)

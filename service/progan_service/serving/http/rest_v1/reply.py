@@ -1,42 +1,30 @@
 """Images, versions and signatures become TensorFlow Serving's JSON. Pure."""
 
-import base64
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
+from progan_service.serving.http import json_pieces
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.protocols.tensorflow_serving.servicer import ModelStatus, Predicted
 from progan_service.serving.protocols.tensorflow_serving.signatures import INPUT_TYPES, SIGNATURES, Signature
 from progan_service.store.metadata import ModelMetadata
-
-_PIECE = 2**16  # values that are written at a time
-_UNIT = np.array([float(str(np.float32(level / 255))) for level in range(256)])  # short texts of 32-bit floats
 
 
 def predicted(images: Predicted, signature: Signature, *, by_row: bool) -> Iterator[bytes]:
     """Yield the JSON of a reply, piece by piece: that of pixels is long."""
     yield b'{"predictions": [' if by_row else b'{"outputs": ['
     if signature.is_file:
-        yield ", ".join(json.dumps({"b64": base64.b64encode(file).decode()}) for file in images.files).encode()
+        for place, file in enumerate(images.files):
+            yield b', {"b64": ' if place else b'{"b64": '
+            yield from json_pieces.file(file)
+            yield b"}"
     else:
+        texts = json_pieces.UNIT if signature.dtype == "DT_FLOAT" else json_pieces.LEVELS
         for place in range(len(images.pixels)):
             yield b", [" if place else b"["
-            yield from _rows(images.pixels[place], signature)
+            yield from json_pieces.pixels(images.pixels[place], texts)
             yield b"]"
     yield b"]}"
-
-
-def _rows(image: Any, signature: Signature) -> Iterator[bytes]:
-    """Yield the rows of an image [H, W, C], some at a time."""
-    step = max(1, _PIECE // (image.shape[1] * image.shape[2]))
-    for start in range(0, len(image), step):
-        levels = image[start : start + step]
-        values = _UNIT[levels] if signature.dtype == "DT_FLOAT" else levels
-        piece = json.dumps(values.tolist(), separators=(",", ":")).encode()
-        yield (b"," if start else b"") + piece[1:-1]
 
 
 def status(model: ModelStatus) -> dict[str, Any]:

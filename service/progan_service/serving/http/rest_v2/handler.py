@@ -1,10 +1,12 @@
 """The Open Inference Protocol v2 by REST, as Triton's and KServe's clients call it, binary tensors included."""
 
+import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from google.protobuf.message_factory import GetMessageClass
@@ -19,11 +21,11 @@ from progan_service.serving.http.rest_errors import refuse
 from progan_service.serving.http.rest_v2.reply import inferred, plain
 from progan_service.serving.http.rest_v2.request import Asked, inference
 from progan_service.serving.http.routes import Route
-from progan_service.serving.protocols.open_inference.messages import ModelInferResponse
 from progan_service.serving.protocols.service import Service
 
 _NAMES_BYTES = 64 * 2**10  # of the longest body that only holds names
 _LENGTH = "Inference-Header-Content-Length"
+_BINARY = "application/octet-stream"
 
 _MODEL = "/v2/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 _STORED = "/v2/repository/models/(?P<model>[^/]+)"
@@ -74,7 +76,13 @@ class RestV2:
             return asked[0].message
 
         async def send(reply: bytes) -> None:
-            await _send_inferred(exchange, ModelInferResponse.FromString(reply), asked[0])
+            text, binary = await self._apart.do(partial(inferred, reply, asked[0]), len(reply))
+            headers = {"Content-Type": JSON}
+            if binary:
+                length = await _length(text())
+                whole = length + sum(map(len, binary))
+                headers = {"Content-Type": _BINARY, _LENGTH: str(length), "Content-Length": str(whole)}
+            await exchange.answer(200, headers, chain(text(), binary))
 
         await self._answer(exchange, "ModelInfer", read, send)
 
@@ -122,13 +130,12 @@ class RestV2:
         return request
 
 
-async def _send_inferred(exchange: Exchange, reply: Any, asked: Asked) -> None:
-    head, rest = inferred(reply, asked)
-    if head:
-        headers = {"Content-Type": "application/octet-stream", _LENGTH: str(len(head))}
-        await exchange.answer(200, headers, b"".join((head, *rest)))
-    else:
-        await exchange.answer(200, {"Content-Type": JSON}, rest)
+async def _length(pieces: Iterable[bytes]) -> int:
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        await asyncio.sleep(0)  # probes are answered between two pieces
+    return length
 
 
 def _content(rpc: str, reply: Any) -> Any:

@@ -1,17 +1,16 @@
 """Messages of the protocol become JSON as its clients read it, with or without binary data behind it. Pure."""
 
-import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 
+from progan_service.serving.http import json_pieces
 from progan_service.serving.http.rest_v2.request import Asked
-
-_PIECE = 2**16  # values that are written at a time
-_KINDS = {"UINT8": "u1", "FP32": "<f4"}
+from progan_service.serving.protocols.open_inference.messages import ModelInferResponse
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -36,49 +35,51 @@ def _value(value: Any, field: FieldDescriptor) -> Any:
     return field.enum_type.values_by_number[value].name if field.enum_type else value
 
 
-def inferred(reply: Any, asked: Asked) -> tuple[bytes, Iterator[bytes]]:
-    """Return the JSON of a ModelInferResponse and the binary data that follows.
+def inferred(message: bytes, asked: Asked) -> tuple[Callable[[], Iterator[bytes]], list[bytes]]:
+    """Return what yields the JSON of a ModelInferResponse, in pieces, and the binary data that follow it.
 
-    If no output is binary, the first is empty, and the second yields the JSON piece by piece: that of pixels is long.
+    The JSON of pixels is long. It may be made twice: to know its length beforehand, and to send it.
     """
+    reply: Any = ModelInferResponse.FromString(message)
     head: dict[str, Any] = {"model_name": reply.model_name, "model_version": reply.model_version}
     if reply.id:
         head["id"] = reply.id
-    tensors = [
-        {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)} for output in reply.outputs
-    ]
-    binary = [asked.binary.get(output.name, asked.rest) for output in reply.outputs]
-    if not any(binary):
-        return b"", _written(head, tensors, reply.raw_output_contents)
-    for tensor, raw, is_binary in zip(tensors, reply.raw_output_contents, binary, strict=True):
-        if is_binary:
-            tensor["parameters"] = {"binary_data_size": len(raw)}
+    binary, tensors = [], []
+    for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
+        tensor = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
+        if asked.binary.get(output.name, asked.rest):
+            binary.append(raw)
+            tensors.append(({**tensor, "parameters": {"binary_data_size": len(raw)}}, None))
         else:
-            tensor.update(json.loads(b"{" + b"".join(_data(tensor, raw)) + b"}"))
-    kept = [raw for raw, is_binary in zip(reply.raw_output_contents, binary, strict=True) if is_binary]
-    return json.dumps({**head, "outputs": tensors}).encode(), iter(kept)
+            tensors.append((tensor, raw))
+    return partial(_written, head, tensors), binary
 
 
-def _written(head: dict[str, Any], tensors: list[dict[str, Any]], raws: Any) -> Iterator[bytes]:
+def _written(head: dict[str, Any], tensors: Sequence[tuple[dict[str, Any], bytes | None]]) -> Iterator[bytes]:
+    """Yield the JSON of a reply whose outputs have these members, and these values if they are not binary."""
     yield json.dumps(head).encode()[:-1] + b', "outputs": ['
-    for place, (tensor, raw) in enumerate(zip(tensors, raws, strict=True)):
-        yield (b", " if place else b"") + json.dumps(tensor).encode()[:-1] + b", "
-        yield from _data(tensor, raw)
+    for place, (tensor, raw) in enumerate(tensors):
+        yield (b", " if place else b"") + json.dumps(tensor).encode()[:-1]
+        if raw is not None:
+            yield from _data(tensor["datatype"], raw)
         yield b"}"
     yield b"]}"
 
 
-def _data(tensor: dict[str, Any], raw: bytes) -> Iterator[bytes]:
+def _data(datatype: str, raw: bytes) -> Iterator[bytes]:
     """Yield the member `data`; files as texts in base64, and a word about that."""
-    if tensor["datatype"] == "BYTES":
-        texts = [base64.b64encode(element).decode() for element in _elements(raw)]
-        yield b'"parameters": {"content_encoding": "base64"}, "data": ' + json.dumps(texts).encode()
-        return
-    values = np.frombuffer(raw, np.dtype(_KINDS[tensor["datatype"]]))
-    yield b'"data": ['
-    for start in range(0, len(values), _PIECE):
-        piece = json.dumps(values[start : start + _PIECE].tolist(), separators=(",", ":")).encode()
-        yield (b"," if start else b"") + piece[1:-1]
+    if datatype == "BYTES":
+        yield b', "parameters": {"content_encoding": "base64"}'
+    yield b', "data": ['
+    match datatype:
+        case "BYTES":
+            for place, element in enumerate(_elements(raw)):
+                yield b", " if place else b""
+                yield from json_pieces.file(element)
+        case "UINT8":
+            yield from json_pieces.levels(np.frombuffer(raw, np.uint8))
+        case "FP32":
+            yield from json_pieces.numbers(np.frombuffer(raw, np.dtype("<f4")))
     yield b"]"
 
 

@@ -1,7 +1,9 @@
 """The rpcs of TensorFlow Serving over gRPC: messages to arrays and back. Errors begin with its words."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from progan_service.store.metadata import ModelMetadata
 
 _UNIT = (np.arange(256) / 255).astype("<f4")  # by level
 _UNKNOWN_CODE = 2
+_LARGE_BYTES = 2**20  # of pixels; a reply with more of them is written in a thread, while other calls are answered
 _NO_REASON = "this server has no classes, no numbers to predict and no configuration to reload"
 
 
@@ -43,8 +46,9 @@ class GrpcServicer:
         del inputs
         async with aclosing(self._predictions.predict(asked, call)) as predicted:
             async for images in predicted:
-                data = _reply(images, signature, call)
-                del images
+                write = partial(_reply, images, signature, call)
+                data = await asyncio.to_thread(write) if images.pixels.nbytes > _LARGE_BYTES else write()
+                del images, write
                 yield data
 
     async def GetModelMetadata(self, request: Any, call: Call) -> Any:
@@ -109,11 +113,10 @@ def _reply(images: Predicted, signature: Signature, call: Call) -> bytes:
     spec = reply.model_spec
     spec.name, spec.version.value, spec.signature_name = call.model, call.version, signature.name
     if signature.is_file:
-        tensor = write_files(images.files)
+        write_files(reply.outputs[signature.output], images.files)
     else:
         values = _UNIT[images.pixels] if signature.dtype == "DT_FLOAT" else images.pixels
-        tensor = write_array(signature.dtype, values)
-    reply.outputs[signature.output].CopyFrom(tensor)
+        write_array(reply.outputs[signature.output], signature.dtype, values)
     data: bytes = reply.SerializeToString()
     return data
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.serving.errors import InvalidArgument
-from progan_service.serving.protocols.tensorflow_serving.messages import DATA_TYPES, TensorProto
+from progan_service.serving.protocols.tensorflow_serving.messages import DATA_TYPES
 from progan_service.serving.protocols.tensorflow_serving.signatures import INPUT_TYPES
 
 _KINDS = {
@@ -88,16 +88,15 @@ def _seeds(values: NDArray[Any]) -> NDArray[np.uint64]:
     return values.reshape(-1).astype(np.uint64)
 
 
-def write_array(kind: str, values: NDArray[Any]) -> Any:
-    """Return a tensor of numbers."""
-    tensor = TensorProto(dtype=kind, tensor_content=values.tobytes())
+def write_array(tensor: Any, kind: str, values: NDArray[Any]) -> None:
+    """Make an empty tensor one of numbers."""
+    tensor.dtype, tensor.tensor_content = DATA_TYPES[kind].number, values.tobytes()
     for size in values.shape:
         tensor.tensor_shape.dim.add(size=size)
-    return tensor
 
 
-def write_files(files: Sequence[bytes]) -> Any:
-    """Return a tensor of texts [N]."""
-    tensor = TensorProto(dtype="DT_STRING", string_val=files)
+def write_files(tensor: Any, files: Sequence[bytes]) -> None:
+    """Make an empty tensor one of texts [N]."""
+    tensor.dtype = DATA_TYPES["DT_STRING"].number
+    tensor.string_val.extend(files)
     tensor.tensor_shape.dim.add(size=len(files))
-    return tensor

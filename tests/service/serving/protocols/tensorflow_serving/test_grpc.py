@@ -1,6 +1,8 @@
 """TensorFlow Serving's clients over gRPC. Tensors are made and read by TensorFlow itself."""
 
 import io
+import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from open_inference import inference as over_oip
 from PIL import Image
 
 from progan_service.serving.config import BatchingConfig, ServerConfig
+from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.protocols.tensorflow_serving import over_grpc
 from progan_service.serving.protocols.tensorflow_serving.messages import (
     MODEL_SERVICE,
     PREDICTION_SERVICE,
@@ -24,6 +28,7 @@ from progan_service.serving.protocols.tensorflow_serving.messages import (
     SignatureDefMap,
     TensorProto,
 )
+from progan_service.serving.protocols.tensorflow_serving.tensors import read_input, write_array
 
 PATIENCE_S = 60
 LATENTS = np.random.default_rng(5).standard_normal((3, 16)).astype(np.float32)
@@ -151,6 +156,21 @@ def test_the_last_value_of_a_list_fills_the_shape(puppets: Tensorflow) -> None:
     assert array(reply.outputs["images"])[:, 0, 0, 0].tolist() == [120]
 
 
+def test_a_large_reply_is_written_beside_the_event_loop(puppets: Tensorflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = dict[str, str]()
+
+    def note(tensor: Any, kind: str, values: Any) -> None:
+        written["large" if len(values) == 6 else "small"] = threading.current_thread().name
+        write_array(tensor, kind, values)
+
+    monkeypatch.setattr(over_grpc, "write_array", note)
+    six = np.repeat(ROW, 6, axis=0)
+    for rows in (ROW, six):  # of 256x256 pixels
+        images = array(puppets.send("Predict", predict("wide", latents=rows)).outputs["images"])
+        assert (images.shape, images.max()) == ((len(rows), 256, 256, 3), np.float32(110 / 255))
+    assert (written["small"], written["large"][:7]) == ("server", "asyncio")
+
+
 def test_labels_versions_and_filters(puppets: Tensorflow) -> None:
     labels = np.array([[0, 1]], np.float32)
     reply = puppets.send("Predict", predict("labelled", "seeds_uint8", seeds=np.array([1]), labels=labels))
@@ -264,6 +284,16 @@ def test_what_is_not_there_is_said(puppets: Tensorflow) -> None:
     )
     for rpc in ("Classify", "Regress", "MultiInference", "HandleReloadConfigRequest"):
         assert puppets.refusal(rpc).startswith("UNIMPLEMENTED this server has no classes")
+
+
+def test_one_value_for_a_huge_shape_is_refused_before_memory_is_taken() -> None:
+    bomb = content([10**9, 128], float_val=[1.0])
+    tracemalloc.start()
+    with pytest.raises(InvalidArgument, match="latents: has 1 values, and its shape takes 128000000000"):
+        read_input("latents", bomb)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 100_000
 
 
 def test_a_reply_of_floats_counts_four_times(puppet_store: Path, run_server: Any) -> None:
