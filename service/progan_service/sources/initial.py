@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +45,7 @@ def load_initial(source: str) -> Initial:
     """
     path = Path(source)
     if (path / METADATA_FILE).is_file():
-        return _of_generator(source, load_version(path), read_discriminator(path))
+        return _of_version(source, path)
     if (path / CONFIG_FILE).is_file():
         return _initial(source, load_run(path), networks_of_run(path))
     if path.is_dir():
@@ -54,17 +53,25 @@ def load_initial(source: str) -> Initial:
             f"{path}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); give a "
             "run, STORE/MODEL/VERSION, or a file of weights"
         )
-    return _of_generator(source, open_generator_file(path))
+    trained = open_generator_file(path)
+    return _initial(source, trained, _twice(trained))
 
 
-def _of_generator(source: str, trained: TrainedGenerator, discriminator: Arrays = MappingProxyType({})) -> Initial:
+def _of_version(source: str, version: Path) -> Initial:
+    """A version has its layers, of those to RGB only the one of its images, and perhaps the discriminator."""
+    trained = load_version(version)
+    only = f"/to_rgb_{trained.resolution}x{trained.resolution}/"
+    arrays = {name: array for name, array in _twice(trained).items() if "/to_rgb_" not in name or only in name}
+    return _initial(source, trained, {**arrays, **read_discriminator(version)})
+
+
+def _twice(trained: TrainedGenerator) -> dict[str, NDArray[np.generic]]:
     """Both the generator and its average begin with the weights of this generator."""
-    arrays = {
+    return {
         f"{network}/{weight.path.partition('/')[2]}": weight.numpy()
         for network in ("generator", "generator_ema")
         for weight in trained.generator.weights
     }
-    return _initial(source, trained, {**arrays, **discriminator})
 
 
 def _initial(source: str, trained: TrainedGenerator, arrays: Arrays) -> Initial:

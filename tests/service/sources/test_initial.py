@@ -39,12 +39,14 @@ def test_a_weights_file_gives_the_generator_and_its_average(finished_run: Path, 
         np.testing.assert_array_equal(initial.arrays[f"generator_ema/{layer}"], weight)
 
 
-def test_a_version_gives_the_generator_and_the_discriminator_that_it_was_exported_with(
+def test_a_version_gives_what_it_has_of_the_generator_and_the_discriminator_that_it_was_exported_with(
     progan, finished_run: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "models"
     assert progan("export", finished_run, "--store", store, "--name", "faces", "--discriminator").code == 0
     initial, run = load_initial(str(store / "faces" / "1")), networks_of_run(finished_run)
+    assert "generator/to_rgb_8x8/kernel" in initial.arrays
+    assert "generator/to_rgb_4x4/kernel" not in initial.arrays  # a version has only the layer that makes its images
     discriminator = [name for name in run if name.startswith("discriminator/")]
     assert len(discriminator) == 14
     for name in discriminator:
