@@ -90,7 +90,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
   --no-emit-package progan-protos --no-emit-package progan-client --no-emit-package progan-service
 
 locks: $(UV)
-	$(COMPILE) --upgrade --group dev client/pyproject.toml service/pyproject.toml --extra cpu --extra hub --extra import --extra otel -o locks/dev.txt
+	$(COMPILE) --upgrade --group dev client/pyproject.toml service/pyproject.toml --extra cpu --extra hub --extra import --extra mp4 --extra otel -o locks/dev.txt
 	$(COMPILE) --upgrade service/pyproject.toml --extra cpu --extra hub --extra otel -o locks/service-cpu.txt
 	$(COMPILE) --upgrade service/pyproject.toml --extra gpu --extra hub --extra otel -o locks/service-gpu.txt
 	$(COMPILE) --upgrade client/pyproject.toml -o locks/client.txt

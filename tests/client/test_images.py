@@ -6,12 +6,15 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from PIL import Image, ImageSequence
 
 from progan_client import ArgumentError, Frame, GeneratedImages, ReplyError, ServedModel, StageTimes, save_animation
 from progan_client.images import Pixels, encoded, image_grid, numbered, to_image
+from progan_client.video import save_video
 
 RED, GREEN, BLUE = [255, 0, 0], [0, 255, 0], [0, 0, 255]
 
@@ -220,6 +223,38 @@ def test_a_walk_becomes_an_animation(walk: list[Frame], tmp_path: Path, name: st
     assert shown == durations
 
 
+def test_a_walk_becomes_a_video_of_the_same_colours(tmp_path: Path) -> None:
+    colours = np.array([[200, 30, 40], [20, 180, 60], [250, 250, 250]], np.uint8)
+    frames = [Frame(index, images_of(np.full((1, 8, 8, 3), colour))) for index, colour in enumerate(colours)]
+    assert save_animation(frames, tmp_path / "walk.mp4", fps=12.5, scale=4) == 3
+    with av.open(tmp_path / "walk.mp4") as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.average_rate) == ("h264", 12.5)
+        shown = [
+            frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU709).to_ndarray()
+            for frame in container.decode(stream)
+        ]
+    assert [frame.shape for frame in shown] == [(32, 32, 3)] * 3
+    for frame, colour in zip(shown, colours, strict=True):
+        np.testing.assert_allclose(frame.mean((0, 1)), colour, atol=4)
+
+
+def test_an_odd_size_is_made_even(tmp_path: Path) -> None:
+    save_video([Image.new("L", (9, 7), 128)] * 2, tmp_path / "odd.mp4", 24)
+    with av.open(tmp_path / "odd.mp4") as container:
+        (first, _) = container.decode(video=0)
+    assert (first.width, first.height) == (10, 8)
+    np.testing.assert_allclose(first.to_ndarray(format="gray"), 126, atol=4)  # 128 in the range of video
+
+
+def test_without_pyav_a_video_is_refused_and_the_extra_named(
+    walk: list[Frame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("progan_client.video.find_spec", lambda _: None)
+    with pytest.raises(ArgumentError, match=r"needs PyAV \(pip install 'progan-client\[mp4\]'\)"):
+        save_animation(walk, tmp_path / "walk.mp4")
+
+
 def test_a_frame_is_an_array_a_picture_and_a_file(walk: list[Frame], tmp_path: Path) -> None:
     assert walk[2].pixels.shape == (8, 8, 3)
     assert walk[2].image.getpixel((0, 0)) == (80, 80, 80)
@@ -240,8 +275,8 @@ def test_a_directory_that_is_not_there_is_named(
 
 
 def test_a_wrong_animation_is_refused(walk: list[Frame], tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"suffix: must be \.webp or \.gif; got '\.mp4'"):
-        save_animation(walk, tmp_path / "walk.mp4")
+    with pytest.raises(ArgumentError, match=r"suffix: must be \.webp, \.gif or \.mp4; got '\.avi'"):
+        save_animation(walk, tmp_path / "walk.avi")
     with pytest.raises(ArgumentError, match="fps: must be above 0 and at most 100; got 0"):
         save_animation(walk, tmp_path / "walk.gif", fps=0)
     with pytest.raises(ArgumentError, match="frames: must be at least one; got 0"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from progan_client.animation import ANIMATION_FORMATS, save_animation
+from progan_client.animation import ANIMATION_FORMATS, animation_suffix, save_animation
 from progan_client.command.terminal import say
 from progan_client.errors import ArgumentError
 from progan_client.images import (
@@ -119,6 +119,8 @@ def checked_output(
         raise ArgumentError("--format", "needs -o DIR/; the suffix of a file selects its format", file_format)
     suffixes = ANIMATION_FORMATS if animated and not each else ENCODING_OF_SUFFIX
     checked_suffix(file, suffixes, f" for {'an animation' if animated else 'a picture'}, or in / for a directory")
+    if animated and not each:
+        animation_suffix(file)
     check_writable(numbered(file, 0) if each else file)
     return Output(file, each, _checked_quality(quality, file), scale)
 
@@ -156,7 +158,7 @@ def _named(path: Path) -> Iterator[None]:
 def _checked_quality(quality: int | None, path: Path) -> int:
     if quality is None:
         return DEFAULT_QUALITY
-    if path.suffix.lower() in (".png", ".gif"):
+    if path.suffix.lower() in (".png", ".gif", ".mp4"):
         raise ArgumentError("--quality", "is for JPEG and WebP", quality)
     return quality
 

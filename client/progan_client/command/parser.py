@@ -156,7 +156,7 @@ def _add_interpolate(subparsers: Any) -> None:
         "--output",
         metavar="PATH",
         required=True,
-        help=f"walk{' or walk'.join(ANIMATION_FORMATS)} for an animation, DIR/ for one file per frame",
+        help=f"walk{', walk'.join(ANIMATION_FORMATS)} for an animation, DIR/ for one file per frame",
     )
     output.add_argument(
         "--fps", metavar="N", type=number(float, 0.1, 100), default=24.0, help="frames per second (default: 24)"

@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,14 @@ from progan_service.errors import ConfigError
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.latents.walks import (
+    EvenPace,
     OppositeLatentsError,
+    Pace,
     UniformPace,
     WalkPath,
     check_path,
+    even_pace,
+    probes_a_segment,
     walk,
     walk_length,
 )
@@ -91,7 +95,7 @@ def add_walk(subparsers: Any) -> None:
         "progan-client interpolate does.",
     )
     _add_source(command)
-    add_output(command, "walk.webp or walk.gif")
+    add_output(command, "walk.webp, .gif or .mp4")
     command.add_argument(
         "--seeds",
         type=_seeds,
@@ -107,6 +111,9 @@ def add_walk(subparsers: Any) -> None:
         "smooth": "follow a curve without a turn at key frames",
     }.items():
         paths.add_argument(f"--{path}", dest="path", action="store_const", const=path, default="spherical", help=text)
+    command.add_argument(
+        "--even", action="store_true", help="let each frame differ as much from the last one; takes longer"
+    )
     command.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
     command.add_argument(
         "--fps", type=float, default=24.0, metavar="N", help="frames per second (default: %(default)g)"
@@ -119,6 +126,7 @@ def add_walk(subparsers: Any) -> None:
             seeds=given.seeds or _LOOP_OF,
             frames=given.frames,
             path=given.path,
+            even=given.even,
             loop=given.loop or given.seeds is None,
             fps=given.fps,
             scale=given.scale,
@@ -134,6 +142,7 @@ def draw_walk(
     seeds: Sequence[int],
     frames: int,
     path: WalkPath,
+    even: bool,
     loop: bool,
     fps: float,
     scale: int | None,
@@ -145,31 +154,48 @@ def draw_walk(
     scale    None: images of a size that is easy to see
     labels   names; none: the first class
     """
-    from progan_service.pictures.animation import FORMATS, check_fps, save_animation
-    from progan_service.pictures.grid import enlarged, readable_scale, require_suffix, to_picture
+    from progan_service.pictures.animation import animation_format, check_fps, save_animation
+    from progan_service.pictures.grid import enlarged, readable_scale, to_picture
 
-    require_suffix(output, FORMATS)
+    animation_format(output)
     check_fps(fps)
     _require_at_least_1(scale=scale)
     count = _frame_count(len(seeds), frames, loop)
     fakes = _opened(source)
-    latents = _walk(latents_from_seeds(np.array(seeds, np.uint64), fakes.latent_size), frames, path, loop)
-    same_labels = _labels(source, fakes, labels, 1).repeat(count, axis=0)
+    keys = latents_from_seeds(np.array(seeds, np.uint64), fakes.latent_size)
+    _check_path(keys, path, loop)
+    label = _labels(source, fakes, labels, 1)
+
+    def images(pace: Pace, count: int) -> Iterator[NDArray[np.uint8]]:
+        latents = walk(keys, pace.places(0, count), path, loop=loop)
+        return fakes.draw(latents, label.repeat(count, axis=0))
+
+    pace = _even_pace(images, len(seeds), frames, loop) if even else UniformPace(frames)
     factor = scale or readable_scale(fakes.resolution)
-    pictures = [to_picture(enlarged(image, factor)) for batch in fakes.draw(latents, same_labels) for image in batch]
+    pictures = [to_picture(enlarged(image, factor)) for batch in images(pace, count) for image in batch]
     save_animation(pictures, output, fps=fps)
     width, height = pictures[0].size
     print(f"{output}: {_count(count, 'frame')} of {source}, {width}x{height} pixels, {count / fps:.3g} s")
     return exit_codes.DONE
 
 
-def _walk(keys: NDArray[np.float32], frames: int, path: WalkPath, loop: bool) -> NDArray[np.float32]:
+def _check_path(keys: NDArray[np.float32], path: WalkPath, loop: bool) -> None:
     try:
         check_path(keys, path, loop=loop)
     except OppositeLatentsError as error:
         raise ConfigError(f"--seeds: {error}: give other seeds, or --linear") from error
-    places = UniformPace(frames).places(0, walk_length(len(keys), frames, loop))
-    return walk(keys, places, path, loop=loop)
+
+
+def _even_pace(
+    images: Callable[[Pace, int], Iterator[NDArray[np.uint8]]], keys: int, frames: int, loop: bool
+) -> EvenPace:
+    """Make images along the path at a uniform pace, compare them, and return the pace that is even."""
+    from progan_service.evaluation.changes import Changes
+
+    each, changes = probes_a_segment(frames), Changes(loop=loop)
+    for batch in images(UniformPace(each - 1), walk_length(keys, each - 1, loop)):
+        changes.add(batch)
+    return even_pace(changes.all(), each, walk_length(keys, frames, loop), loop=loop)
 
 
 def _frame_count(seeds: int, frames: int, loop: bool) -> int:

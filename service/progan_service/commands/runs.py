@@ -126,18 +126,17 @@ def add_timelapse(subparsers: Any) -> None:
         description="Make an animation of the image grids of a run: always the same latents, a frame for each tick.",
     )
     add_path(command, "run_directory", metavar="RUN", help="run directory of `progan train`")
-    add_output(command, "timelapse.webp or timelapse.gif")
+    add_output(command, "timelapse.webp, .gif or .mp4")
     command.add_argument("--fps", metavar="N", type=float, default=8.0, help="frames per second (default: %(default)g)")
     command.set_defaults(run=lambda given: timelapse(run=given.run_directory, output=given.output, fps=given.fps))
 
 
 def timelapse(*, run: Path, output: Path, fps: float) -> int:
     """Make an animation of the image grids of a run."""
-    from progan_service.pictures.animation import FORMATS, check_fps, save_animation
-    from progan_service.pictures.grid import require_suffix
+    from progan_service.pictures.animation import animation_format, check_fps, save_animation
     from progan_service.training.run.timelapse import frames_of
 
-    require_suffix(output, FORMATS)
+    animation_format(output)
     check_fps(fps)
     frames = frames_of(run)
     save_animation(frames, output, fps=fps, last_s=2.0)

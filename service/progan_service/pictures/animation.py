@@ -1,4 +1,4 @@
-"""Pictures one after the other, as an animated WebP or GIF that loops forever."""
+"""Pictures one after the other, as an animated WebP or GIF that loops forever, or as an MP4."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,8 +9,9 @@ from PIL import Image
 from progan_service.errors import ConfigError
 from progan_service.host.files import replaced
 from progan_service.pictures.grid import require_suffix
+from progan_service.pictures.video import require_video, save_video
 
-FORMATS = {".webp": "WEBP", ".gif": "GIF"}
+FORMATS = {".webp": "WEBP", ".gif": "GIF", ".mp4": "MP4"}
 _UNITS_MS = {"WEBP": 1, "GIF": 10}  # of the durations of frames
 _QUALITY = 90  # of WebP
 
@@ -21,10 +22,13 @@ def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float, las
     fps      frames per second
     last_s   how much longer than the others the last frame is shown, in seconds
     """
-    file_format = require_suffix(path, FORMATS)
-    durations = _durations_ms(len(frames), fps, _UNITS_MS[file_format])
-    durations[-1] += round(last_s * 100) * 10
+    file_format = animation_format(path)
     with replaced(path) as partial:
+        if file_format == "MP4":
+            save_video([*frames, *[frames[-1]] * round(last_s * fps)], partial, fps)
+            return
+        durations = _durations_ms(len(frames), fps, _UNITS_MS[file_format])
+        durations[-1] += round(last_s * 100) * 10
         frames[0].save(
             partial,
             format=file_format,
@@ -34,6 +38,14 @@ def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float, las
             loop=0,
             quality=_QUALITY,
         )
+
+
+def animation_format(path: Path) -> str:
+    """Return the format of a file by its suffix. Raises ConfigError for a suffix that cannot be written."""
+    file_format = require_suffix(path, FORMATS)
+    if file_format == "MP4":
+        require_video()
+    return file_format
 
 
 def check_fps(fps: float) -> None:

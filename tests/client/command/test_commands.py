@@ -213,8 +213,8 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
         ("generate --latents cli.txt -o a.png", "--latents: must be a .npy file of numbers; got 'cli.txt'"),
         ("interpolate --seeds 1 -o walk.webp", "--seeds: must be two or more; got 1"),
         (
-            "interpolate --seeds 1,2 -o walk.mp4",
-            "--output: must end in .webp or .gif for an animation, or in / for a directory; got 'walk.mp4'",
+            "interpolate --seeds 1,2 -o walk.avi",
+            "--output: must end in .webp, .gif or .mp4 for an animation, or in / for a directory; got 'walk.avi'",
         ),
         ("load -o load", "--output: must end in .png, .jpg, .jpeg or .webp; got 'load'"),
     ],

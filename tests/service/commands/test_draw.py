@@ -1,6 +1,7 @@
 """`progan grid` and `progan walk` of a real run, a snapshot of it and a version."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,25 @@ def test_a_walk_goes_from_seed_to_seed(progan: Progan, tiny_store: Path, tmp_pat
             assert np.abs(np.asarray(animation.convert("RGB")).astype(int) - key).mean() < 8  # of 256 colours
 
 
+def test_a_walk_with_an_even_pace_changes_as_much_from_frame_to_frame(
+    progan: Progan, tiny_store: Path, tmp_path: Path
+) -> None:
+    def steps(*options: str) -> list[float]:
+        output = tmp_path / "walk.webp"
+        walk = ("walk", tiny_store / "tiny" / "1", "-o", output, "--seeds", "1,2,7", "--loop", "--frames", 9)
+        assert progan(*walk, *options).code == 0
+        frames = []
+        with Image.open(output) as animation:
+            for frame in range(animation.n_frames):
+                animation.seek(frame)
+                frames.append(np.asarray(animation.convert("RGB"), float))
+        return [float(np.abs(after - before).mean()) for before, after in pairwise([*frames, frames[0]])]
+
+    uniform, even = steps(), steps("--even")
+    assert len(even) == len(uniform) == 30
+    assert max(even) / min(even) < 2 < max(uniform) / min(uniform)
+
+
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
@@ -65,7 +85,7 @@ def test_a_walk_goes_from_seed_to_seed(progan: Progan, tiny_store: Path, tmp_pat
             "grid run -o g.png --seeds 1,2 --count 2",
             "--count is for --seed: with --seeds there are as many images as seeds",
         ),
-        ("walk run -o w.mp4", "--output is w.mp4: must end in .webp or .gif"),
+        ("walk run -o w.avi", "--output is w.avi: must end in .webp, .gif or .mp4"),
         ("walk run -o w.gif --fps 0", "--fps is 0: must be above 0, and 100 at most"),
         ("walk run -o w.gif --seeds 1", "--seeds has 1 seed: a walk needs two or more"),
         ("walk run -o w.gif --frames -1", "--frames is -1: must be 0 or more"),

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import av
 import pytest
 from PIL import Image
 
 from progan_service.errors import ConfigError
-from progan_service.pictures.animation import check_fps, save_animation
+from progan_service.pictures.animation import animation_format, check_fps, save_animation
 
 FRAMES = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
 
@@ -25,9 +26,22 @@ def test_an_animation_has_all_frames_and_loops(tmp_path: Path, name: str) -> Non
     assert (durations, colours) == ([100, 100, 1100], ["r", "g", "b"])
 
 
+def test_a_video_shows_its_last_frame_longer(tmp_path: Path) -> None:
+    save_animation(FRAMES, tmp_path / "walk.mp4", fps=10, last_s=1.0)
+    with av.open(tmp_path / "walk.mp4") as video:
+        colours = ["rgb"[frame.to_ndarray(format="rgb24")[4, 4].argmax()] for frame in video.decode(video=0)]
+    assert colours == ["r", "g", *"b" * 11]
+
+
+def test_without_pyav_a_video_is_refused_and_the_extra_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("progan_service.pictures.video.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match=r"^.mp4 needs PyAV \(pip install 'progan-service\[mp4\]'\)"):
+        animation_format(Path("walk.mp4"))
+
+
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"walk.mp4: must end in .webp or .gif$"):
-        save_animation(FRAMES, tmp_path / "walk.mp4", fps=10)
+    with pytest.raises(ConfigError, match=r"walk.avi: must end in .webp, .gif or .mp4$"):
+        save_animation(FRAMES, tmp_path / "walk.avi", fps=10)
 
 
 @pytest.mark.parametrize("fps", [0, -1, 101])

@@ -15,7 +15,7 @@ from progan_service.serving.batching.request import Generated
 from progan_service.serving.files.encoders import Encoders
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.job import Job, Piece
-from progan_service.serving.jobs.pacing import Changes, at_even_pace, probes
+from progan_service.serving.jobs.pacing import at_even_pace, changes_between_probes, probes
 from progan_service.serving.jobs.unsent import Unsent
 from progan_service.serving.watching import traces
 from progan_service.serving.watching.calls import Call
@@ -120,7 +120,7 @@ class ImageMaker:
         """Return the job. If its frames are to have an even pace, images along the walk are made and compared first."""
         if not job.even:
             return job
-        changes = Changes(job)
+        changes = changes_between_probes(job)
         async with aclosing(self.stream(probes(job))) as pieces:
             async for piece in pieces:
                 await asyncio.to_thread(changes.add, piece.generated.pixels)
