@@ -163,7 +163,7 @@ def test_generate_writes_an_edited_image_and_says_so(run: Run, client: Client) -
 
 def test_a_smooth_and_even_walk(run: Run) -> None:
     options = ("--seeds", "1,2,3", "--frames", "3", "--loop", "--smooth", "--even", "--edit", "size=1")
-    code, out, _ = run("interpolate", *options, "-o", "walk.webp")
+    code, out, _ = run("walk", *options, "-o", "walk.webp")
     assert (code, out) == (0, "walk.webp: 12 frames of 8x8 pixels, 0.5 s, tiny version 2\n")
 
 

@@ -134,7 +134,7 @@ async def test_a_reply_of_another_number_of_images_is_an_error(
 
 
 @pytest.mark.parametrize(
-    "command", ["generate --count 9 -o a.png", "generate --count 9 -o a/", "interpolate --seeds 1,2 -o a.gif"]
+    "command", ["generate --count 9 -o a.png", "generate --count 9 -o a/", "walk --seeds 1,2 -o a.gif"]
 )
 def test_the_command_says_so_in_a_sentence(
     target: str,
@@ -145,7 +145,7 @@ def test_the_command_says_so_in_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main.main(["--target", target, *command.split()]) == 1
-    images = 32 if command.startswith("interpolate") else 9
+    images = 32 if command.startswith("walk") else 9
     assert capsys.readouterr().err == f"progan-client: the service ended the stream after 0 of {images} images\n"
 
 

@@ -114,7 +114,7 @@ def test_the_command_takes_a_number_or_a_label(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PROGAN_TARGET", target)
     assert main(["generate", "--seed", "1", "--version", "canary", "-o", "image.png"]) == 0
-    assert main(["interpolate", "--seeds", "1,2", "--frames", "1", "--version", "2", "-o", "walk/"]) == 0
+    assert main(["walk", "--seeds", "1,2", "--frames", "1", "--version", "2", "-o", "walk/"]) == 0
     assert capsys.readouterr().out == (
         "image.png: 1 image of seed 1, 8x8 pixels, tiny version 2\n"
         "walk/frame-0000.png to frame-0002.png: 3 images, 8x8 pixels, tiny version 2\n"
@@ -130,7 +130,7 @@ def test_what_the_service_wrote_into_a_picture_stays_there(
     images.save("saved.png")
     main(["generate", "--seed", "7", "--version", "canary", "-o", "one.png"])
     main(["generate", "--seeds", "7", "--version", "canary", "-o", "several/"])
-    main(["interpolate", "--seeds", "7,8", "--version", "canary", "-o", "walk/"])
+    main(["walk", "--seeds", "7,8", "--version", "canary", "-o", "walk/"])
     for path in ("saved.png", "one.png", "several/image-0000.png"):
         assert Path(path).read_bytes() == images.files[0]
     common = {

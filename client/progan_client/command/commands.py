@@ -61,7 +61,7 @@ def generate(client: Client, options: GenerateOptions) -> int:
     return SUCCESS
 
 
-def interpolate(client: Client, options: InterpolateOptions) -> int:
+def walk(client: Client, options: InterpolateOptions) -> int:
     """Write a walk to one animation, or each frame to a file of its own."""
     output = _output(options, "frame", animated=True)
     frames = client.interpolate(

@@ -56,7 +56,7 @@ class GenerateOptions(EditOptions, OutputOptions, Protocol):
 
 
 class InterpolateOptions(EditOptions, OutputOptions, Protocol):
-    """The options of `interpolate`."""
+    """The options of `walk`."""
 
     seeds: list[int] | None
     latents: Path | None

@@ -23,7 +23,7 @@ examples:
   progan-client generate --count 100 -o images/                 make 100 files in a directory
   progan-client generate --seed 5 --edit size=+1.5 -o big.png   make an image and move it along a direction
   progan-client sheet --edit size=-3:3:7 -o size.png            draw what a direction does
-  progan-client interpolate --seeds 1,2,3 --loop -o walk.webp   make an animation
+  progan-client walk --seeds 1,2,3 --loop -o walk.webp          make an animation
   progan-client models                                          list models and versions
   progan-client --target images.example:8500 health             check another service
   progan-client load --clients 32 -o load.png                   measure throughput and latency
@@ -65,7 +65,7 @@ def command_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"progan-client {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_generate(subparsers)
-    _add_interpolate(subparsers)
+    _add_walk(subparsers)
     _add_sheet(subparsers)
     _add_command(subparsers, "models", commands.models, "list the models of the service and their versions")
     _add_health(subparsers)
@@ -131,8 +131,8 @@ def _add_generate(subparsers: Any) -> None:
     _add_output_options(output)
 
 
-def _add_interpolate(subparsers: Any) -> None:
-    command = _add_command(subparsers, "interpolate", commands.interpolate, "make a walk through latent space")
+def _add_walk(subparsers: Any) -> None:
+    command = _add_command(subparsers, "walk", commands.walk, "make a walk through latent space")
     source = command.add_argument_group("frames")
     one = source.add_mutually_exclusive_group(required=True)
     one.add_argument("--seeds", metavar="N,N,...", type=integers, help="seeds of two or more key frames")

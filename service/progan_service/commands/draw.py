@@ -92,7 +92,7 @@ def add_walk(subparsers: Any) -> None:
         "walk",
         help="make a walk through the latent space of a run, a version or a file of weights",
         description="Make an animation of a walk through the latent space of a run, a version or a file of weights, as "
-        "progan-client interpolate does.",
+        "progan-client walk does.",
     )
     _add_source(command)
     add_output(command, "walk.webp, .gif or .mp4")

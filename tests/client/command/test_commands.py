@@ -111,7 +111,7 @@ def test_latents_of_a_file(run: Run, server_target: str) -> None:
 
 @pytest.mark.parametrize("name", ["walk.webp", "walk.gif"])
 def test_a_walk(run: Run, name: str) -> None:
-    code, out, _ = run("interpolate", "--seeds", "1,2,3", "--frames", "4", "--fps", "10", "--scale", "2", "-o", name)
+    code, out, _ = run("walk", "--seeds", "1,2,3", "--frames", "4", "--fps", "10", "--scale", "2", "-o", name)
     assert (code, out) == (0, f"{name}: 11 frames of 16x16 pixels, 1.1 s, tiny version 1\n")
     with Image.open(name) as picture:
         assert picture.size == (16, 16)
@@ -119,7 +119,7 @@ def test_a_walk(run: Run, name: str) -> None:
 
 
 def test_a_looping_walk_frame_by_frame(run: Run) -> None:
-    code, out, _ = run("interpolate", "--seeds", "1,2", "--frames", "2", "--linear", "--loop", "-o", "frames/")
+    code, out, _ = run("walk", "--seeds", "1,2", "--frames", "2", "--linear", "--loop", "-o", "frames/")
     assert (code, out) == (0, "frames/frame-0000.png to frame-0005.png: 6 images, 8x8 pixels, tiny version 1\n")
 
 
@@ -186,7 +186,7 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
         ("health --tls-key a.pem", "give both --tls-cert and --tls-key, or neither"),
         ("load --even", "--even needs --rate"),
         ("generate --seed 1 --version 0 -o a.png", "--version: must be 1 to 18446744073709551615; got 0"),
-        ("interpolate --seeds 1,2 --version -1 -o a.gif", "--version: must be 1 to 18446744073709551615; got -1"),
+        ("walk --seeds 1,2 --version -1 -o a.gif", "--version: must be 1 to 18446744073709551615; got -1"),
         (
             "generate --seed 1 --version 1.5 -o a.png",
             "--version: must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in "
@@ -211,9 +211,9 @@ def test_an_unknown_model_is_one_sentence(run: Run) -> None:
             "--count: must be at most 10000 for one picture; use -o DIR/; got 10001",
         ),
         ("generate --latents cli.txt -o a.png", "--latents: must be a .npy file of numbers; got 'cli.txt'"),
-        ("interpolate --seeds 1 -o walk.webp", "--seeds: must be two or more; got 1"),
+        ("walk --seeds 1 -o walk.webp", "--seeds: must be two or more; got 1"),
         (
-            "interpolate --seeds 1,2 -o walk.avi",
+            "walk --seeds 1,2 -o walk.avi",
             "--output: must end in .webp, .gif or .mp4 for an animation, or in / for a directory; got 'walk.avi'",
         ),
         ("load -o load", "--output: must end in .png, .jpg, .jpeg or .webp; got 'load'"),
@@ -234,10 +234,10 @@ def test_wrong_usage_is_one_sentence_before_the_call(run: Run, command: str, sen
         ("generate -o a.jpg --quality 101", "--quality: must be an integer, at least 1 and at most 100; got '101'"),
         ("generate -o a.png --scale 0", "--scale: must be an integer, at least 1 and at most 64; got '0'"),
         ("generate -o a.png --columns 1.5", "--columns: must be an integer, at least 1; got '1.5'"),
-        ("interpolate --fps 0 -o a.gif", "--fps: must be a number, at least 0.1 and at most 100; got '0'"),
+        ("walk --fps 0 -o a.gif", "--fps: must be a number, at least 0.1 and at most 100; got '0'"),
         ("generate --labels 1;2 -o a.png", "must be numbers separated by commas, such as 0,1; got '1;2'"),
         ("generate --seed 1 --seeds 2 -o a.png", "argument --seeds: not allowed with argument --seed"),
-        ("interpolate -o walk.webp", "one of the arguments --seeds --latents is required"),
+        ("walk -o walk.webp", "one of the arguments --seeds --latents is required"),
         ("generate --sedes 1,2", "there is no option --sedes; did you mean --seeds?"),
         ("generate --see=1 --cuont=2 -o a.png", "there is no option --cuont; did you mean --count?"),
         ("generate -o a.png --xyzzy", "there is no option --xyzzy\n"),
@@ -259,7 +259,7 @@ def test_a_command_that_cannot_be_read_shows_its_usage(run: Run, command: str, s
         ("generate --seed 1 -o file/", "file: File exists"),
         ("generate --latents z.npy -o a.png", "--latents z.npy: no such file"),
         ("generate --latents . -o a.png", "--latents .: is a directory"),
-        ("interpolate --latents file/z.npy -o a.gif", "--latents file/z.npy: not a directory"),
+        ("walk --latents file/z.npy -o a.gif", "--latents file/z.npy: not a directory"),
         ("generate --seed 1 --tls-root ca.pem -o a.png", "--tls-root ca.pem: no such file"),
         ("health --tls-cert c.pem --tls-key k.pem", "--tls-cert c.pem: no such file"),
         ("health --token-file token", "--token-file token: no such file"),
@@ -277,7 +277,7 @@ def test_a_path_that_cannot_be_used_is_found_before_the_call(run: Run, command: 
     [
         "generate --seed 1 -o full.png",
         "generate --seed 1 --each -o full.png",
-        "interpolate --seeds 1,2 --frames 1 -o full.gif",
+        "walk --seeds 1,2 --frames 1 -o full.gif",
         "load --calls 1 --warmup 0 --json full.json",
     ],
 )
@@ -327,7 +327,7 @@ def test_a_token_comes_from_a_file_or_else_from_the_environment(
     assert tokens == [sent]
 
 
-@pytest.mark.parametrize("command", [[], ["generate"], ["interpolate"], ["models"], ["health"], ["load"]])
+@pytest.mark.parametrize("command", [[], ["generate"], ["walk"], ["models"], ["health"], ["load"]])
 def test_help(run: Run, command: list[str]) -> None:
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")
@@ -339,7 +339,7 @@ def test_help(run: Run, command: list[str]) -> None:
     ("command", "options"),
     [
         ("generate -o a.png", GenerateOptions),
-        ("interpolate --seeds 1,2 -o a.gif", InterpolateOptions),
+        ("walk --seeds 1,2 -o a.gif", InterpolateOptions),
         ("health", HealthOptions),
         ("load", LoadOptions),
     ],
@@ -357,7 +357,7 @@ def test_the_version(run: Run) -> None:
 def test_a_completion_script_for_a_shell(run: Run, shell: str) -> None:
     code, out, err = run("completion", shell)
     assert (code, err) == (0, "")
-    assert all(word in out for word in ("interpolate", "frames", "bulk"))
+    assert all(word in out for word in ("walk", "frames", "bulk"))
 
 
 COMPLETE = """
@@ -369,7 +369,7 @@ echo "${{COMPREPLY[@]}}"
 
 
 @pytest.mark.parametrize(
-    ("words", "completed"), [("progan-client ge", "generate"), ("progan-client interpolate --li", "--linear")]
+    ("words", "completed"), [("progan-client ge", "generate"), ("progan-client walk --li", "--linear")]
 )
 def test_bash_completes_commands_and_options(run: Run, words: str, completed: str) -> None:
     Path("script.bash").write_text(run("completion", "bash")[1])
