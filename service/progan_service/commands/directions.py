@@ -18,10 +18,10 @@ from progan_service.evaluation.directions import (
     nearly_one,
     score_seeds,
 )
-from progan_service.evaluation.scorer import load_scorer
 from progan_service.evaluation.scores import LEAST_ROWS, Scores, read_scores
 from progan_service.evaluation.sheet import sheet
 from progan_service.host.files import content, replaced
+from progan_service.host.functions import load_function
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.latents.seeds import seed_range
 from progan_service.settings.manual import add_path
@@ -156,7 +156,7 @@ def fit_directions(
 ) -> int:
     """Publish directions that are fitted to scores of images."""
     base = Base(store, model)
-    asked = None if scorer is None else load_scorer(scorer)
+    asked = None if scorer is None else load_function("--scorer", scorer)
     read = None if scores is None else read_scores(scores, content(scores))
     _check_samples(samples)
     pictures = base.pictures()
@@ -216,7 +216,7 @@ def _add_score(kinds: Any) -> None:
 
 def score(*, store: Path, model: str, scorer: str, samples: int, out: Path) -> int:
     """Write the scores of the images of seeds to a CSV."""
-    base, asked = Base(store, model), load_scorer(scorer)
+    base, asked = Base(store, model), load_function("--scorer", scorer)
     _check_samples(samples)
     with progress_bars(transient=True) as progress:
         scores: Scores = score_seeds(base.pictures(), seed_range(0, samples), asked, progress)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars, say
 from progan_service.errors import ConfigError
+from progan_service.host.functions import load_function
 from progan_service.host.signals import take_over
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.model.config import NetworkConfig
@@ -152,6 +153,12 @@ def add_train(subparsers: Any) -> None:
         metavar="SOURCE",
         help="begin with the weights of a run, a version STORE/MODEL/VERSION or a weights file, not with random ones",
     )
+    command.add_argument(
+        "--on-tick",
+        metavar="MODULE:FUNCTION",
+        help="call a Python function of your own at each tick, for example to write to another logger: with the images "
+        "shown, a dict of scalars, and the path of the image grid",
+    )
     _add_switches(add_settings(command, NetworkConfig, TrainingConfig))
     command.set_defaults(
         run=lambda given: train(
@@ -164,6 +171,7 @@ def add_train(subparsers: Any) -> None:
             auto_batch=given.auto_batch,
             deterministic=given.deterministic,
             dry_run=given.dry_run,
+            on_tick=given.on_tick,
             tf_config=os.environ.get("TF_CONFIG"),
         )
     )
@@ -200,11 +208,13 @@ def train(
     auto_batch: bool | None,
     deterministic: bool | None,
     dry_run: bool,
+    on_tick: str | None,
     tf_config: str | None,
 ) -> int:
     """Train a new run, or go on with one, to its end or until a signal. What is None is as the run has it.
 
     init        the run, version or file whose weights the run begins with; "": those it began with, else random ones
+    on_tick     MODULE:FUNCTION
     settings    values by the names of settings; they override those of the preset
     tf_config   the cluster and the place of this worker in it, in the JSON of tf.distribute
     """
@@ -215,6 +225,7 @@ def train(
     from progan_service.training.run.configuration import Given, config_of, data_of
     from progan_service.training.run.directory import begun_config, claim_run_directory
 
+    told = None if on_tick is None else load_function("--on-tick", on_tick)
     before = begun_config(run)
     dataset = Dataset.open(data or data_of(run, before))
     initial = _initial(run, before, init, tf_config)
@@ -250,6 +261,7 @@ def train(
             progress=lambda done, total: progress("training", done, total),
             initial=initial.arrays if initial else None,
             chief=chief,
+            on_tick=told,
             **shared,
         )
     return _ended(run, finished)

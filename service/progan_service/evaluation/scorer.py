@@ -1,8 +1,5 @@
 """Scorers: Python functions of a user's own that judge images."""
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,26 +8,6 @@ from numpy.typing import NDArray
 from progan_service.errors import ConfigError
 
 Scorer = Callable[[NDArray[np.uint8]], Mapping[str, object]]
-
-
-def load_scorer(text: str) -> Scorer:
-    """Return the function that MODULE:FUNCTION names. Modules of the working directory are found.
-
-    Raises ConfigError when there is no such module or function.
-    """
-    module, _, function = text.partition(":")
-    if not module or not function:
-        raise ConfigError(f"--scorer is {text!r}: must be MODULE:FUNCTION")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--scorer is {text!r}: {error}") from None
-    if not callable(found):
-        raise ConfigError(f"--scorer is {text!r}: the module has no function {function!r}")
-    scorer: Scorer = found
-    return scorer
 
 
 def scored(images: NDArray[np.uint8], scorer: Scorer) -> dict[str, NDArray[np.float64]]:

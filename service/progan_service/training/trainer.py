@@ -25,7 +25,7 @@ from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
 from progan_service.training.run.checkpoint import checkpoints, images_shown_at_checkpoint
 from progan_service.training.run.directory import marker_of, require_present
-from progan_service.training.run.log import RunLog
+from progan_service.training.run.log import OnTick, RunLog
 from progan_service.training.run.ruin import RuinedRunError, SkippedSteps
 from progan_service.training.run.snapshot import save_snapshot
 from progan_service.training.schedule import GrowthSchedule, of_resolution
@@ -44,6 +44,7 @@ def train(
     auto_batch: bool = False,
     strategy: tf.distribute.Strategy | None = None,
     chief: bool = True,
+    on_tick: OnTick | None = None,
 ) -> bool:
     """Train to `total_kimg` from the newest whole checkpoint, if there is one. Return True once the end is reached.
 
@@ -55,6 +56,7 @@ def train(
     auto_batch   compute a batch that does not fit into memory in parts
     strategy     the devices and workers to train on; None trains on one device
     chief        whether this worker writes the run directory; only one does
+    on_tick      is told of each tick, by the chief
     Raises CheckpointError if all checkpoints are damaged or the newest belongs to another run, OutOfMemoryError if a
     stage does not fit into memory, ConfigError if a batch cannot be divided among the devices, WorkerLostError if the
     workers found different checkpoints, and RuinedRunError if nearly all steps are skipped.
@@ -77,7 +79,7 @@ def train(
     feed = Feed(dataset, config, state.strategy)
     stages = schedule.stages(state.images_shown, total_images)
     steps = try_stages(state, config, stages, feed, auto_batch=auto_batch, report=report, stopping=stopping)
-    log = RunLog(run, config, dataset, report, state.images_shown) if chief else None
+    log = RunLog(run, config, dataset, report, state.images_shown, on_tick) if chief else None
     marker = marker_of(run)
     skipped = SkippedSteps()
     ticked_at, stop = state.images_shown, stopping()

@@ -28,6 +28,8 @@ from progan_service.training.state import TrainingState
 GRID_IMAGES = 32
 GUARD_IMAGES = 64  # images for the MS-SSIM of each tick, fakes and reals
 WIDEST_IN_TENSORBOARD = 1280  # pixels
+OnTick = Callable[[int, dict[str, float], Path], object]
+"""Takes the images shown so far, the scalars by name, and the file of the image grid."""
 IN_STATUS_LINE = ("D", "penalty", "distance", "G")
 
 
@@ -45,12 +47,20 @@ class RunLog:
 
     run        the run directory
     report     takes one line at a time
+    on_tick    is told of each tick
     """
 
     def __init__(
-        self, run: Path, config: RunConfig, dataset: Dataset, report: Callable[[str], None], images_shown: int
+        self,
+        run: Path,
+        config: RunConfig,
+        dataset: Dataset,
+        report: Callable[[str], None],
+        images_shown: int,
+        on_tick: OnTick | None = None,
     ) -> None:
         self._run, self._config, self._dataset, self._report = run, config, dataset, report
+        self._on_tick = on_tick
         self._latents = latents_from_seeds(seed_range(0, GUARD_IMAGES), config.network.latents)
         self._labels = sample_labels(config, dataset, GUARD_IMAGES)
         self._losses: dict[str, list[float]] = {}
@@ -94,7 +104,9 @@ class RunLog:
             scalars |= {f"metrics/{name}": value for name, value in evaluation.fakes.columns().items()}
             scalars |= {f"metrics_reals2/{name}": value for name, value in evaluation.reals.columns().items()}
         self._write(state.images_shown, scalars)
-        self._show("fakes", f"fakes-{state.images_shown:09d}", images[:GRID_IMAGES], state.images_shown)
+        grid = self._show("fakes", f"fakes-{state.images_shown:09d}", images[:GRID_IMAGES], state.images_shown)
+        if self._on_tick:
+            self._tell(self._on_tick, state.images_shown, scalars, grid)
         self._losses.clear()
         self._tick_started = (time.monotonic(), state.images_shown, waited_s)
 
@@ -129,15 +141,27 @@ class RunLog:
                     tf.summary.scalar(name, value)
             self._writer.flush()
 
-    def _show(self, kind: str, name: str, images: NDArray[np.uint8], images_shown: int) -> None:
-        """Save images as a grid, and write it for TensorBoard, too; there a large one is reduced by a whole factor."""
+    def _tell(self, on_tick: OnTick, images_shown: int, scalars: Mapping[str, float], grid: Path) -> None:
+        """Tell a function of a user's own. What goes wrong in it is reported, and does not end the run."""
+        try:
+            on_tick(images_shown, {name: float(value) for name, value in scalars.items()}, grid)
+        except Exception as error:
+            self._report(f"warning: --on-tick: {type(error).__name__}: {error}")
+
+    def _show(self, kind: str, name: str, images: NDArray[np.uint8], images_shown: int) -> Path:
+        """Save images as a grid, and write it for TensorBoard, too; there a large one is reduced by a whole factor.
+
+        Returns the file of the grid.
+        """
         grid = grid_of(images, self._config.network.resolution)
-        save_picture(grid, self._run / "grids" / f"{name}.png")
+        file = self._run / "grids" / f"{name}.png"
+        save_picture(grid, file)
         small = np.atleast_3d(np.asarray(grid.reduce(-(-grid.width // WIDEST_IN_TENSORBOARD))))
         with _written_whole(self._run / "tensorboard", closing=self._writer.close):
             with self._writer.as_default(step=images_shown):
                 tf.summary.image(kind, small[None])
             self._writer.flush()
+        return file
 
     def _status_line(
         self, images_shown: int, phase: Phase, losses: Mapping[str, float], rate: float, waiting: float

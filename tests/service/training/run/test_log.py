@@ -16,7 +16,7 @@ from progan_service.data.dataset import Dataset
 from progan_service.errors import FileError
 from progan_service.pictures.grid import save_picture
 from progan_service.training.config import RunConfig
-from progan_service.training.run.log import RunLog, grid_of
+from progan_service.training.run.log import OnTick, RunLog, grid_of
 from progan_service.training.stage import Phase
 from progan_service.training.state import TrainingState
 
@@ -49,10 +49,10 @@ def test_all_stages_of_a_run_have_grids_of_one_size(resolution: int, side: int) 
 class Logged:
     """The log of a run that has not taken a step yet, under a clock that stands still. `report` has its lines."""
 
-    def __init__(self, run: Path, config: RunConfig, dataset: Dataset) -> None:
+    def __init__(self, run: Path, config: RunConfig, dataset: Dataset, on_tick: OnTick | None = None) -> None:
         self.report: list[str] = []
         self.state = TrainingState.fresh(config)
-        self.log = RunLog(run, config, dataset, self.report.append, images_shown=0)
+        self.log = RunLog(run, config, dataset, self.report.append, 0, on_tick)
 
     def step(self, **losses: float) -> None:
         self.log.add({name: tf.constant(value) for name, value in (LOSSES | losses).items()})
@@ -77,6 +77,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture
 def logged(tmp_path: Path, run_config: RunConfig, faces: Dataset, clock: SimpleNamespace) -> Logged:
     return Logged(tmp_path, replace(run_config, training=replace(run_config.training, total_kimg=60)), faces)
+
+
+def test_another_logger_is_told_of_each_tick_and_cannot_end_the_run(
+    tmp_path: Path, run_config: RunConfig, faces: Dataset
+) -> None:
+    told = []
+
+    def on_tick(images_shown: int, scalars: dict[str, float], grid: Path) -> None:
+        told.append((images_shown, scalars["loss/D"], grid.name, grid.is_file()))
+        if len(told) == 2:
+            raise ConnectionError("no answer from the logger")
+
+    logged = Logged(tmp_path, run_config, faces, on_tick)
+    lines = []
+    for images_shown in (8, 16):
+        logged.step(D=1.5)
+        lines = logged.tick(images_shown, FADING_8)
+    assert told == [(8, 1.5, "fakes-000000008.png", True), (16, 1.5, "fakes-000000016.png", True)]
+    assert lines[-1] == "warning: --on-tick: ConnectionError: no answer from the logger"
 
 
 def test_a_status_line_tells_the_means_since_the_last_tick(logged: Logged, clock: SimpleNamespace) -> None:
