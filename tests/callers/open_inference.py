@@ -27,14 +27,16 @@ class Caller:
         method = SERVICE.methods_by_name[rpc]
         return self.send(rpc, GetMessageClass(method.input_type)(**fields), metadata=metadata, timeout=timeout)
 
-    def send(self, rpc: str, request: Any, *, metadata: Any = (), timeout: float = PATIENCE_S) -> Any:
+    def send(
+        self, rpc: str, request: Any, *, metadata: Any = (), timeout: float = PATIENCE_S, compression: Any = None
+    ) -> Any:
         method = SERVICE.methods_by_name[rpc]
         call = self.channel.unary_unary(
             f"/{SERVICE.full_name}/{rpc}",
             type(request).SerializeToString,
             GetMessageClass(method.output_type).FromString,
         )
-        return call(request, timeout=timeout, metadata=metadata)
+        return call(request, timeout=timeout, metadata=metadata, compression=compression)
 
     def refusal(self, rpc: str, request: Any = None, **fields: Any) -> str:
         """The code and text of a refusal."""

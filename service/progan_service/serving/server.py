@@ -105,7 +105,7 @@ class Server:
         tensorflow = GrpcServicer(predictions)
         services = [
             Service(progan_v1.DESCRIPTOR, images, images.request_bytes),
-            Service(open_inference.DESCRIPTOR, inference, inference.request_bytes),
+            Service(open_inference.DESCRIPTOR, inference, inference.request_bytes, open_inference.HEALTH),
             Service(PREDICTION_SERVICE, tensorflow, predictions.request_bytes),
             Service(MODEL_SERVICE, tensorflow, predictions.request_bytes),
         ]

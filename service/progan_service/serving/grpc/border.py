@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -72,11 +72,12 @@ class Border:
         parse = message_factory.GetMessageClass(method.input_type).FromString
         behaviour = getattr(service.servicer, method.name)
         limit = partial(service.limit, method.name)
+        enter = nullcontext if method.name in service.health else self._gate.enter
         reply = self._stream if inspect.isasyncgenfunction(behaviour) else self._answer
 
         async def answer(call: Call, context: Context) -> None:
             request = await self._receiver.receive(context, parse, call.owner, limit())
-            with self._gate.enter(), self._receiver.door.inside(call.owner):
+            with enter(), self._receiver.door.inside(call.owner):
                 call.run()
                 await reply(behaviour(request, call), context)
 

@@ -31,6 +31,7 @@ from progan_service.serving.watching.calls import Call
 from progan_service.serving.watching.metrics import Metrics
 
 DESCRIPTOR = messages.SERVICE
+HEALTH = ("ServerLive", "ServerReady", "ModelReady")  # told while the server drains, too
 
 _NAME_BYTES = 4 * 2**10  # of the longest request that is only names
 _MOST_COPIES = 2  # of a row in a request: load generators send seeds and latents, others FP64

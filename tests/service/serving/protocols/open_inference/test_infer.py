@@ -1,7 +1,10 @@
 """Images asked for by the Open Inference Protocol are those of progan.v1, and what breaks a rule is named."""
 
 import io
-from collections.abc import Iterator
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +13,25 @@ import numpy as np
 import pytest
 from open_inference import Caller, ModelInferRequest, array_of, inference
 from PIL import Image
+from web import Web
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving.config import ServerConfig
+from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.protocols.open_inference.tensors import read_inputs
+from progan_service.serving.server import Server
 
 PATIENCE_S = 60
 LATENTS = np.random.default_rng(5).standard_normal((3, 16)).astype(np.float32)
 SEEDS = np.array([0, 7, 2**64 - 1], np.uint64)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < give_up
+        time.sleep(0.005)
 
 
 class Same:
@@ -80,6 +94,12 @@ def test_bfloat16_is_the_upper_half_of_a_float(tiny: Caller, same: Same) -> None
     request.raw_input_contents[0] = halves.astype("<u2").tobytes()
     expected = same.of_latents((halves << 16).astype("<u4").view("<f4"))
     np.testing.assert_array_equal(array_of(tiny.send("ModelInfer", request), "images"), expected)
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_a_request_may_be_compressed(tiny: Caller, same: Same, compression: grpc.Compression) -> None:
+    reply = tiny.send("ModelInfer", inference(latents=LATENTS), compression=compression)
+    np.testing.assert_array_equal(array_of(reply, "images"), same.of_latents(LATENTS))
 
 
 def test_typed_contents_are_as_good_as_raw_ones(tiny: Caller, same: Same) -> None:
@@ -194,6 +214,33 @@ def test_a_version_is_named_by_its_number_or_a_label(caller: Caller) -> None:
     for version, parameters in (("nightly", {}), ("", {"version_label": "nightly"})):
         refusal = caller.refusal("ModelInfer", inference("puppet", version, parameters=parameters, seeds=seeds))
         assert refusal == "NOT_FOUND model 'puppet' has no version label 'nightly'; it has: none"
+
+
+@pytest.mark.parametrize(
+    ("number", "priority"), [(0, "interactive"), (1, "interactive"), (2, "bulk"), (2**64 - 1, "bulk")]
+)
+def test_a_priority_above_1_is_for_work_that_can_wait(
+    caller: Caller, puppets: Server, hold: Path, number: int, priority: str
+) -> None:
+    web = Web(puppets.http_port)
+
+    def metric(sample: str) -> float:
+        lines = web.get("/metrics").body.decode().splitlines()
+        return sum(float(line.removeprefix(sample)) for line in lines if line.startswith(sample + " "))
+
+    def ask(shade: float, wait: float, **parameters: int) -> Any:
+        latents = np.array([[shade, 0, wait, 1]], np.float32)
+        return caller.send("ModelInfer", inference("puppet", latents=latents, parameters=parameters))
+
+    batches = metric("progan_batch_rows_count")
+    with ThreadPoolExecutor(2) as calls:
+        running = calls.submit(ask, 0, 99)
+        until(lambda: metric("progan_batch_rows_count") == batches + 1)
+        waiting = calls.submit(ask, 1, 0, priority=number)
+        until(lambda: metric(f'progan_queue_rows{{priority="{priority}"}}') == 1)
+        hold.unlink()
+        assert array_of(waiting.result(), "images").max() == 110
+        running.result()
 
 
 def test_what_clients_add_of_their_own_is_ignored(tiny: Caller) -> None:
@@ -352,6 +399,18 @@ REFUSALS = {
 def test_what_breaks_a_rule_is_named(caller: Caller, wrong: str) -> None:
     request, sentence = REFUSALS[wrong]
     assert caller.refusal("ModelInfer", request) == f"INVALID_ARGUMENT {sentence}"
+
+
+@pytest.mark.parametrize(
+    "request_", [raw([2**40, 4], bytes(16)), raw([2**20, 2**20, 2**20], bytes(16)), raw([2**40, 4], b"", "BYTES")]
+)
+def test_sizes_are_checked_before_memory_is_taken(request_: Any) -> None:
+    tracemalloc.start()
+    with pytest.raises(InvalidArgument, match="latents"):
+        read_inputs(request_.inputs, request_.raw_input_contents)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < 100_000
 
 
 def test_an_input_that_no_model_has_is_named(caller: Caller) -> None:

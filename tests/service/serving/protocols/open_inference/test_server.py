@@ -1,10 +1,16 @@
 """What the Open Inference Protocol says about the server and its models."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from open_inference import Caller, inference
 
 from progan_service import __version__
+from progan_service.serving.config import ServerConfig
+from progan_service.serving.server import Server
 
 
 def test_the_server_lives_and_is_ready(caller: Any) -> None:
@@ -26,6 +32,32 @@ def test_the_server_lives_and_is_ready(caller: Any) -> None:
 )
 def test_a_model_is_ready_or_not_and_what_is_unknown_is_not(caller: Any, name: str, version: str, ready: bool) -> None:
     assert caller.ask("ModelReady", name=name, version=version).ready is ready
+
+
+async def test_health_is_told_while_models_load_and_while_the_server_drains(puppet_store: Path, hold: Path) -> None:
+    server = Server(ServerConfig(puppet_store, port=0, http_port=0, lame_duck_s=0, model="puppet"))
+    await server.start()
+    caller = Caller(f"127.0.0.1:{server.port}")
+
+    def health() -> list[bool]:
+        live, ready = caller.ask("ServerLive").live, caller.ask("ServerReady").ready
+        return [live, ready, caller.ask("ModelReady", name="puppet").ready]
+
+    assert await asyncio.to_thread(health) == [True, False, False]
+    await server.refresh()
+    assert await asyncio.to_thread(health) == [True, True, True]
+    waiting = inference("puppet", latents=np.array([[0, 0, 99, 0]], np.float32))  # until `hold` is gone
+    running = asyncio.create_task(asyncio.to_thread(caller.send, "ModelInfer", waiting))
+    while not server._gate.inside:
+        await asyncio.sleep(0.005)
+    stopping = asyncio.create_task(server.stop())
+    refusal = await asyncio.to_thread(caller.refusal, "ModelInfer", inference("puppet", parameters={"seed": 1}))
+    assert refusal == "UNAVAILABLE the server is shutting down; ask another one"
+    assert await asyncio.to_thread(health) == [True, False, False]
+    hold.unlink()
+    assert [output.name for output in (await running).outputs] == ["images"]
+    await stopping
+    caller.channel.close()
 
 
 def test_the_server_names_what_it_can_do(caller: Any) -> None:

@@ -17,45 +17,22 @@ from hypothesis import strategies as st
 from open_inference import Caller, array_of
 from open_inference import inference as over_oip
 from PIL import Image
+from tf_serving import METHODS, Tensorflow, array, predict, tensor
 
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import InvalidArgument
+from progan_service.serving.models.model import State
 from progan_service.serving.protocols.tensorflow_serving import over_grpc
 from progan_service.serving.protocols.tensorflow_serving.messages import (
-    MODEL_SERVICE,
-    PREDICTION_SERVICE,
     PredictRequest,
     SignatureDefMap,
     TensorProto,
 )
+from progan_service.serving.protocols.tensorflow_serving.servicer import _STATES
 from progan_service.serving.protocols.tensorflow_serving.tensors import read_input, write_array
 
-PATIENCE_S = 60
 LATENTS = np.random.default_rng(5).standard_normal((3, 16)).astype(np.float32)
 ROW = np.array([[1, 0, 0, 0]], np.float32)
-METHODS = {method.name: method for service in (PREDICTION_SERVICE, MODEL_SERVICE) for method in service.methods}
-
-
-class Tensorflow:
-    """Calls rpcs by their names."""
-
-    def __init__(self, target: str) -> None:
-        self.channel = grpc.insecure_channel(target, options=[("grpc.max_receive_message_length", -1)])
-
-    def send(self, rpc: str, request: Any) -> Any:
-        method = METHODS[rpc]
-        path = f"/{method.containing_service.full_name}/{rpc}"
-        call = self.channel.unary_unary(path, None, GetMessageClass(method.output_type).FromString)
-        return call(request if isinstance(request, bytes) else request.SerializeToString(), timeout=PATIENCE_S)
-
-    def ask(self, rpc: str, **fields: Any) -> Any:
-        return self.send(rpc, GetMessageClass(METHODS[rpc].input_type)(**fields))
-
-    def refusal(self, rpc: str, request: Any = None, **fields: Any) -> str:
-        with pytest.raises(grpc.RpcError) as refused:
-            self.send(rpc, request) if request is not None else self.ask(rpc, **fields)
-        error: Any = refused.value
-        return f"{error.code().name} {error.details()}"
 
 
 @pytest.fixture(scope="module")
@@ -81,31 +58,6 @@ def expected(server_target: str) -> Iterator[Any]:
     caller = Caller(server_target)
     yield array_of(caller.send("ModelInfer", over_oip(latents=LATENTS)), "images")
     caller.channel.close()
-
-
-def tensor(values: Any, dtype: Any = None, shape: Any = None) -> Any:
-    import tensorflow as tf
-
-    return TensorProto.FromString(tf.make_tensor_proto(values, dtype, shape).SerializeToString())
-
-
-def array(message: Any) -> Any:
-    import tensorflow as tf
-    from tensorflow.core.framework.tensor_pb2 import TensorProto as Tensor
-
-    return tf.make_ndarray(Tensor.FromString(message.SerializeToString()))
-
-
-def predict(model: str, signature: str = "", version: int = 0, label: str = "", **inputs: Any) -> Any:
-    request = PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = model, signature
-    if version:
-        request.model_spec.version.value = version
-    if label:
-        request.model_spec.version_label = label
-    for name, values in inputs.items():
-        request.inputs[name].CopyFrom(values if isinstance(values, TensorProto) else tensor(values))
-    return request
 
 
 # --- images ---
@@ -204,6 +156,17 @@ def test_status_is_of_all_versions_or_one(puppets: Tensorflow) -> None:
     assert [each.version for each in puppets.ask("GetModelStatus", model_spec=one).model_version_status] == [2]
 
 
+def test_every_state_of_a_version_has_its_name_in_tensorflow_serving() -> None:
+    assert {state.name: name for state, name in _STATES.items()} == {
+        "AVAILABLE": "START",  # in the store, not loaded
+        "LOADING": "LOADING",
+        "READY": "AVAILABLE",
+        "DRAINING": "UNLOADING",
+        "FAILED": "END",
+    }
+    assert set(_STATES) == set(State)
+
+
 # --- what is refused ---
 
 
@@ -279,6 +242,9 @@ def test_what_is_not_there_is_said(puppets: Tensorflow) -> None:
     assert puppets.refusal("GetModelStatus", model_spec=cats).startswith(
         "NOT_FOUND Could not find any versions of model cats"
     )
+    ninth = {"name": "puppet", "version": {"value": 9}}
+    assert puppets.refusal("GetModelStatus", model_spec=ninth) == ("NOT_FOUND Could not find version 9 of model puppet")
+    assert puppets.refusal("GetModelMetadata").startswith("INVALID_ARGUMENT model_spec: Missing ModelSpec")
     assert puppets.refusal("GetModelMetadata", model_spec=cats, metadata_field=["x"]) == (
         "INVALID_ARGUMENT metadata_field: Metadata field x is not supported"
     )
