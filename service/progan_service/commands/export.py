@@ -36,7 +36,7 @@ def directory(text: str) -> Path:
 def add_export(subparsers: Any) -> None:
     command = subparsers.add_parser(
         "export",
-        help="make a generator servable: from a run, a weights file, NVIDIA, PyTorch or TF Hub",
+        help="make a generator servable: from a run, a weights file, NVIDIA, PyTorch, TF Hub or an earlier version",
         description="Publish a generator as the next version of a model. From a run, this is the averaged generator of "
         "the newest checkpoint. RUN/snapshots contains those of earlier ticks.",
     )
@@ -74,6 +74,13 @@ def add_export(subparsers: Any) -> None:
         help="of a run: put its discriminator into the version, too, so that others can train on from there "
         "(`progan train --init`); servers do not read it",
     )
+    command.add_argument(
+        "--no-invert",
+        dest="invert",
+        action="store_false",
+        help="leave out what servers need to find the latents of pictures (`progan-client invert`). It takes up to two "
+        "minutes to make",
+    )
     command.set_defaults(
         run=lambda given: export(
             source=given.source,
@@ -85,6 +92,7 @@ def add_export(subparsers: Any) -> None:
             value_range=given.value_range,
             version_label=given.version_label,
             serve=given.serve,
+            invert=given.invert,
         )
     )
 
@@ -100,6 +108,7 @@ def export(
     value_range: str,
     version_label: str,
     serve: bool,
+    invert: bool,
 ) -> int:
     """Publish a generator as the next version of a model, and print what is known about it."""
     from progan_service.store.model_name import check_model_name
@@ -118,12 +127,22 @@ def export(
     opponent = _discriminator(Path(source)) if discriminator else None
     if best:
         source = _best(Path(source))
-    with _opened(source, sha256, value_range) as generator:
+    with _opened(source, sha256, value_range) as generator, progress_bars(transient=True) as progress:
         exportable = generator if isinstance(generator, Exportable) else Exportable.of(generator)
         store.mkdir(parents=True, exist_ok=True)
         models = ModelStore(store)
         before = models.serving(name)
-        version = export_version(exportable, models, name, discriminator=opponent, label=version_label, serve=serve)
+        version = export_version(
+            exportable,
+            models,
+            name,
+            discriminator=opponent,
+            kept=_kept(Path(source)),
+            label=version_label,
+            serve=serve,
+            invert=invert,
+            progress=progress,
+        )
     _print_version(models, name, version)
     print_rollout(models, name, before, version)
     if version == 1 and (problem := models.default_problem()):
@@ -138,6 +157,16 @@ def _discriminator(run: Path) -> "Mapping[str, NDArray[np.generic]]":
     if not (run / CONFIG_FILE).is_file():
         raise ConfigError(f"--discriminator: {run} is no training run (no {CONFIG_FILE}), and only runs have one")
     return networks_of_run(run)
+
+
+def _kept(source: Path) -> list[Path]:
+    """Return the files of a version that belong to its network, however it is exported; none of another source."""
+    from progan_service.export.discriminator import DISCRIMINATOR_FILE
+    from progan_service.store.directions import DIRECTIONS_FILE
+    from progan_service.store.metadata import METADATA_FILE
+
+    files = [source / name for name in (DIRECTIONS_FILE, DISCRIMINATOR_FILE)]
+    return [file for file in files if file.is_file()] if (source / METADATA_FILE).is_file() else []
 
 
 def _best(run: Path) -> str:
@@ -239,7 +268,8 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="run directory of `progan train`; weights file (.safetensors, .npz); NVIDIA's pickle (.pkl) or PyTorch "
         "checkpoint of genforce or pytorch_GAN_zoo (.pth, .pt), read without running code in it; or TF Hub module: "
-        "https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory",
+        "https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory; or a version STORE/MODEL/VERSION, to "
+        "export it again",
     )
     command.add_argument(
         "--sha256",

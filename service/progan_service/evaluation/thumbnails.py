@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 SIZE = 16  # pixels
 
 
-def thumbnails(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return images uint8 [N, R, R, C] as rows of floats [N, 16 * 16 * C], 0 to 255: means of squares of pixels.
+def thumbnails(images: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return images [N, R, R, C] as rows of floats [N, 16 * 16 * C] of the same range: means of squares of pixels.
 
     R is a power of two. Images below 16x16 stay as they are.
     """

@@ -13,6 +13,7 @@ from progan_service.sources.pytorch.network import load_pytorch_checkpoint
 from progan_service.sources.run import load_run
 from progan_service.sources.tfhub.fetch import SAVED_MODEL_FILE, fetch, parse_pin
 from progan_service.sources.tfhub.module import load_hub_module
+from progan_service.sources.version import open_version
 from progan_service.store.digests import sha256_of
 from progan_service.store.metadata import METADATA_FILE
 from progan_service.training.run.directory import CONFIG_FILE
@@ -36,7 +37,8 @@ def open_source(
     """Load a generator from any kind of source.
 
     source        the run directory of `progan train`; a weights file, such as a snapshot; an NVIDIA pickle (.pkl);
-                  a PyTorch checkpoint (.pth, .pt); a TF Hub module: its handle, an archive or an unpacked directory
+                  a PyTorch checkpoint (.pth, .pt); a TF Hub module: its handle, an archive or an unpacked directory; a
+                  version STORE/MODEL/VERSION, which was exported before
     staging       a directory for downloaded and unpacked files; keep it until the generator is exported
     sha256        the SHA-256 that a file must have; for a TF Hub module see `fetch`
     value_range   the range of a TF Hub module's images, "unit" (0..1) or "signed" (-1..1); "": find it out
@@ -44,17 +46,20 @@ def open_source(
     Raises BadInputError: SourceError, or the error of the reader that the source belongs to.
     """
     path = Path(source)
-    if "://" in source or path.name.endswith(ARCHIVES) or (path / SAVED_MODEL_FILE).is_file():
-        _refuse_version(path)
+    is_version = (path / METADATA_FILE).is_file()
+    if not is_version and ("://" in source or path.name.endswith(ARCHIVES) or (path / SAVED_MODEL_FILE).is_file()):
         return load_hub_module(fetch(source, staging, sha256=sha256, progress=progress), value_range)
     if value_range:
         raise SourceError(f"{path}: is no TF Hub module, and only these have a --value-range; leave it out")
+    if is_version:
+        return _open_version(path, sha256)
     return _open_run(path, sha256) if path.is_dir() else open_generator_file(path, sha256)
 
 
-def _refuse_version(path: Path) -> None:
-    if (path / METADATA_FILE).is_file():
-        raise SourceError(f"{path}: is exported already; to use it in another store, copy the directory")
+def _open_version(path: Path, sha256: str) -> TrainedGenerator | Exportable:
+    if sha256:
+        raise SourceError(f"{path}: is a version, which has the SHA-256 of each of its files; leave --sha256 out")
+    return open_version(path)
 
 
 def _open_run(path: Path, sha256: str) -> TrainedGenerator:
@@ -62,7 +67,8 @@ def _open_run(path: Path, sha256: str) -> TrainedGenerator:
         raise SourceError(f"{path}: a run goes on and has no SHA-256 of its own; give one of its snapshots")
     if not (path / CONFIG_FILE).is_file():
         raise SourceError(
-            f"{path}: neither a training run (no {CONFIG_FILE}) nor an unpacked TF Hub module (no {SAVED_MODEL_FILE})"
+            f"{path}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}) nor an "
+            f"unpacked TF Hub module (no {SAVED_MODEL_FILE})"
         )
     return load_run(path)
 

@@ -1,6 +1,7 @@
 """An exported version as a source: the trained network that its signature for float32 images computes.
 
-A version holds the weights as they are served: scaled, and folded into the upscaling. Both are undone here.
+A version holds the weights as they are served: scaled, and folded into the upscaling. Both are undone here. A version
+that was made of another network can still be exported again, as the function that it is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from progan_service import formats
 from progan_service.errors import BadInputError
+from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import EqualizedConv2D, EqualizedDense
 from progan_service.model.networks import Generator
 from progan_service.model.pixels import to_unit_range
-from progan_service.store.metadata import FLOAT_SIGNATURE, ModelMetadata
+from progan_service.store.metadata import DIFFERENTIABLE_SIGNATURE, FLOAT_SIGNATURE, ModelMetadata
 from progan_service.store.store import ModelStore
 
 CLOSE = 1e-3  # of images in 0..1; rounding is a hundred times less
@@ -29,6 +31,41 @@ Array = NDArray[np.float32]
 
 class VersionError(BadInputError):
     """The version holds no network that could be trained further; the message names it and the reason."""
+
+
+def open_version(directory: Path) -> TrainedGenerator | Exportable:
+    """Return the generator of a version <store>/<model>/<version>; the version itself, wrapped, if it has no network.
+
+    Raises ModelStoreError for one that is damaged or in no store.
+    """
+    try:
+        return load_version(directory)
+    except VersionError as error:
+        return _wrapped(directory, error)
+
+
+def _wrapped(directory: Path, reason: VersionError) -> Exportable:
+    """Return the function of a version. Raises `reason` if it has none that can be exported again."""
+    store, name, version = ModelStore.of_version(directory)
+    directory, metadata = store.path(name, version), store.metadata(name, version)
+    module = tf.saved_model.load(str(directory))
+    if DIFFERENTIABLE_SIGNATURE not in module.signatures:
+        raise reason
+
+    def images(latents: tf.Tensor, labels: tf.Tensor | None) -> tf.Tensor:
+        inputs = {"latents": latents} if labels is None else {"latents": latents, "labels": labels}
+        return 2.0 * module.signatures[DIFFERENTIABLE_SIGNATURE](**inputs)["images"] - 1.0
+
+    return Exportable(
+        images,
+        metadata.latent_size,
+        metadata.resolution,
+        metadata.channels,
+        metadata.label_count,
+        metadata.label_names,
+        metadata.provenance,
+        label_kind=metadata.label_kind,
+    )
 
 
 def load_version(directory: Path) -> TrainedGenerator:

@@ -19,6 +19,7 @@ UINT8_SIGNATURE = "generate_uint8"
 BFLOAT16_SIGNATURE = "generate_uint8_bfloat16"  # nearly the same images, by half-width arithmetic
 ON_CPU = "_cpu"  # at the end of a signature: the same images, by the algorithms that are fastest on CPUs
 DIFFERENTIABLE_SIGNATURE = "differentiable"
+GRADIENT_SIGNATURE = "loss_gradient"  # distances of images to targets, and their gradients by latents and labels
 
 MAX_METADATA_BYTES = 4 * 2**20  # of the file; the names of 20,000 labels take one
 MAX_VALUES = 100_000  # in a provenance: it is converted whenever somebody asks for the model

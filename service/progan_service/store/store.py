@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from progan_service.formats import NewerFormatError
+from progan_service.formats import FormatError, NewerFormatError
 from progan_service.host.faults import named
 from progan_service.host.files import (
     linked,
@@ -27,6 +27,7 @@ from progan_service.host.files import (
     small_content,
     synced,
 )
+from progan_service.latents.inversion.guide import Guide
 from progan_service.store.default import MAX_DEFAULT_BYTES, DefaultChoice
 from progan_service.store.digests import sha256_of
 from progan_service.store.directions import (
@@ -37,6 +38,7 @@ from progan_service.store.directions import (
     directions_to_json,
 )
 from progan_service.store.errors import DamagedVersionError, ModelStoreError, UnreadableError
+from progan_service.store.inversion import GUIDE_FILE, read_guide
 from progan_service.store.metadata import MAX_METADATA_BYTES, METADATA_FILE, ModelMetadata
 from progan_service.store.model_name import DEFAULT_FILE, MODEL_NAME, check_model_name
 from progan_service.store.rollout import MAX_ROLLOUT_BYTES, ROLLOUT_FILE, Rollout
@@ -132,6 +134,20 @@ class ModelStore:
             partial(directions_from_json, latent_size=metadata.latent_size),
         )
         return _parsed(path, parse, "directions", MAX_DIRECTIONS_BYTES, ModelStoreError) or {}
+
+    def guide(self, name: str, version: int) -> Guide | None:
+        """Return what helps to find the latents of images; None for a version without that file.
+
+        Raises ModelStoreError when the file is damaged or of a newer release, UnreadableError if unreadable.
+        """
+        metadata, path = self.metadata(name, version), self.path(name, version) / GUIDE_FILE
+        if GUIDE_FILE not in metadata.files:
+            return None
+        try:
+            with named(path, UnreadableError):
+                return read_guide(path, metadata)
+        except FormatError as error:
+            raise ModelStoreError(f"{path}: {error}") from error
 
     def fingerprint(self, name: str, version: int) -> Fingerprint:
         """Changes when a file of the version does; reads no file's content."""

@@ -805,7 +805,8 @@ def test_weights_leaves_a_file_that_is_there_alone(progan: Progan, finished_run:
         (
             "empty",
             "a.npz",
-            "empty: neither a training run (no config.json) nor an unpacked TF Hub module (no saved_model.pb)",
+            "empty: neither a training run (no config.json) nor a version of a model (no progan.json) nor an unpacked "
+            "TF Hub module (no saved_model.pb)",
         ),
         ("cut.npz", "a.npz", "cut.npz: not a readable weights file (File is not a zip file)"),
     ],

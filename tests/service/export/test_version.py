@@ -76,7 +76,7 @@ def exported(
     label_names: tuple[str, ...] = (),
 ) -> int:
     trained = TrainedGenerator(generator, resolution, alpha, label_names, {"source": "test"})
-    return export_version(Exportable.of(trained), store, name)
+    return export_version(Exportable.of(trained), store, name, invert=False)
 
 
 def latents(count: int, size: int = 8) -> tf.Tensor:

@@ -71,12 +71,9 @@ def test_content_can_be_pinned(finished_run: Path, tmp_path: Path) -> None:
         opened(finished_run, tmp_path, sha256=digest)
 
 
-def test_a_version_of_a_store_is_no_source(tiny_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        BadInputError,
-        match="/tiny/1: is exported already; to use it in another store, copy the directory",
-    ):
-        opened(tiny_store / "tiny" / "1", tmp_path)
+def test_a_version_of_a_store_has_no_pin(tiny_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="/tiny/1: is a version, which has the SHA-256 of each of its files"):
+        opened(tiny_store / "tiny" / "1", tmp_path, sha256="0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +81,10 @@ def test_a_version_of_a_store_is_no_source(tiny_store: Path, tmp_path: Path) -> 
     [
         ("none", "no such file or directory; a source is a run directory, "),
         ("notes.txt", "is no kind of source by its name; a source is a run directory, "),
-        ("empty", "neither a training run .no config.json. nor an unpacked TF Hub module .no saved_model.pb."),
+        (
+            "empty",
+            "neither a training run .no config.json. nor a version of a model .no progan.json. nor an unpacked TF",
+        ),
         ("none.pkl", "no such file"),
         ("none.npz", "no such file"),
         ("none.pth", "no such file"),

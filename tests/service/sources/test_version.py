@@ -13,7 +13,7 @@ from progan_service.export.trained import TrainedGenerator
 from progan_service.export.version import export_version
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Generator
-from progan_service.sources.version import VersionError, load_version
+from progan_service.sources.version import VersionError, load_version, open_version
 from progan_service.store.store import ModelStore
 
 NETWORK = {"resolution": 8, "fmap_base": 32, "fmap_max": 8, "latent_size": 6}
@@ -70,3 +70,25 @@ def test_other_versions_are_refused_by_name(tmp_path: Path, generator: Mapping[s
         load_version(version)
     assert str(refusal.value).startswith(f"{version}: ")
     assert str(refusal.value).endswith("; give the run or the weights file that it was made of")
+
+
+def test_a_version_is_exported_again_with_what_this_release_adds(tmp_path: Path) -> None:
+    earlier = export_version(Exportable.of(trained(label_size=3)), ModelStore(tmp_path), "toy", invert=False)
+    again = open_version(tmp_path / "toy" / str(earlier))
+    assert isinstance(again, TrainedGenerator)
+    assert ModelStore(tmp_path).guide("toy", export_version(Exportable.of(again), ModelStore(tmp_path), "toy"))
+
+
+def test_a_version_of_an_unknown_network_is_exported_as_the_function_that_it_is(tmp_path: Path) -> None:
+    version = exported(tmp_path, trained(label_size=3, described={"source": "a test"}))
+    again = open_version(version)
+    assert isinstance(again, Exportable)
+    number = export_version(again, ModelStore(tmp_path), "toy")
+    images = [
+        tf.saved_model.load(str(path)).signatures["serving_default"](
+            latents=tf.random.stateless_normal([4, 6], [0, 1]), labels=tf.one_hot([0, 1, 2, 0], 3)
+        )["images"]
+        for path in (version, tmp_path / "toy" / str(number))
+    ]
+    np.testing.assert_allclose(*images, atol=1e-5)
+    assert ModelStore(tmp_path).guide("toy", number)
