@@ -192,6 +192,14 @@ def test_a_csv_that_cannot_be_fitted_is_one_sentence(progan: Progan, store: Path
     assert says in ended.err
 
 
+def test_a_version_that_is_exported_again_keeps_its_directions(progan: Progan, store: Path) -> None:
+    assert directions(progan, "discover", "--count", "2", "--samples", "100").code == 0
+    assert progan("export", "store/tiny/2", "--store", "store", "--name", "tiny", "--no-invert").code == 0
+    models = ModelStore(store)
+    assert list(models.directions("tiny", 3)) == ["axis-1", "axis-2"]
+    assert models.directions("tiny", 3) == models.directions("tiny", 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
