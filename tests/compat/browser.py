@@ -32,7 +32,7 @@ def main(address: str, directory: str, token: str = "") -> None:
 
 
 def visit(browser: Browser, address: str, place: Path, token: str, screen: dict[str, Any]) -> dict[str, Any]:
-    page = browser.new_context(accept_downloads=True, **screen).new_page()
+    page = browser.new_context(accept_downloads=True, ignore_https_errors=True, **screen).new_page()
     page.set_default_timeout(PATIENCE_MS)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))

@@ -1,5 +1,6 @@
-"""Connect's own client for web pages, in Node: by Connect with JSON and with binary messages, and by gRPC-Web."""
+"""Connect's own client for web pages, in Node: by Connect with JSON and binary messages, and by gRPC-Web. And curl."""
 
+import base64
 import hashlib
 import json
 import subprocess
@@ -52,6 +53,16 @@ def seen(server: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     assert run.returncode == 0, run.stderr[-2000:]
     answers: dict[str, Any] = json.loads(run.stdout)
     return answers
+
+
+def test_curl_gets_images_as_json(server: Any) -> None:
+    address = f"http://localhost:{server.http_port}/progan.v1.ImageGeneratorService/Generate"
+    asked = '{"latents": {"seeds": {"seeds": ["1337"]}}, "format": {"encoding": "IMAGE_ENCODING_PNG"}}'
+    command = ["curl", "-sS", address, "-H", "Content-Type: application/json", "-d", asked]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    [image] = json.loads(run.stdout)["images"]["files"]
+    assert base64.b64decode(image).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("transport", ["connect json", "connect binary", "grpc-web"])

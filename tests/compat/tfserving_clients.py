@@ -40,6 +40,7 @@ def main(grpc_target: str, http_target: str, model: str, latents_file: str, toke
     seen = {
         "latents": images("generate_uint8", "latents", np.load(latents_file)),
         "seeds": images("seeds_uint8", "seeds", SEEDS),
+        "float16": images("generate_uint8", "latents", np.load(latents_file).astype(np.float16)),
         "states": [one.state for one in models.GetModelStatus(status, metadata=metadata).model_version_status],
         "metadata": sorted(prediction.GetModelMetadata(described, metadata=metadata).metadata),
     }
