@@ -25,9 +25,10 @@ ProganError                            exit code
 ├── MendableError                       1   something outside; once it is mended, the same command works
 │   ├── FileError                           full disk, no permission, …   here; made by host.faults
 │   ├── RunBusyError                        a run that is being trained   training.run.directory
+│   ├── WorkerPortError                     the port of a worker in use   training.workers
 │   ├── ListenError                         a port in use                 serving.listen
 │   └── NotAcceptingError                   a server that nobody reaches  serving.listen
-└── WorkerLostError                    75   run again to go on            training.devices
+└── WorkerLostError                    75   run again to go on            training.workers
 
 What a server answers to a call that fails is another tree: serving.errors.
 """

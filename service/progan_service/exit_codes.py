@@ -13,7 +13,7 @@ MEANINGS = {
     DONE: "done",
     FAILED: "failed: fix what the message names, then run again",
     USAGE: "wrong usage",
-    PREEMPTED: "stopped by a signal or the loss of a worker: run again to go on",
+    PREEMPTED: "stopped by a signal, or a worker was lost or missing: run again to go on",
     BAD_CONFIG: "bad configuration or data: running again will not help",
     INTERRUPTED: "ended by Ctrl-C",  # what `serve` and `train` do with signals, their own help says
     NOBODY_READS: "the reader of the output has left",

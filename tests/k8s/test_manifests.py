@@ -3,6 +3,7 @@
 `make test` reads the files as they are written; `make check` asks the same of what kubectl renders from each overlay.
 """
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ Resource = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 WRITTEN = ["base", "dataset", "models", "train"]  # folders of complete resources
-RENDERED = ["base", "dataset", "models", "train", "overlays/cpu", "overlays/gpu", "overlays/gpu-train"]
+RENDERED = [*WRITTEN, *sorted(str(path.parent.relative_to(K8S)) for path in K8S.glob("overlays/*/kustomization.yaml"))]
 KUBERNETES = "1.36"
 
 
@@ -356,6 +357,32 @@ def test_a_preempted_run_goes_on_and_a_hopeless_one_ends() -> None:
 # -- What the GPU overlays change --------------------------------------------------------------------------------------
 
 TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
+OF_TRAINING = {"gpu", "workers"}
+
+
+def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Every set of components, on what they are for."""
+    for resource, fitting in (("base", set(COMPONENTS) - {"workers"}), ("train", OF_TRAINING)):
+        for count in range(1, len(fitting) + 1):
+            for components in itertools.combinations(sorted(fitting), count):
+                yield resource, components
+
+
+@pytest.mark.check
+def test_every_combination_of_components_fits_its_schemas(tmp_path: Path) -> None:
+    for resource, components in combinations():
+        overlay = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [f"../{resource}"],
+            "components": [f"../components/{component}" for component in components],
+        }
+        folder = tmp_path / "-".join((resource, *components))
+        folder.mkdir()
+        test_every_resource_fits_its_schema(render(written(folder, yaml.safe_dump(overlay))))
 
 
 @pytest.mark.check

@@ -1,6 +1,7 @@
 """`progan export` and `progan weights`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from progan_service.host.tensorflow import import_tensorflow
 from progan_service.names import escaped
 from progan_service.settings.kind import path
 from progan_service.settings.manual import add_path
+from progan_service.training.workers import Workers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +40,8 @@ def add_export(subparsers: Any) -> None:
         "export",
         help="make a generator servable: from a run, a weights file, NVIDIA, PyTorch, TF Hub or an earlier version",
         description="Publish a generator as the next version of a model. From a run, this is the averaged generator of "
-        "the newest checkpoint. RUN/snapshots contains those of earlier ticks.",
+        "the newest checkpoint. RUN/snapshots contains those of earlier ticks. Of several workers "
+        "(TF_CONFIG), only the first exports: all may run this command after `progan train`.",
     )
     _add_source(command)
     add_path(
@@ -93,6 +96,7 @@ def add_export(subparsers: Any) -> None:
             version_label=given.version_label,
             serve=given.serve,
             invert=given.invert,
+            tf_config=os.environ.get("TF_CONFIG"),
         )
     )
 
@@ -109,8 +113,15 @@ def export(
     version_label: str,
     serve: bool,
     invert: bool,
+    tf_config: str | None = None,
 ) -> int:
-    """Publish a generator as the next version of a model, and print what is known about it."""
+    """Publish a generator as the next version of a model, and print what is known about it.
+
+    tf_config   the cluster and the place of this worker in it, as for `train`: only the first worker exports
+    """
+    if tf_config and not Workers.from_json(tf_config).chief:
+        print("nothing to do: the first worker exports")
+        return exit_codes.DONE
     from progan_service.store.model_name import check_model_name
     from progan_service.store.store import ModelStore
 

@@ -82,9 +82,10 @@ a run that is ruined:
 devices:
   All GPUs of the machine share each batch. To use several machines, run this
   command on each with its own TF_CONFIG (see tf.distribute) and the same
-  --run; the first machine writes it. A batch must be a multiple of the number
-  of devices times mbstd_group_size. The result is that of one device, up to
-  rounding."""
+  --run; the first machine writes it. They wait ten minutes for each other; if
+  one is missing or lost, the others end with 75. A batch must be a multiple of
+  the number of devices times mbstd_group_size. The result is that of one
+  device, up to rounding."""
 
 EXAMPLES = """\
 examples:
@@ -223,7 +224,8 @@ def train(
 
     from progan_service.data.dataset import Dataset
     from progan_service.training.run.configuration import Given, config_of, data_of
-    from progan_service.training.run.directory import begun_config, claim_run_directory
+    from progan_service.training.run.directory import begun_config, claim_run_directory, is_finished
+    from progan_service.training.workers import Workers, meet
 
     told = None if on_tick is None else load_function("--on-tick", on_tick)
     before = begun_config(run)
@@ -231,18 +233,23 @@ def train(
     initial = _initial(run, before, init, tf_config)
     given = Given(preset, settings, labels, auto_batch, deterministic, initial.config if initial else InitConfig())
     config = config_of(run, before, dataset, given)
+    workers = Workers.from_json(tf_config) if tf_config else None
+    if workers and config.setup.auto_batch:
+        raise ConfigError("--auto-batch is for one worker: give batches that fit, as its dry run finds them")
+    if workers and not dry_run and is_finished(run, config.training.total_kimg):
+        say("nothing to do: all images were shown")  # and the others may have ended: nobody is left to meet
+        return _ended(run, finished=True)
     import_tensorflow()
     from progan_service.training import devices, trainer
 
-    workers = devices.Workers.from_json(tf_config) if tf_config else None
-    if workers and config.setup.auto_batch:
-        raise ConfigError("--auto-batch is for one worker: give batches that fit, as its dry run finds them")
     chief = workers is None or workers.chief
     if chief and not dry_run:
         claim_run_directory(run, config)
     if config.setup.deterministic:
         devices.make_deterministic()
-    strategy = devices.choose_strategy(workers, say)
+    if workers and not meet(workers, report=say, stopping=lambda: bool(stopped)):
+        return _ended(run, finished=False)
+    strategy = devices.choose_strategy(workers)
     _note_signals(stopped)  # again: TensorFlow has installed its own handlers
     shared: dict[str, Any] = {
         "auto_batch": config.setup.auto_batch,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from progan_service.data.dataset import Dataset
 from progan_service.errors import ConfigError
 from progan_service.training.config import RunConfig
-from progan_service.training.devices import WorkerLostError, agreed
+from progan_service.training.devices import agreed
 from progan_service.training.dry_run import try_stages
 from progan_service.training.feed import Feed
 from progan_service.training.run.checkpoint import checkpoints, images_shown_at_checkpoint
@@ -30,6 +30,7 @@ from progan_service.training.run.ruin import RuinedRunError, SkippedSteps
 from progan_service.training.run.snapshot import save_snapshot
 from progan_service.training.schedule import GrowthSchedule, of_resolution
 from progan_service.training.state import TrainingState
+from progan_service.training.workers import WorkerLostError
 
 
 def train(

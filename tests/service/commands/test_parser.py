@@ -149,7 +149,7 @@ def test_the_help_tells_the_exit_codes(progan: Progan) -> None:
         "  0   done\n"
         "  1   failed: fix what the message names, then run again\n"
         "  2   wrong usage\n"
-        "  75  stopped by a signal or the loss of a worker: run again to go on\n"
+        "  75  stopped by a signal, or a worker was lost or missing: run again to go on\n"
         "  78  bad configuration or data: running again will not help\n"
         "  130 ended by Ctrl-C\n"
         "  141 the reader of the output has left\n"

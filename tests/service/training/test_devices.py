@@ -1,4 +1,4 @@
-"""A run on several workers: who they are, that they train what one would, and that they stop and fail together."""
+"""A run on several workers: that they train what one would, and that they stop and fail together."""
 
 import json
 import os
@@ -20,62 +20,16 @@ from progan_service.commands.parser import parser
 from progan_service.data.dataset import Dataset
 from progan_service.errors import ConfigError
 from progan_service.training.config import RunConfig
-from progan_service.training.devices import WorkerLostError, Workers, agreed, choose_strategy, lost_workers
+from progan_service.training.devices import agreed, choose_strategy, lost_workers
 from progan_service.training.run.checkpoint import read_checkpoint
 from progan_service.training.run.directory import read_run_config
 from progan_service.training.trainer import train
+from progan_service.training.workers import WorkerLostError
 
 Scalars = Callable[[Path], dict[str, dict[int, float]]]
 
 START_S = 400  # what a start may take at most, on a busy machine
 END_S = 600
-
-# Who they are
-
-
-@pytest.mark.parametrize(("index", "chief"), [(0, True), (1, False)])
-def test_workers_as_the_environment_tells_them(index: int, chief: bool) -> None:
-    text = f'{{"cluster": {{"worker": ["a:1", "b:2"]}}, "task": {{"type": "worker", "index": {index}}}}}'
-    workers = Workers.from_json(text)
-    assert workers == Workers(("a:1", "b:2"), index)
-    assert workers.chief is chief
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("two of them", "JSONDecodeError"),
-        ("[]", "TypeError"),
-        ("{}", "KeyError('cluster')"),
-        ('{"cluster": {"worker": ["a:1"]}}', "KeyError('task')"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker"}}', "KeyError('index')"),
-        (
-            '{"cluster": {"worker": ["a:1"], "ps": ["b:2"]}, "task": {"type": "worker", "index": 0}}',
-            "all tasks must be of type worker",
-        ),
-        (
-            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
-            "all tasks must be of type worker",
-        ),
-        (
-            '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
-            "worker is 'a:1': it must be a list of addresses",
-        ),
-        (
-            '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}',
-            "task index is 2: there are 2 workers",
-        ),
-        (
-            '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": "0"}}',
-            "task index is '0': there are 2 workers",
-        ),
-    ],
-)
-def test_what_tells_no_workers_is_refused(text: str, problem: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        Workers.from_json(text)
-    assert str(refused.value).startswith(f"TF_CONFIG is {text!r}: ")
-    assert problem in str(refused.value)
 
 
 @pytest.mark.usefixtures("signals")
@@ -102,9 +56,7 @@ def test_the_command_refuses_it_before_anything_is_made(
 
 
 def test_alone_a_worker_takes_the_device_there_is() -> None:
-    said: list[str] = []
-    strategy = choose_strategy(None, said.append)
-    assert (strategy.num_replicas_in_sync, said) == (1, [])
+    assert choose_strategy(None).num_replicas_in_sync == 1
 
 
 @dataclass(frozen=True)

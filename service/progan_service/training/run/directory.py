@@ -58,8 +58,18 @@ def claim_run_directory(run: Path, config: RunConfig) -> None:
 
 def _is_passed(run: Path, total_kimg: float) -> bool:
     """Return whether a run is longer than that already, by a checkpoint that is whole."""
+    return _has_shown(run, int(total_kimg * 1000) + 1)
+
+
+def is_finished(run: Path, total_kimg: float) -> bool:
+    """Return whether a run has reached its end, by a checkpoint that is whole."""
+    return _has_shown(run, round(total_kimg * 1000))
+
+
+def _has_shown(run: Path, images: int) -> bool:
+    """Return whether the newest checkpoint that is whole was made after that many images, or more."""
     for checkpoint in checkpoints(run / "checkpoints"):
-        if images_shown_at_checkpoint(checkpoint) <= total_kimg * 1000:
+        if images_shown_at_checkpoint(checkpoint) < images:
             return False
         try:
             read_checkpoint(checkpoint)
