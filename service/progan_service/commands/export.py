@@ -84,6 +84,13 @@ def add_export(subparsers: Any) -> None:
         help="leave out what servers need to find the latents of pictures (`progan-client invert`). It takes up to two "
         "minutes to make",
     )
+    command.add_argument(
+        "--no-tune",
+        dest="tune",
+        action="store_false",
+        help="do not look for the fastest algorithms on the CPUs of this machine, for example when another one will "
+        "serve; the version can be exported again there: `progan export STORE/MODEL/VERSION`",
+    )
     command.set_defaults(
         run=lambda given: export(
             source=given.source,
@@ -96,6 +103,7 @@ def add_export(subparsers: Any) -> None:
             version_label=given.version_label,
             serve=given.serve,
             invert=given.invert,
+            tune=given.tune,
             tf_config=os.environ.get("TF_CONFIG"),
         )
     )
@@ -113,6 +121,7 @@ def export(
     version_label: str,
     serve: bool,
     invert: bool,
+    tune: bool,
     tf_config: str | None = None,
 ) -> int:
     """Publish a generator as the next version of a model, and print what is known about it.
@@ -138,8 +147,11 @@ def export(
     opponent = _discriminator(Path(source)) if discriminator else None
     if best:
         source = _best(Path(source))
-    with _opened(source, sha256, value_range) as generator, progress_bars(transient=True) as progress:
-        exportable = generator if isinstance(generator, Exportable) else Exportable.of(generator)
+    with _opened(source, sha256, value_range) as generator, progress_bars() as progress:
+        if isinstance(generator, Exportable):
+            exportable = generator
+        else:
+            exportable = Exportable.of(generator, tune=tune, progress=progress)
         store.mkdir(parents=True, exist_ok=True)
         models = ModelStore(store)
         before = models.serving(name)

@@ -10,6 +10,7 @@ from progan_service.export.trained import TrainedGenerator
 from progan_service.label_kind import LabelKind
 from progan_service.model.inference.cpu_tuning import tuned_for_cpu
 from progan_service.model.inference.generator import InferenceGenerator
+from progan_service.progress import Progress
 from progan_service.store.metadata import (
     BFLOAT16_SIGNATURE,
     ON_CPU,
@@ -44,7 +45,11 @@ class Exportable:
     label_kind: LabelKind = "classes"
 
     @classmethod
-    def of(cls, trained: TrainedGenerator) -> "Exportable":
+    def of(cls, trained: TrainedGenerator, *, tune: bool = True, progress: Progress = lambda *_: None) -> "Exportable":
+        """Make a trained generator ready for export.
+
+        tune   find the fastest algorithm of each layer on the CPUs of this machine, if the network is large
+        """
         config, network = trained.generator.config, (trained.generator, trained.resolution, trained.alpha)
         others: dict[str, Images] = {}
         algorithms = {}
@@ -52,7 +57,7 @@ class Exportable:
             images = InferenceGenerator(*network)
             half = others[BFLOAT16_SIGNATURE] = InferenceGenerator(*network, activations="bfloat16")
             for signature, direct in ((UINT8_SIGNATURE, images), (BFLOAT16_SIGNATURE, half)):
-                if tuned := tuned_for_cpu(direct, trained.generator):
+                if tune and (tuned := tuned_for_cpu(direct, trained.generator, progress)):
                     others[signature + ON_CPU], algorithms[signature + ON_CPU] = tuned
         return cls(
             images,

@@ -250,7 +250,7 @@ def test_what_is_fastest_on_a_cpu_has_a_signature_of_its_own(
     monkeypatch.setattr(
         exportable,
         "tuned_for_cpu",
-        lambda network, _: (network.with_last({8: network.blocks[8]}, Arrangement.ONE_BY_ONE), names),
+        lambda network, *_: (network.with_last({8: network.blocks[8]}, Arrangement.ONE_BY_ONE), names),
     )
     number = exported(generator, store, "tuned")
     metadata = store.verify("tuned", number)

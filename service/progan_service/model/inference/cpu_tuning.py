@@ -1,7 +1,7 @@
 """Finds the fastest algorithm of each layer on this machine's CPU by timing all of them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from progan_service.model.inference.minimal_filtering import Array, DifferenceUp
 from progan_service.model.inference.rows_first import RowConvolution, RowsFirstBlock, RowUpscaling, RowWinograd
 from progan_service.model.layers import EqualizedConv2D
 from progan_service.model.networks import Generator, GeneratorBlock
+from progan_service.progress import Progress
 
 WORTH_TRYING = 10**8  # multiplications per image in the largest layer; smaller networks gain little
 _TURNS = 8  # the first one includes tracing and does not count
@@ -68,12 +69,23 @@ class Trial:
         return float(np.min(turns, axis=0).mean())
 
 
+class _Turns:
+    """Counts the turns of all layers of so many blocks."""
+
+    def __init__(self, stage: str, blocks: int, progress: Progress) -> None:
+        self._stage, self._done, self._total, self._progress = stage, 0, 2 * blocks * _TURNS, progress
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._progress(self._stage, self._done, self._total)
+
+
 _Fastest = Mapping[Arrangement, Trial]  # the fastest algorithm of one layer for each arrangement
 _Chosen = Mapping[int, Sequence[Algorithm]]  # by resolution, the algorithms of conv0 and conv1
 
 
 def tuned_for_cpu(
-    network: InferenceGenerator, generator: Generator
+    network: InferenceGenerator, generator: Generator, progress: Progress = lambda *_: None
 ) -> tuple[InferenceGenerator, dict[str, str]] | None:
     """Return the same function by the fastest algorithms, and their names by layer; None if `network` is the fastest.
 
@@ -82,10 +94,12 @@ def tuned_for_cpu(
     """
     if all(_multiplications(generator.blocks[r], r) < WORTH_TRYING for r in network.blocks):
         return None
+    turns = _Turns(f"trying algorithms in {network.activations}", len(network.blocks), progress)
     with tf.device("CPU:0"):
         fastest = {
-            r: [_fastest(trials) for trials in time_algorithms(generator.blocks[r], r, network.activations).values()]
-            for r in network.blocks
+            r: [_fastest(of_layer) for of_layer in time_algorithms(block, r, network.activations, turns).values()]
+            for r, block in generator.blocks.items()
+            if r in network.blocks
         }
     plans = [(arrangement, first) for arrangement in Arrangement for first in fastest]
     arrangement, first = min(plans, key=lambda plan: _seconds_per_image(fastest, *plan))
@@ -123,7 +137,9 @@ def _seconds_per_image(fastest: Mapping[int, Sequence[_Fastest]], arrangement: A
     )
 
 
-def time_algorithms(block: GeneratorBlock, resolution: int, activations: str) -> dict[str, list[Trial]]:
+def time_algorithms(
+    block: GeneratorBlock, resolution: int, activations: str, after_turn: Callable[[], None] = lambda: None
+) -> dict[str, list[Trial]]:
     """Time all algorithms of the layers of a block, by layer name. The algorithms of a layer take turns."""
     layers = {
         "conv0": _upscalings(block.conv0, resolution // 2, activations),
@@ -134,6 +150,7 @@ def time_algorithms(block: GeneratorBlock, resolution: int, activations: str) ->
         for _ in range(_TURNS):
             for trial in of_layer:
                 trial.take_turn()
+            after_turn()
     return trials
 
 

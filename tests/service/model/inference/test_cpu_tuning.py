@@ -147,6 +147,14 @@ def test_the_better_arrangement_is_taken(
     assert list(tuned.last) == [8, 16, 32]
 
 
+def test_the_search_tells_how_far_it_is(network: InferenceGenerator, generator: Generator, set_pace: SetPace) -> None:
+    set_pace(lambda *_: 1.1)
+    told: list[tuple[str, int, int]] = []
+    tuned_for_cpu(network, generator, lambda *at: told.append(at))
+    stage = "trying algorithms in float32"  # three blocks of two layers, eight turns each
+    assert (told[0], told[-1], len(told)) == ((stage, 1, 48), (stage, 48, 48), 48)
+
+
 def test_where_batches_are_sooner_the_network_is_left_alone(
     network: InferenceGenerator, generator: Generator, set_pace: SetPace
 ) -> None:
