@@ -3,6 +3,7 @@
 #
 # BASE           the Python image; name a mirror's copy of it where the default cannot be pulled
 # EXTRA          cpu or gpu: the TensorFlow of locks/service-<EXTRA>.txt
+# REVISION       the commit that is built, which the metric progan_build_info reports
 # SSL_CERT_FILE  the certificates pip and uv trust while building behind a proxy: a file that the builder mounts
 ARG BASE=python:3.11-slim-bookworm
 
@@ -35,5 +36,7 @@ ENV PATH=/app/.venv/bin:$PATH HOME=/tmp CUDA_CACHE_PATH=/tmp/cuda PYTHONUNBUFFER
 USER 10001:10001
 EXPOSE 8500 8501
 STOPSIGNAL SIGTERM
+ARG REVISION
+ENV PROGAN_REVISION=$REVISION
 ENTRYPOINT ["progan"]
 CMD ["serve", "--host", "0.0.0.0"]

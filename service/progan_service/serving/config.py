@@ -169,6 +169,10 @@ class ServerConfig(Settings):
 
     logs: LogConfig = field(default_factory=LogConfig)
 
+    revision: str = setting(
+        "", "revision of the source that runs, for progan_build_info", group="monitoring", metavar="COMMIT"
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.store, str):

@@ -5,6 +5,7 @@ ServingError
 ├── ModelNotFound          NOT_FOUND             no such model or version
 ├── FailedPrecondition     FAILED_PRECONDITION   the model cannot do this
 ├── QueueFull              RESOURCE_EXHAUSTED    no room for the request's rows; retry later
+│   └── Unread             RESOURCE_EXHAUSTED    no room to read the request; retry later
 ├── QuotaExceeded          RESOURCE_EXHAUSTED    the caller has had its images; retry later
 ├── Unavailable            UNAVAILABLE           starting, draining, or the model is not ready
 ├── DeadlineExceeded       DEADLINE_EXCEEDED     the deadline passed before the work began
@@ -82,6 +83,10 @@ class QueueFull(ServingError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Unread(QueueFull):
+    """The request was not even read."""
 
 
 class QuotaExceeded(ServingError):

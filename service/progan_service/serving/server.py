@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import isasyncgenfunction
 from typing import Any
 
 from progan_service.host.aside import aside, in_time
@@ -29,7 +30,7 @@ from progan_service.serving.http.apart import Apart
 from progan_service.serving.http.border import Border as HttpBorder
 from progan_service.serving.http.connect.handler import Connect
 from progan_service.serving.http.guard import Guard
-from progan_service.serving.http.images import Images
+from progan_service.serving.http.images import IMAGE_METHOD, Images
 from progan_service.serving.http.playground import playground
 from progan_service.serving.http.probes import Pages, probes
 from progan_service.serving.http.rest_v1.handler import RestV1
@@ -49,6 +50,7 @@ from progan_service.serving.protocols.service import Service
 from progan_service.serving.protocols.tensorflow_serving.messages import MODEL_SERVICE, PREDICTION_SERVICE
 from progan_service.serving.protocols.tensorflow_serving.over_grpc import GrpcServicer
 from progan_service.serving.protocols.tensorflow_serving.servicer import PredictionServicer
+from progan_service.serving.watching.calls import UNKNOWN_METHOD
 from progan_service.serving.watching.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -84,9 +86,10 @@ class Server:
         self._tokens = _tokens(config)
 
         self._metrics = Metrics()
+        self._metrics.describe(config, most.http)
         self._catalog = ModelCatalog(config, self._metrics)
         self._encoders = Encoders(available_cpus(), config.batching, self._metrics)
-        self._measure_queues()
+        self._measure()
 
         self._quotas = Quotas()
         self._follow_tokens()
@@ -109,6 +112,7 @@ class Server:
             Service(PREDICTION_SERVICE, tensorflow, predictions.request_bytes),
             Service(MODEL_SERVICE, tensorflow, predictions.request_bytes),
         ]
+        self._count_calls(services)
         receiver = Receiver(config.max_request_bytes)
         callers = Callers()
         border = Border(self._metrics, self._gate, receiver, Sender(config.stall_s, self._metrics), callers)
@@ -143,13 +147,28 @@ class Server:
     def _follow_tokens(self) -> None:
         quotas = self._tokens.value.quotas if self._tokens else {}
         self._quotas.follow(quotas)
-        self._metrics.set_callers(set(quotas))
+        self._metrics.callers.follow(quotas)
 
-    def _measure_queues(self) -> None:
+    def _measure(self) -> None:
         for priority in Priority:
-            name = priority.name.lower()
-            self._metrics.queue_rows.labels(name).set_function(partial(self._catalog.queued_rows, priority))
-            self._metrics.encode_queue_rows.labels(name).set_function(partial(self._encoders.queued_rows, priority))
+            rows = partial(self._encoders.queued_rows, priority)
+            self._metrics.encode_queue_rows.labels(priority.label).set_function(rows)
+        if self._certificates:
+            self._metrics.follow_certificate(partial(_expires_at, self._certificates))
+        for files in self._reloadables():
+            self._metrics.reloaded_at.labels(files.what).set_function(partial(_read_at, files))
+
+    def _reloadables(self) -> list[Reloadable[Any]]:
+        return [files for files in (self._certificates, self._tokens) if files]
+
+    def _count_calls(self, services: Sequence[Service]) -> None:
+        """Begin to count the calls of all methods. Those that make images yield them."""
+        for service in services:
+            for method in service.descriptor.methods:
+                behaviour = getattr(service.servicer, method.name)
+                self._metrics.know_method(method.name, makes_images=isasyncgenfunction(behaviour))
+        self._metrics.know_method(IMAGE_METHOD, makes_images=True)
+        self._metrics.know_method(UNKNOWN_METHOD, makes_images=False)
 
     async def start(self) -> None:
         """Answer calls: alive, not ready."""
@@ -194,9 +213,12 @@ class Server:
         """Take readiness from models whose device hangs, and give it back when the device goes on."""
         hanging = self._hang_watch.look(self._catalog.busy_s())
         for name in hanging - self._hanging:
+            self._metrics.hangs.labels("batch").inc()
             log.error("model %s: a batch runs for more than %g s; not ready until it ends", name, self._config.hang_s)
         for name in self._hanging - hanging:
             log.warning("model %s: its device goes on", name)
+        for name in hanging ^ self._hanging:
+            self._metrics.model_hanging.labels(name).set(name in hanging)
         self._hanging = hanging
         if self._ready_models() != self._ready:
             await self._update_health()
@@ -207,7 +229,7 @@ class Server:
 
     async def reload(self) -> None:
         """Read certificates and tokens again. What cannot be used is reported, and the old ones stay in use."""
-        files = [files for files in (self._certificates, self._tokens) if files and files not in self._reloading]
+        files = [files for files in self._reloadables() if files not in self._reloading]
         await asyncio.gather(*map(self._reload, files))
         self._follow_tokens()
 
@@ -261,6 +283,14 @@ def _certificates(config: ServerConfig) -> Reloadable[Certificates] | None:
     if not config.tls_cert or not config.tls_key:
         return None
     return Reloadable("certificates", partial(read_certificates, config.tls_cert, config.tls_key, config.client_ca))
+
+
+def _expires_at(certificates: Reloadable[Certificates]) -> float:
+    return certificates.value.expires_at
+
+
+def _read_at(files: Reloadable[Any]) -> float:
+    return files.read_at
 
 
 def _tokens(config: ServerConfig) -> Reloadable[Tokens] | None:

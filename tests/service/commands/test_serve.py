@@ -77,6 +77,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "store": ("gs://bucket/models", '"gs://bucket/models"', "gs://bucket/models"),
     "cache": ("/var/cache", '"/var/cache"', Path("/var/cache")),
     "model": ("faces", '"faces"', "faces"),
+    "revision": ("5ccefbc", '"5ccefbc"', "5ccefbc"),
     "poll_s": ("0.5", "0.5", 0.5),
     "host": ("0.0.0.0", '"0.0.0.0"', "0.0.0.0"),
     "port": ("9000", "9000", 9000),

@@ -300,7 +300,7 @@ class Device:
 async def test_of_two_thousand_that_leave_under_load_no_row_is_run_after_they_left() -> None:
     """A thousand cancel and a thousand are late, of three thousand; every row is run once, or dropped and counted."""
     device, metrics, chance = Device(), Metrics(), random.Random(0)
-    batcher = DynamicBatcher([device.run], BatchingConfig(8, max_queued_rows=100_000), metrics)
+    batcher = DynamicBatcher([device.run], BatchingConfig(8, max_queued_rows=100_000), metrics, "puppet")
     rows = 0
     left: dict[int, int] = {}  # row -> batches that had begun when its caller left
 
@@ -332,9 +332,14 @@ async def test_of_two_thousand_that_leave_under_load_no_row_is_run_after_they_le
     assert len(dropped) > 1000
     for number, batch in enumerate(device.batches):
         assert all(number < left.get(row, number + 1) for row in batch)
-    counted = [metrics.registry.get_sample_value("progan_rows_dropped_total", {"reason": r}) for r in REASONS]
+    counted = [
+        metrics.registry.get_sample_value("progan_rows_dropped_total", {"model": "puppet", "reason": r})
+        for r in REASONS
+    ]
     assert sum(filter(None, counted)) == len(dropped)
     assert metrics.registry.get_sample_value("progan_batch_rows_sum") == len(run)
+    wasted = metrics.registry.get_sample_value("progan_rows_wasted_total", {"model": "puppet"})
+    assert wasted == len(left.keys() & set(run))
     assert sum(map(batcher.queued_rows, Priority)) == 0
     batcher.close()
 
@@ -350,7 +355,7 @@ async def test_the_patient_get_the_room_of_those_that_leave() -> None:
     def submit(rows: int, patient: bool = False) -> asyncio.Task[Any]:
         return asyncio.create_task(batcher.submit((np.zeros((rows, 1), np.float32),), patient=patient))
 
-    batcher = DynamicBatcher([held], BatchingConfig(2, max_queued_rows=2), Metrics())
+    batcher = DynamicBatcher([held], BatchingConfig(2, max_queued_rows=2), Metrics(), "puppet")
     running, waiting = submit(1), submit(2)
     await asyncio.sleep(0.01)
     patient = submit(1, patient=True)

@@ -107,7 +107,7 @@ class Guest:
         return sum(float(line.removeprefix(sample)) for line in page.splitlines() if line.startswith(sample + " "))
 
     def queued(self, rows: int) -> None:
-        until(lambda: self.metric('progan_queue_rows{priority="interactive"}') == rows)
+        until(lambda: self.metric('progan_queue_rows{model="puppet",priority="interactive"}') == rows)
 
 
 @contextmanager
@@ -982,7 +982,7 @@ def test_metrics_tell_images_batches_models_and_the_process(puppets: Guest) -> N
         'progan_model_ready{model="puppet"} 1.0',
         'progan_model_load_failures_total{model="puppet",reason="invalid"} 1.0',
         'progan_inference_duration_seconds_count{batch_size="4",model="puppet",version="2"}',
-        'progan_queue_rows{priority="interactive"} 0.0',
+        'progan_queue_rows{model="puppet",priority="interactive"} 0.0',
         "process_resident_memory_bytes",
     ):
         assert line in page

@@ -15,6 +15,7 @@ class Certificates:
 
     chain       the certificate chain: the server's own certificate first
     key         the private key of the server's certificate
+    expires_at  when the server's own certificate expires, in seconds since 1970
     client_ca   the certificate of the authority that signs clients' certificates; None: clients need none
     server      the server's side of TLS with them, for clients without certificates
     """
@@ -22,6 +23,7 @@ class Certificates:
     chain: bytes
     key: bytes = field(repr=False)
     client_ca: bytes | None
+    expires_at: float
     server: ssl.SSLContext = field(repr=False, compare=False)
 
 
@@ -36,10 +38,10 @@ def read_certificates(chain: Path, key: Path, client_ca: Path | None) -> Certifi
     if client_ca and authority is not None:
         _trust(client_ca, authority)
     client, server = _trust(chain, found[0]), _server_side(chain, key)
-    _shake_hands(server, client, chain)
+    expires_at = _shake_hands(server, client, chain)
     if found != [content(path) for path in paths]:  # ssl has read the files a second time
         raise ConfigError(f"{chain}: changed while it was read")
-    return Certificates(found[0], found[1], authority, server)
+    return Certificates(found[0], found[1], authority, expires_at, server)
 
 
 def _trust(path: Path, pem: bytes) -> ssl.SSLContext:
@@ -69,8 +71,11 @@ def _server_side(chain: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, chain: Path) -> None:
-    """Shake hands in memory until the client has checked the certificate. Raise ConfigError if it refuses."""
+def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, chain: Path) -> float:
+    """Shake hands in memory until the client has checked the certificate. Return when that expires.
+
+    Raise ConfigError if the client refuses it.
+    """
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client_side = client.wrap_bio(to_client, to_server)
     server_side = server.wrap_bio(to_server, to_client, server_side=True)
@@ -82,3 +87,6 @@ def _shake_hands(server: ssl.SSLContext, client: ssl.SSLContext, chain: Path) ->
         raise ConfigError(f"{chain}: clients would not accept it: {error.verify_message}") from None
     except ssl.SSLError as error:
         raise ConfigError(f"{chain}: cannot be used: {error.reason}") from None
+    certificate = client_side.getpeercert()
+    assert certificate
+    return float(ssl.cert_time_to_seconds(str(certificate["notAfter"])))

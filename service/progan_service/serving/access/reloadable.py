@@ -1,6 +1,7 @@
 """Values that are read from files again and again while the server runs."""
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,10 +15,13 @@ Value = TypeVar("Value")
 
 
 class Reloadable(Generic[Value]):
-    """A value read from files: the last one that could be used. `what` names it, in the plural.
+    """A value read from files: the last one that could be used.
 
-    Threads: one task calls `reload`, in any thread, and never twice at a time. Any thread may read `value`: it is
-    replaced in one assignment and never changed, so there is no lock.
+    what      names it, in the plural
+    read_at   when it was last read without an error, in seconds since 1970; also if it was the same
+
+    Threads: one task calls `reload`, in any thread, and never twice at a time. Any thread may read `value` and
+    `read_at`: they are replaced in one assignment and never changed, so there is no lock.
     """
 
     def __init__(self, what: str, read: Callable[[], Value]) -> None:
@@ -26,6 +30,7 @@ class Reloadable(Generic[Value]):
         Raises what `read` raises.
         """
         self.value = read()
+        self.read_at = time.time()
         self.what = what
         self._read = read
         self._problem = ""
@@ -42,6 +47,7 @@ class Reloadable(Generic[Value]):
             self._report(str(error))
             return
         self._problem = ""
+        self.read_at = time.time()
         if value != self.value:
             self.value = value
             log.info("%s were reloaded", self.what)

@@ -55,13 +55,20 @@ class DynamicBatcher:
     - A device's thread reports the end of a batch to `_end`, and takes the next batch there.
     - One lock guards the queue, the requests, the retries, the devices' state, the pace and the largest batch. Methods
       named `_locked` need it held. It is reentrant, for a Run may report its outcome before it returns.
-    - `queued_rows`, `until_empty_s` and `busy_s` may be called from any thread; the first two take no lock and may lag.
+    - `queued_rows`, `until_empty_s`, `images_per_s` and `busy_s` may be called from any thread; only the last one takes
+      the lock, the others may lag.
     """
 
     def __init__(
-        self, runs: Sequence[Run], config: BatchingConfig, metrics: Metrics, largest: LargestBatch | None = None
+        self,
+        runs: Sequence[Run],
+        config: BatchingConfig,
+        metrics: Metrics,
+        model: str,
+        largest: LargestBatch | None = None,
     ) -> None:
         """`largest` chooses among the allowed sizes; by default it begins with the largest of them."""
+        self._model = model
         self._largest = largest or LargestBatch(config.allowed_batch_sizes)
         self._devices = [_Device(run) for run in runs]
         self._config = config
@@ -99,7 +106,7 @@ class DynamicBatcher:
         """
         now = time.monotonic()
         due = deadline - min(self._lag.seconds_at_worst(1), (deadline - now) * _MOST_LAG)
-        work = Work(len(inputs[0]), due, now, flow, priority, caller, patient)
+        work = Work(len(inputs[0]), due, now, flow, priority, caller, patient, self._model)
         request = Request(work, inputs, self._loop.create_future())
         while not self._admit(request):
             await self._room.wait()
@@ -123,6 +130,11 @@ class DynamicBatcher:
         """The most rows that all devices together compute at a time, a trial of the next larger size included."""
         with self._lock:
             return self._largest.tried * len(self._devices)
+
+    @property
+    def images_per_s(self) -> float:
+        """Return what all devices together can compute in large batches, as measured lately; 0 if it never was."""
+        return self._largest.images_per_s * len(self._devices)
 
     def queued_rows(self, priority: Priority) -> int:
         return self._queue.rows_of(priority)
@@ -156,7 +168,7 @@ class DynamicBatcher:
                 raise Unavailable(_CLOSED)
             now = time.monotonic()
             if work.deadline <= now:
-                self._metrics.rows_dropped.labels("expired").inc(work.rows)
+                self._metrics.rows_dropped.labels(self._model, "expired").inc(work.rows)
                 raise DeadlineExceeded(_EXPIRED)
             if self._start_at_once_locked(request, now):
                 return True
@@ -164,7 +176,7 @@ class DynamicBatcher:
                 if work.patient:
                     self._room.clear()
                     return False
-                self._metrics.rows_dropped.labels("rejected").inc(work.rows)
+                self._metrics.rows_dropped.labels(self._model, "rejected").inc(work.rows)
                 raise QueueFull(refusal.message, self._seconds_for(refusal.rows))
             self._requests[work] = request
             self._dispatch_locked()
@@ -243,7 +255,7 @@ class DynamicBatcher:
             wait = started - request.work.queued_at
             request.queue_s = max(request.queue_s, wait)
             request.batch_rows = max(request.batch_rows, rows)
-            self._metrics.queue_duration.observe(wait)
+            self._metrics.queue_duration.labels(self._model, request.work.priority.label).observe(wait)
         end = partial(self._end, device, slices, requests)
         try:
             inputs = gather(slices, requests, size)
@@ -280,7 +292,7 @@ class DynamicBatcher:
         """Run a batch that did not fit in two parts, and never again so many rows at once."""
         rows = sum(piece.rows for piece in slices)
         self._largest.exclude(self._padded(rows))
-        self._metrics.out_of_memory.inc()
+        self._metrics.out_of_memory.labels(self._model).inc()
         self._retries.extend(in_parts(slices, ceil_div(rows, 2)))
 
     def _padded(self, rows: int) -> int:
@@ -288,7 +300,9 @@ class DynamicBatcher:
         return next(size for size in self._config.allowed_batch_sizes if size >= rows)
 
     def _drop_locked(self, work: Work, reason: str) -> None:
-        self._metrics.rows_dropped.labels(reason).inc(self._discard_locked(work))
+        if self._requests.pop(work, None):  # else it was dropped before
+            self._metrics.rows_wasted.labels(self._model).inc(work.taken)
+            self._metrics.rows_dropped.labels(self._model, reason).inc(self._discard_locked(work))
 
     def _discard_locked(self, work: Work) -> int:
         self._signal_room_locked()

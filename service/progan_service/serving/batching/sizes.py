@@ -30,7 +30,9 @@ _TRIAL_COST = 0.02  # of the time
 class LargestBatch:
     """The largest batch size in use, `rows`, and when to try another one. The rules are at the top of this module.
 
-    Threads: not synchronized, its owner holds a lock. Any thread may read `rows`.
+    images_per_s   of one device, in batches of this size; 0 before the first one
+
+    Threads: not synchronized, its owner holds a lock. Any thread may read `rows` and `images_per_s`.
     """
 
     def __init__(self, sizes: Sequence[int], rounds: Sequence[Mapping[int, float]] = ()) -> None:
@@ -41,6 +43,7 @@ class LargestBatch:
         self._sizes = tuple(sizes)
         self._needed = _FIRST_RATIOS
         self._batches = 0  # since the last trial
+        self.images_per_s = 0.0
         self._debt_s = 0.0  # what trials have cost and the time since has not made up for
         self._use(max(rounds[0]) if rounds else self._sizes[-1])
         for seconds in rounds:
@@ -98,6 +101,8 @@ class LargestBatch:
     def _measure(self, seconds: float) -> None:
         self._last_s = seconds
         self._seconds.append(seconds)
+        if usual_s := median(self._seconds):
+            self.images_per_s = self.rows / usual_s
 
     def _compare(self, size: int, seconds: float) -> None:
         self._ratios[size].append((size / seconds) / (self.rows / self._last_s))

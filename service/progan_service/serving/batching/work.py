@@ -10,6 +10,11 @@ class Priority(IntEnum):
     INTERACTIVE = 0
     BULK = 1
 
+    @property
+    def label(self) -> str:
+        """Return its name in metrics."""
+        return self.name.lower()
+
 
 @dataclass(eq=False)
 class Work:
@@ -20,6 +25,7 @@ class Work:
                           work is a call of its own
     caller                who asked for it
     patient               it has waited for room, and nobody promised it to be in time
+    model                 of whom images are wanted
     taken                 rows that are in a batch already
     """
 
@@ -30,6 +36,7 @@ class Work:
     priority: Priority = Priority.INTERACTIVE
     caller: str = ""
     patient: bool = False
+    model: str = ""
     taken: int = 0
 
     @property

@@ -122,7 +122,7 @@ class Encoders:
             return await done
         except asyncio.CancelledError:
             with self._lock:
-                self._metrics.rows_dropped.labels(reason_to_drop(work)).inc(self._queue.discard(work))
+                self._metrics.rows_dropped.labels(work.model, reason_to_drop(work)).inc(self._queue.discard(work))
             raise
         finally:
             with self._lock:
@@ -143,7 +143,7 @@ class Encoders:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _refusal(self, version: LoadedVersion, work: Work, message: str) -> QueueFull:
-        self._metrics.rows_dropped.labels("rejected").inc(work.rows)
+        self._metrics.rows_dropped.labels(work.model, "rejected").inc(work.rows)
         slowest_s = max(version.batcher.until_empty_s(), self._expected_s(version.encode_queue.rows))
         return QueueFull(message, max(slowest_s, MIN_RETRY_S))
 
@@ -178,7 +178,8 @@ class Encoders:
                 order = self._orders[piece.work]
                 if piece.work.deadline > time.monotonic():
                     return piece, order
-                self._metrics.rows_dropped.labels("expired").inc(piece.rows + self._queue.discard(piece.work))
+                dropped = piece.rows + self._queue.discard(piece.work)
+                self._metrics.rows_dropped.labels(piece.work.model, "expired").inc(dropped)
                 order.end(DeadlineExceeded("the deadline passed before the images were encoded"))
             self._running -= 1
             return None

@@ -22,7 +22,7 @@ from progan_service.serving.models.gate import Gate
 from progan_service.serving.protocols.service import Reply, Service
 from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.accounted import accounted
-from progan_service.serving.watching.calls import REQUEST_ID, Call, new_id, sent_id
+from progan_service.serving.watching.calls import REQUEST_ID, UNKNOWN_METHOD, Call, new_id, sent_id
 from progan_service.serving.watching.metrics import Metrics
 
 # Each call has a task, and so a context.
@@ -32,7 +32,7 @@ token_rights: ContextVar[Rights] = ContextVar("token_rights", default=ALL_RIGHTS
 Headers = Iterable[tuple[str, str | bytes]]
 Run = Callable[[Call, Context], Awaitable[None]]
 
-_UNKNOWN = ("", "other")  # service and method of a path that no service has
+_UNKNOWN = ("", UNKNOWN_METHOD)  # service and method of a path that no service has
 
 
 class Border:

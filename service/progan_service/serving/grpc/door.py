@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from progan_service.serving.errors import QueueFull, ServingError
+from progan_service.serving.errors import ServingError, Unread
 
 _LATE_S = 0.1
 
@@ -40,10 +40,10 @@ class Door:
 
     @contextmanager
     def waiting(self, owner: str) -> Iterator[None]:
-        """Count a call as waiting within the block. Raise QueueFull if it is refused instead."""
+        """Count a call as waiting within the block. Raise Unread if it is refused instead."""
         now, caller = self._clock(), self._callers.setdefault(owner, _Caller())
         if caller.retry_s is not None and now - next(iter(caller.since.values())) > _LATE_S:
-            raise QueueFull("there is no room, and more calls come from this caller than can be read", caller.retry_s)
+            raise Unread("there is no room, and more calls come from this caller than can be read", caller.retry_s)
         call = object()
         caller.since[call] = now
         try:

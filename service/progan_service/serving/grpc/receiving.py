@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import grpc
 from google.protobuf import message
 
-from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError
+from progan_service.serving.errors import InvalidArgument, ServingError, Unread
 from progan_service.serving.grpc.door import Door
 from progan_service.serving.grpc.places import Places
 from progan_service.serving.grpc.status import Context, refuse
@@ -76,7 +76,7 @@ class Receiver:
                     async with places.arriving(owner):
                         data = await context.read()
                 except TimeoutError:
-                    raise QueueFull("too many streams wait for their next request, and this one is slow", 1.0) from None
+                    raise Unread("too many streams wait for their next request, and this one is slow", 1.0) from None
                 if data is grpc.aio.EOF:
                     return
                 request = await self._parsed(parse, data)
@@ -114,7 +114,7 @@ class Receiver:
                 data = await context.read()
         except TimeoutError:
             if arrival and arrival.hurried:
-                raise QueueFull("the server receives too many requests at a time, and this one is slow", 1.0) from None
+                raise Unread("the server receives too many requests at a time, and this one is slow", 1.0) from None
             raise InvalidArgument("request", f"did not arrive within {_PATIENCE_S} s") from None
         if data is grpc.aio.EOF:  # gRPC says the same of no message, of half a message and of one above its limit
             raise InvalidArgument("request", f"did not arrive whole; it may have at most {self._max_bytes} bytes")

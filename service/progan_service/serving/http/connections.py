@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from progan_service.serving.errors import QueueFull
+from progan_service.serving.errors import Unread
 from progan_service.serving.http.probes import Reply
 
 REQUEST_S = 20  # time limit for a whole request head, from the opening of the connection or from the reply before it
@@ -66,9 +66,9 @@ class Connections:
 
     @contextmanager
     def calling(self, connection: "Connection") -> Iterator[None]:
-        """Keep the connection within the block, whoever else comes. Raise QueueFull if too many have a call."""
+        """Keep the connection within the block, whoever else comes. Raise Unread if too many have a call."""
         if len(self._calling) >= self._most_calls:
-            raise QueueFull(f"{len(self._calling)} calls run over HTTP; there may be no more at a time", 1.0)
+            raise Unread(f"{len(self._calling)} calls run over HTTP; there may be no more at a time", 1.0)
         self._idle.pop(connection, None)
         self._calling.add(connection)
         try:

@@ -54,7 +54,7 @@ class Exchange:
         return f"ipv6:%5B{address}%5D:{port}" if ":" in address else f"ipv4:{address}:{port}"
 
     def calling(self) -> AbstractContextManager[None]:
-        """Keep the connection open within the block. Raise QueueFull if too many have a call."""
+        """Keep the connection open within the block. Raise Unread if too many have a call."""
         self._connection.limit(None)
         return self._connection.connections.calling(self._connection)
 

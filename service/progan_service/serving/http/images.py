@@ -11,6 +11,8 @@ from progan_service.serving.http.routes import Route
 from progan_service.serving.protocols.images.parse import ImageRequest
 from progan_service.serving.protocols.images.servicer import ImageFile, ImageServicer
 
+IMAGE_METHOD = "GetImage"  # its name in logs and metrics
+
 _PARAMETERS = ("version", "label", "quality")
 
 
@@ -18,7 +20,7 @@ class Images:
     """Answers for the addresses of images. Used in the event loop of the HTTP port."""
 
     def __init__(self, images: ImageServicer, border: Border) -> None:
-        self._rpc = Rpc("images", "GetImage", images.image)
+        self._rpc = Rpc("images", IMAGE_METHOD, images.image)
         self._border = border
 
     def routes(self) -> list[Route]:

@@ -30,9 +30,9 @@ def playground(grpc_port: int, *, tls: bool, tokens: bool) -> Pages:
     """Return the files of the page, and what it has to know of the server."""
     about = {"grpcPort": grpc_port, "tls": tls, "tokens": tokens}
     pages: Pages = {f"/playground/{name}": _file(name, kind) for name, kind in _FILES.items()}
-    return {**pages, "/playground/server.json": lambda: as_json(200, about, _HEADERS)}
+    return {**pages, "/playground/server.json": lambda _: as_json(200, about, _HEADERS)}
 
 
-def _file(name: str, kind: str) -> Callable[[], Reply]:
+def _file(name: str, kind: str) -> Callable[[str], Reply]:
     content = resources.files(__package__).joinpath("page", name).read_bytes()
-    return lambda: Reply(200, content, kind, _HEADERS)
+    return lambda _: Reply(200, content, kind, _HEADERS)

@@ -128,11 +128,11 @@ class HttpServer:
     def _reply(self, request: web.BaseRequest) -> Reply | Found:
         if problem := self._guard.problem(request.headers):
             return as_json(403, {"error": problem})
-        path = request.rel_url.raw_path
-        if path == "/" and "text/html" in request.headers.get("Accept", "") and START in self._pages:
+        path, accept = request.rel_url.raw_path, request.headers.get("Accept", "")
+        if path == "/" and "text/html" in accept and START in self._pages:
             path = START
         if page := self._pages.get(path):
-            return page() if request.method in ("GET", "HEAD") else _not_allowed(["GET"])
+            return page(accept) if request.method in ("GET", "HEAD") else _not_allowed(["GET"])
         found = find(self._routes, request.method, path)
         if isinstance(found, Found):
             return found

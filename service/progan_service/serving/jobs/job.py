@@ -73,7 +73,8 @@ class Job:
 
     def work(self, rows: int, *, patient: bool) -> Work:
         """Return work of so many rows for a queue."""
-        return Work(rows, self.deadline, time.monotonic(), self.flow, self.priority, self.owner, patient)
+        now, model = time.monotonic(), self.version.name
+        return Work(rows, self.deadline, now, self.flow, self.priority, self.owner, patient, model)
 
     def file(self, index: int, image: NDArray[np.uint8]) -> bytes:
         """Return the image with this index, encoded as a file."""

@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -43,10 +43,11 @@ class ImageMaker:
         else:
             work = job.work(stop - start, patient=job.is_patient(start))
             async with self._encoders.room(job.version, work):
-                due = self._encoders.pixels_due(work)
-                piece = await self._encoded(job, await self._generated(job, start, stop, due))
+                pixels = await self._generated(job, start, stop, self._encoders.pixels_due(work))
+                with self._wasted_if_it_fails(job, stop - start):
+                    piece = await self._encoded(job, pixels)
         self._metrics.images.labels(job.version.name, str(job.version.number)).inc(stop - start)
-        self._metrics.count_images_of(job.caller, stop - start)
+        self._metrics.callers.count_images(job.caller, stop - start)
         return piece
 
     async def _generated(self, job: Job, start: int, stop: int, due: float) -> Piece:
@@ -84,10 +85,11 @@ class ImageMaker:
         """Make all images of a job at once. They must be sent within the block. Raise QueueFull if they do not fit."""
         job = await self._at_its_pace(job)
         images = job.latents.count
-        with self._unsent.hold(job.owner, images, job.given_bytes + images * job.image_bytes):
+        with self._unsent.hold(job.owner, job.version.name, images, job.given_bytes + images * job.image_bytes):
             async with self._quotas.taken(job.caller, job.quota, images):
                 made = [await self.make(job, 0, images)]
-            yield made.pop()  # nothing here keeps the images while they are sent
+            with self._wasted_if_it_fails(job, images):
+                yield made.pop()  # nothing here keeps the images while they are sent
 
     async def stream(self, job: Job) -> AsyncGenerator[Piece, None]:
         """Yield the images of a job from `job.first` on, a few at a time, at most two batches ahead of the reader.
@@ -101,20 +103,55 @@ class ImageMaker:
             step = min(step, job.quota.images_at_once)
         piece_bytes = step * job.image_bytes
         window: deque[asyncio.Task[Piece]] = deque()
-        with self._unsent.hold(job.owner, step, job.given_bytes + piece_bytes) as held:
+        with self._unsent.hold(job.owner, job.version.name, step, job.given_bytes + piece_bytes) as held:
             try:
                 for start in range(job.first, job.latents.count, step):
                     ahead = max(2, (batcher.max_batch_size + batcher.rows_at_once) // step)  # batches may grow
                     if window and not (len(window) < ahead and held.grow(piece_bytes)):
-                        yield await window.popleft()
+                        made = [await window.popleft()]
+                        with self._wasted_if_it_fails(job, len(made[0].latents)):
+                            yield made.pop()
                     stop = min(start + step, job.latents.count)
                     window.append(asyncio.create_task(self._in_turn(job, start, stop)))
                 while window:
-                    yield await window.popleft()
+                    made = [await window.popleft()]
+                    with self._wasted_if_it_fails(job, len(made[0].latents)):
+                        yield made.pop()
             finally:
                 for task in window:
                     task.cancel()
-                await asyncio.gather(*window, return_exceptions=True)
+                unsent = await asyncio.gather(*window, return_exceptions=True)
+                self._waste(job, sum(len(piece.latents) for piece in unsent if isinstance(piece, Piece)))
+
+    @contextmanager
+    def _wasted_if_it_fails(self, job: Job, images: int) -> Iterator[None]:
+        """Count computed images as wasted if the block, in which they are encoded or sent, fails or is left early."""
+        try:
+            yield
+        except BaseException:
+            self._waste(job, images)
+            raise
+
+    def _waste(self, job: Job, images: int) -> None:
+        self._metrics.rows_wasted.labels(job.version.name).inc(images)
+
+    def note_sent(self, call: Call, job: Job, piece: Piece) -> None:
+        """Add the images of a reply to what is known of their call, and trace the stages in which they were made."""
+        generated, asked, made = piece.generated, piece.asked_at, piece.made_at
+        images = len(piece.latents)
+        if not call.images:
+            waited_s = time.monotonic() - call.began
+            self._metrics.first_image.labels(call.method, call.model).observe(waited_s, call.exemplar)
+        call.format = job.format.encoding
+        call.images += images
+        call.queue_s = max(call.queue_s, generated.queue_s)
+        call.inference_s += generated.inference_s
+        call.encode_s += piece.encode_s
+        began = max(asked, made - generated.inference_s)
+        traces.stage(call, "queue", asked, asked + generated.queue_s, images=images)
+        traces.stage(call, "inference", began, made, images=images, batch_rows=generated.batch_rows)
+        if piece.files:
+            traces.stage(call, "encode", made, made + piece.encode_s, images=images)
 
     async def _at_its_pace(self, job: Job) -> Job:
         """Return the job. If its frames are to have an even pace, images along the walk are made and compared first."""
@@ -141,19 +178,3 @@ def _without_batch(generated: Generated) -> Generated:
 def _without_pixels(generated: Generated) -> Generated:
     """Return the same with pixels that take no memory. The images are files now, and only the shape is needed."""
     return replace(generated, pixels=np.broadcast_to(np.uint8(0), generated.pixels.shape))
-
-
-def note_sent(call: Call, job: Job, piece: Piece) -> None:
-    """Add the images of a reply to what is known of their call, and trace the stages in which they were made."""
-    generated, asked, made = piece.generated, piece.asked_at, piece.made_at
-    images = len(piece.latents)
-    call.format = job.format.encoding
-    call.images += images
-    call.queue_s = max(call.queue_s, generated.queue_s)
-    call.inference_s += generated.inference_s
-    call.encode_s += piece.encode_s
-    began = max(asked, made - generated.inference_s)
-    traces.stage(call, "queue", asked, asked + generated.queue_s, images=images)
-    traces.stage(call, "inference", began, made, images=images, batch_rows=generated.batch_rows)
-    if piece.files:
-        traces.stage(call, "encode", made, made + piece.encode_s, images=images)

@@ -27,10 +27,10 @@ class Unsent:
         self._of_caller: Counter[str] = Counter()
 
     @contextmanager
-    def hold(self, caller: str, images: int, size: int) -> Iterator["Held"]:
-        """Hold so many bytes for images within the block. Raise QueueFull if they do not fit."""
+    def hold(self, caller: str, model: str, images: int, size: int) -> Iterator["Held"]:
+        """Hold so many bytes for images of a model within the block. Raise QueueFull if they do not fit."""
         if problem := self._problem(caller, size):
-            self._metrics.rows_dropped.labels("rejected").inc(images)
+            self._metrics.rows_dropped.labels(model, "rejected").inc(images)
             raise QueueFull(f"no room for {counted(images)}, {size} bytes: {problem}", _RETRY_S)
         held = Held(self, caller)
         held.take(size)

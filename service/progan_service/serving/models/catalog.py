@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from progan_service.errors import sentence
-from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.bring_up import BringUps
 from progan_service.serving.models.default import DefaultModel
 from progan_service.serving.models.loader import Loader
 from progan_service.serving.models.looks import Looks
+from progan_service.serving.models.measured import measure
 from progan_service.serving.models.model import Model, State, VersionStatus
 from progan_service.serving.models.room import NoRoomError
 from progan_service.serving.models.version import LoadedVersion
@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 class ModelCatalog:
     """The models of a store. Of each model the serving version and the labelled ones are loaded.
 
-    Threads: used in one event loop only, without a lock, but for `queued_rows` and `widest_row_bytes`, which any thread
-    may call. Only one `refresh` runs at a time. A task for each model brings up its versions; while it waits for the
-    loader, looks at the store, calls and drains go on: state that belongs together changes without an `await` between.
+    Threads: used in one event loop only, without a lock, but for `widest_row_bytes`, which any thread may call.
+    Only one `refresh` runs at a time. A task for each model brings up its versions; while it waits for the loader,
+    looks at the store, calls and drains go on: state that belongs together changes without an `await` between.
     """
 
     def __init__(self, config: ServerConfig, metrics: Metrics) -> None:
@@ -85,7 +85,7 @@ class ModelCatalog:
 
     def _update(self, name: str, found: Found | ModelStoreError) -> None:
         model = self.models.setdefault(name, Model(name))
-        self._metrics.know_model(name)
+        measure(model, self._metrics)
         model.update(found)
         self._report_model(model, "unreadable" if isinstance(found, ModelStoreError) else "rollout")
         if not model.versions:
@@ -170,10 +170,6 @@ class ModelCatalog:
                 raise Unavailable(f"model {name!r}, the default, is not in the store yet; it holds: {known}")
             raise ModelNotFound(f"no model {name!r}; this server has: {known}")
         return self.models[name]
-
-    def queued_rows(self, priority: Priority) -> int:
-        """Return the rows that wait for a device. May be called from any thread; it may lag."""
-        return sum(loaded.batcher.queued_rows(priority) for loaded in self._in_memory())
 
     def close(self) -> None:
         """Fail the requests that wait, and end the threads after their current work."""

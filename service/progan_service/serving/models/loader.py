@@ -64,11 +64,12 @@ class Loader:
         self._metrics.model_memory.labels(name, str(version)).set(memory_bytes)
         sizes = servable.batch_sizes
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
-        batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, servable.largest_batch())
+        batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, name, servable.largest_batch())
         loaded = LoadedVersion(
             name, version, servable.metadata, servable.precision, memory_bytes, batcher, Gate(), servable.directions
         )
         self._metrics.model_info.labels(*loaded.info).set(1)
+        self._metrics.images.labels(name, str(version))
         return loaded
 
     async def has_room(self, name: str, version: int) -> bool:
@@ -109,9 +110,16 @@ class Loader:
             if not self._devices:
                 names = prepare_devices() or [""] * self._config.replicas
                 self._memories = {device: DeviceMemory(device) for device in names}
+                self._measure_memory()
                 self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
                 gc.freeze()  # later collections skip all that is in memory now, such as TensorFlow
         return {device: self._load_on(device, name, version) for device in self._memories}
+
+    def _measure_memory(self) -> None:
+        for device, memory in self._memories.items():
+            if device:  # a GPU: on CPUs, models are in the memory of the process
+                self._metrics.device_memory.labels(device).set_function(memory.allocated_bytes)
+                self._metrics.device_memory_limit.labels(device).set(memory.limit_bytes)
 
     def _load_on(self, device: str, name: str, version: int) -> "tuple[Servable, int]":
         """Return the servable on a device, and the bytes that it takes there. Raises NoRoomError."""

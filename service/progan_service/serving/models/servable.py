@@ -117,30 +117,39 @@ class Servable:
 class DeviceMemory:
     """The memory of one device, as TensorFlow counts it: on CPUs that of large tensors, in the process.
 
-    Threads: used in the loader's thread only. Batches that run meanwhile count, too.
+    Threads: used in the loader's thread only, but for `allocated_bytes`. Batches that run meanwhile count, too.
     """
 
     def __init__(self, device: str) -> None:
         self._device = device or "CPU:0"
         self._most_bytes = 0  # that were ever allocated. TensorFlow keeps as much on CPUs, and uses it again
-        self._before = self._allocated(), resident_bytes()
+        self._before = self.allocated_bytes(), resident_bytes()
 
     @property
     def bound(self) -> Bound | None:
         """Return the limit and what is used of it; None when it is not known."""
-        now, peak = self._allocated(), self._peak()
+        now, peak = self.allocated_bytes(), self._peak()
         if "GPU" in self._device:
-            return Bound(f"the memory of {self._device}", _limit_bytes(self._device), now)
+            return Bound(f"the memory of {self._device}", self.limit_bytes, now)
         bound = tightest_bound()
         kept = max(self._most_bytes, peak) - now
         return bound and replace(bound, used_bytes=bound.used_bytes - kept)
+
+    @property
+    def limit_bytes(self) -> int:
+        """Return how much memory of a GPU TensorFlow may use."""
+        return _limit_bytes(self._device)
+
+    def allocated_bytes(self) -> int:
+        """Return what TensorFlow has allocated. May be called from any thread."""
+        return self._info()["current"]
 
     def mark(self) -> None:
         """Measure from now on."""
         self._most_bytes = max(self._most_bytes, self._peak())
         with suppress(ValueError):  # TensorFlow does not count on this device
             tf.config.experimental.reset_memory_stats(self._device)
-        self._before = self._allocated(), resident_bytes()
+        self._before = self.allocated_bytes(), resident_bytes()
 
     def taken_bytes(self) -> int:
         """Return the most that was taken at a time since the mark."""
@@ -150,10 +159,7 @@ class DeviceMemory:
 
     def holds(self, growth: float) -> bool:
         """Return whether a batch fits that is so many times as large as the largest since the mark."""
-        return fits((self._peak() - self._allocated()) * growth, self.bound)
-
-    def _allocated(self) -> int:
-        return self._info()["current"]
+        return fits((self._peak() - self.allocated_bytes()) * growth, self.bound)
 
     def _peak(self) -> int:
         return self._info()["peak"]

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from progan_service.serving.errors import InternalError, ServingError
+from progan_service.serving.errors import InternalError, ServingError, Unread
 from progan_service.serving.watching import traces
-from progan_service.serving.watching.calls import Call, log_call, ran_out_of_time
+from progan_service.serving.watching.calls import Call, State, log_call, ran_out_of_time
 from progan_service.serving.watching.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,9 @@ def accounted(call: Call, metrics: Metrics, headers: Iterable[tuple[str, str | b
 
     No error keeps what the call carried: a request of many megabytes would stay until the next full garbage collection.
     """
-    started = time.monotonic()
+    call.began = time.monotonic()
+    in_flight = metrics.in_flight.labels(call.method)
+    in_flight.inc()
     traces.begin(call, headers)
     try:
         yield
@@ -38,19 +40,23 @@ def accounted(call: Call, metrics: Metrics, headers: Iterable[tuple[str, str | b
             call.end("DEADLINE_EXCEEDED" if ran_out_of_time(call.deadline) else "CANCELLED")
             raise
         ours = error if isinstance(error, ServingError) else _internal_error(error, call)
+        if isinstance(ours, Unread):
+            metrics.requests_unread.inc()
         call.end(ours.code, ours.reason, str(ours))
         try:
             raise ours from None
         finally:
             del ours  # or this frame and the error would keep each other
     finally:
-        duration_s = time.monotonic() - started
+        duration_s = time.monotonic() - call.began
+        in_flight.dec()
         metrics.requests.labels(call.method, call.model, call.code).inc()
-        metrics.count_refusal_of(call.caller, call.reason)
-        metrics.request_duration.labels(call.method, call.model, call.code).observe(duration_s)
+        metrics.callers.count_call(call.caller, call.reason)
+        metrics.request_duration.labels(call.method, call.model, call.code).observe(duration_s, call.exemplar)
         metrics.statistics.add(call, duration_s)
         traces.end(call)
-        log_call(call, duration_s)
+        if call.state is not State.REFUSED or metrics.refusals.is_first(call.method, call.code, call.reason):
+            log_call(call, duration_s)
 
 
 def _ends_the_call(error: BaseException) -> bool:

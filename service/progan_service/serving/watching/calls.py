@@ -13,6 +13,7 @@ from progan_service.serving.rights import ALL_RIGHTS, Rights
 from progan_service.serving.watching.logs import requests_log
 
 REQUEST_ID = "x-request-id"  # callers may send this header, and get it back
+UNKNOWN_METHOD = "other"  # the name of all methods that this server does not have
 
 _MAX_ID = 64  # characters
 _DEADLINE_SLACK_S = 0.05  # a call that is cancelled so shortly before its deadline ran out of time
@@ -53,7 +54,7 @@ class Call:
 
     Used in the event loop only.
 
-    deadline              in seconds of time.monotonic(); infinity without one
+    deadline, began       in seconds of time.monotonic(); infinity without a deadline
     protocol, service     such as "grpc" and "progan.v1.ImageGeneratorService"; no service if the method is unknown
     caller, rights        the name of its token, and what that allows
     peer                  its address
@@ -69,6 +70,7 @@ class Call:
 
     method: str
     deadline: float = float("inf")
+    began: float = 0.0
     protocol: str = ""
     service: str = ""
     caller: str = ""
@@ -95,6 +97,11 @@ class Call:
     def owner(self) -> str:
         """Return who shares limits with whom: the name of the token, else the address without its port."""
         return self.caller or self.peer.rpartition(":")[0]
+
+    @property
+    def exemplar(self) -> dict[str, str] | None:
+        """Return what leads from a metric to the trace of the call, if it has one."""
+        return {"trace_id": self.trace_id} if self.trace_id else None
 
     def take_id(self, sent: str) -> None:
         """Take an id out of the request itself, unless the headers had one."""

@@ -1,6 +1,7 @@
 """Values that are read again from files that change."""
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,10 @@ def test_a_change_is_used_and_a_broken_file_is_logged_once_while_the_old_value_s
     assert reloadable.value.caller([f"Bearer {NEW_BOB}"]).name == "carol"
     assert caplog.messages == ["tokens were reloaded"]
 
+    read_at = reloadable.read_at
     tokens.write_text("carol\n")
     reloadable.reload()
+    assert reloadable.read_at == read_at
     assert len(caplog.messages) == 1  # it may be half-written
     for _ in range(3):
         reloadable.reload()
@@ -37,3 +40,4 @@ def test_a_change_is_used_and_a_broken_file_is_logged_once_while_the_old_value_s
     tokens.write_text(f"dave {ALICE}\n")
     reloadable.reload()
     assert reloadable.value.caller([f"Bearer {ALICE}"]).name == "dave"
+    assert read_at < reloadable.read_at <= time.time()

@@ -239,10 +239,11 @@ def test_a_stream_is_slowed_down_to_its_quota_and_ends_with_its_last_image(host:
     assert time.monotonic() - began > 0.49
 
 
-def test_images_and_refusals_are_counted_by_caller_from_zero_while_it_has_a_token(host: Host) -> None:
+def test_calls_images_and_refusals_are_counted_by_caller_from_zero_while_it_has_a_token(host: Host) -> None:
     def counted() -> list[tuple[float | None, ...]]:
         return [
             (
+                host.metric("progan_caller_requests_total", caller=name),
                 host.metric("progan_caller_images_total", caller=name),
                 host.metric("progan_caller_refusals_total", caller=name, reason="quota"),
                 host.metric("progan_caller_refusals_total", caller=name, reason="permission"),
@@ -250,13 +251,13 @@ def test_images_and_refusals_are_counted_by_caller_from_zero_while_it_has_a_toke
             for name in NAMES
         ]
 
-    assert counted() == [(0, 0, 0)] * 4
+    assert counted() == [(0, 0, 0, 0)] * 4
     host.generate("bob", 4)
     host.stream("dora", 10)
     refused(lambda: host.generate("bob", 1))
-    assert counted() == [(0, 0, 0), (4, 1, 0), (0, 0, 0), (10, 0, 0)]
+    assert counted() == [(0, 0, 0, 0), (2, 4, 1, 0), (0, 0, 0, 0), (1, 10, 0, 0)]
     host.reload("bob bob-token-0123456789\nerin erin-token-0123456789\n")
-    assert counted() == [(None,) * 3, (4, 1, 0), (None,) * 3, (None,) * 3]
+    assert counted() == [(None,) * 4, (2, 4, 1, 0), (None,) * 4, (None,) * 4]
     assert host.metric("progan_caller_images_total", caller="erin") == 0
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -106,6 +107,7 @@ def test_a_pair_that_fits_is_read_with_all_that_vouch_for_it(pki: Pki) -> None:
     chain, key = pki.write(certificate)
     found = read_certificates(chain, key, None)
     assert found.chain.count(b"BEGIN CERTIFICATE") == 2
+    assert found.expires_at == x509.load_pem_x509_certificate(found.chain).not_valid_after_utc.timestamp()
     assert found.key == certificate.private_key_pem.bytes()
 
 

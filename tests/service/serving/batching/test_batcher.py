@@ -71,7 +71,7 @@ class Scene:
         self.device = Device()
         self.metrics = Metrics()
         config = BatchingConfig(max_batch_size=max_batch_size, max_queued_rows=max_queued_rows)
-        self.batcher = DynamicBatcher([self.device.run], config, self.metrics)
+        self.batcher = DynamicBatcher([self.device.run], config, self.metrics, "puppet")
 
     def submit(
         self, *values: float, deadline_s: float = float("inf"), patient: bool = False
@@ -90,7 +90,9 @@ class Scene:
         await until(lambda: sum(map(self.batcher.queued_rows, Priority)) == rows)
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+        """The sum of all samples of this name that have these labels."""
+        samples = [sample for family in self.metrics.registry.collect() for sample in family.samples]
+        return sum(one.value for one in samples if one.name == name and labels.items() <= one.labels.items())
 
 
 @asynccontextmanager
@@ -153,7 +155,7 @@ async def test_labels_travel_with_their_latents() -> None:
     def add(inputs: Inputs, done: Callable[[Batch | Exception], None]) -> None:
         done(Batch((inputs[0] + inputs[1]).astype(np.uint8).reshape(-1, 1, 1, 1), seconds=0.0))
 
-    batcher = DynamicBatcher([add], BatchingConfig(max_batch_size=2), Metrics())
+    batcher = DynamicBatcher([add], BatchingConfig(max_batch_size=2), Metrics(), "puppet")
     latents, labels = np.array([[1], [2], [3]], np.float32), np.array([[10], [20], [30]], np.float32)
     assert numbers(await batcher.submit((latents, labels))) == [11, 22, 33]
     batcher.close()
@@ -241,6 +243,34 @@ async def test_a_call_is_due_earlier_by_what_the_event_loop_takes_to_pick_up_its
         with pytest.raises(QueueFull, match="the deadline in 9 s cannot be met"):
             await played.submit(2, deadline_s=12)
         assert numbers(await played.submit(3, deadline_s=30)) == [6]
+
+
+async def test_queue_times_are_measured_by_model_and_priority() -> None:
+    async with scene() as played:
+        await played.submit(1)
+        await played.batcher.submit((np.ones((1, 1), np.float32),), priority=Priority.BULK)
+        for priority in ("interactive", "bulk"):
+            labels = {"model": "puppet", "priority": priority}
+            assert played.metric("progan_queue_duration_seconds_count", **labels) == 1
+
+
+async def test_a_caller_who_leaves_wastes_the_rows_that_are_in_a_batch_and_no_others() -> None:
+    async with busy_scene(max_batch_size=4) as played:
+        large = played.submit(1, 2, 3, 4, 5, 6)
+        await played.queued(6)
+        played.device.go_on()
+        await large
+        played.device.hold()
+        running = played.submit(1, 2)
+        await played.device.is_at(4)
+        waiting = played.submit(3, 4, 5)
+        await played.queued(3)
+        for call in (running, waiting):
+            call.cancel()
+        await played.queued(0)
+        await asyncio.gather(running, waiting, return_exceptions=True)
+        assert played.metric("progan_rows_wasted_total") == 2
+        assert played.metric("progan_rows_dropped_total", reason="cancelled") == 3
 
 
 async def test_the_patient_wait_for_room() -> None:
@@ -409,7 +439,7 @@ async def test_nothing_of_a_request_stays_behind_however_it_ended() -> None:
 
 async def test_batches_go_to_whichever_device_is_free() -> None:
     devices = [Device(), Device()]
-    batcher = DynamicBatcher([device.run for device in devices], BatchingConfig(max_batch_size=2), Metrics())
+    batcher = DynamicBatcher([device.run for device in devices], BatchingConfig(max_batch_size=2), Metrics(), "puppet")
     devices[0].hold()
     held = asyncio.create_task(batcher.submit((np.array([[1.0]], np.float32),)))
     await devices[0].is_at(1)
@@ -423,7 +453,7 @@ async def test_batches_go_to_whichever_device_is_free() -> None:
 
 async def test_the_parts_of_a_request_come_together_in_order_whichever_device_is_first() -> None:
     devices = [Device(), Device()]
-    batcher = DynamicBatcher([device.run for device in devices], BatchingConfig(max_batch_size=2), Metrics())
+    batcher = DynamicBatcher([device.run for device in devices], BatchingConfig(max_batch_size=2), Metrics(), "puppet")
     devices[0].hold()
     whole = asyncio.create_task(batcher.submit((np.arange(6, dtype=np.float32)[:, None],)))
     await devices[1].is_at(2)
@@ -493,7 +523,7 @@ async def test_batches_grow_when_larger_ones_show_themselves_better_while_calls_
     device = Device()
     config = BatchingConfig(max_batch_size=4, max_queued_rows=2000)
     mistaken = LargestBatch([1, 2, 4], [{1: 0.1, 2: 0.25, 4: 0.5}] * 5)
-    batcher = DynamicBatcher([device.run], config, Metrics(), mistaken)
+    batcher = DynamicBatcher([device.run], config, Metrics(), "puppet", mistaken)
     assert batcher.max_batch_size == 1
     inputs = np.arange(1000, dtype=np.float32)[:, None] % 100
     assert numbers(await batcher.submit((inputs,))) == [2 * int(value) for value in inputs[:, 0]]

@@ -99,6 +99,16 @@ def test_in_doubt_the_larger_size_is_used() -> None:
     assert LargestBatch([2, 4], [rounds[0]] * 4 + rounds[4:]).rows == 2
 
 
+def test_the_capacity_is_known_from_the_start_and_follows_the_batches() -> None:
+    assert LargestBatch([1, 2]).images_per_s == 0
+    largest = LargestBatch([1, 2], [{1: 0.2, 2: 0.25}] * 2)
+    assert largest.images_per_s == 8
+    for _ in range(3):
+        largest.record(1, 0.001)  # smaller batches tell nothing of it
+        largest.record(2, 0.5)
+    assert largest.images_per_s == 4
+
+
 @pytest.mark.parametrize("noise", [0.05, 0.2])
 @pytest.mark.parametrize("seconds", [FULL_SIZE, NO_GAIN, CLIFF, ON_A_GPU], ids=str)
 @pytest.mark.parametrize("size", [1, 2, 4, 8, 16])

@@ -58,7 +58,7 @@ def work_for_the_next(seconds: float, rows: int = 1, *, patient: bool = False) -
 
 
 def loaded_version(metrics: Metrics, run: Callable[..., None] = device) -> LoadedVersion:
-    batcher = DynamicBatcher([run], BATCHING, metrics)
+    batcher = DynamicBatcher([run], BATCHING, metrics, "puppet")
     return LoadedVersion("puppet", 1, ModelMetadata(4, 4, 3), "float32", 0, batcher, Gate())
 
 
@@ -91,14 +91,17 @@ class Scene:
     def order(
         self, name: str, rows: int = 1, *, deadline_s: float = float("inf"), priority: Priority = Priority.INTERACTIVE
     ) -> asyncio.Task[list[bytes]]:
-        work = Work(rows, time.monotonic() + deadline_s, priority=priority)
+        work = Work(rows, time.monotonic() + deadline_s, priority=priority, model="puppet")
         return asyncio.create_task(self.encoders.encode(work, partial(self.write, name)))
 
     async def queued(self, rows: int) -> None:
         await until(lambda: sum(map(self.encoders.queued_rows, Priority)) == rows)
 
     def dropped(self, reason: str) -> float:
-        return self.metrics.registry.get_sample_value("progan_rows_dropped_total", {"reason": reason}) or 0.0
+        samples = [sample for family in self.metrics.registry.collect() for sample in family.samples]
+        return sum(
+            one.value for one in samples if one.name == "progan_rows_dropped_total" and one.labels["reason"] == reason
+        )
 
 
 @asynccontextmanager
@@ -384,5 +387,6 @@ async def test_files_that_nobody_waits_for_are_counted_as_dropped_and_not_as_sen
         await played.queued(0)
         assert version.encode_queue.rows == 0
         assert played.dropped("cancelled") == 3
+        assert played.metrics.registry.get_sample_value("progan_rows_wasted_total", {"model": "puppet"}) == 3
         images = {"model": "puppet", "version": "1"}
         assert played.metrics.registry.get_sample_value("progan_images_total", images) is None

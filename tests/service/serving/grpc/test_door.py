@@ -4,7 +4,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError
+from progan_service.serving.errors import InvalidArgument, QueueFull, ServingError, Unread
 from progan_service.serving.grpc.door import Door
 
 
@@ -48,7 +48,7 @@ def test_who_waits_while_calls_of_the_same_caller_find_no_room_gets_no_more_comp
     hall.now += 0.09
     hall.come("a")
     hall.now += 0.02
-    with pytest.raises(QueueFull, match="there is no room, and more calls come from this caller") as refused:
+    with pytest.raises(Unread, match="there is no room, and more calls come from this caller") as refused:
         hall.come("a")
     assert refused.value.retry_after_s == 2.5
     hall.come("b")

@@ -152,8 +152,8 @@ def test_a_deadline_that_is_none_is_refused(web: Web, header: dict[str, str], se
 def test_nothing_is_made_for_a_caller_who_has_left(
     web: Web, hold: Path, logged: Callable[[], list[dict[str, Any]]]
 ) -> None:
-    dropped = 'progan_rows_dropped_total{reason="cancelled"}'
-    rows = 'progan_queue_rows{priority="interactive"}'
+    dropped = 'progan_rows_dropped_total{model="puppet",reason="cancelled"}'
+    rows = 'progan_queue_rows{model="puppet",priority="interactive"}'
     before = metric(web, dropped)
     callers = [web.connect() for _ in range(2)]
     callers[0].request("POST", GENERATE, waiting(4), {"Content-Type": "application/json"})

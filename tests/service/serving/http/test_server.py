@@ -26,7 +26,7 @@ PATIENCE_S = 60
 LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 NOTHING = b'{"error": "there is nothing at this path"}'
 ONLY_GET = b'{"error": "this path is answered for GET, HEAD only"}'
-PAGES: Pages = {"/livez": lambda: Reply(200, b"alive\n")}
+PAGES: Pages = {"/livez": lambda _: Reply(200, b"alive\n")}
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def test_what_cannot_be_answered_gets_a_plain_sentence_and_no_version_of_anythin
 
 
 def test_a_page_that_fails_is_told_to_the_log_and_not_to_the_caller(caplog: pytest.LogCaptureFixture) -> None:
-    def failing() -> Reply:
+    def failing(accept: str) -> Reply:
         raise ValueError("secret")
 
     with listening({"/metrics": failing}) as server:
@@ -147,7 +147,7 @@ def test_a_connection_kept_alive_and_unused_is_closed_after_a_while(monkeypatch:
 
 def test_a_reply_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("progan_service.serving.http.server.REPLY_S", 0.3)
-    with listening({"/livez": lambda: Reply(200, bytes(64 * 2**20))}) as server, connected(server) as caller:
+    with listening({"/livez": lambda _: Reply(200, bytes(64 * 2**20))}) as server, connected(server) as caller:
         caller.sendall(LIVE)
         assert caller.recv(1)
         until = time.monotonic() + PATIENCE_S
@@ -158,7 +158,7 @@ def test_a_reply_that_nobody_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_callers_that_leave_before_they_have_their_answers_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
-    with listening({"/metrics": lambda: Reply(200, bytes(16 * 2**20)), **PAGES}) as server:
+    with listening({"/metrics": lambda _: Reply(200, bytes(16 * 2**20)), **PAGES}) as server:
         for _ in range(5):
             caller = connected(server)
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets it
@@ -186,7 +186,7 @@ def test_whoever_holds_all_connections_keeps_no_probe_out() -> None:
 
 def test_many_requests_at_once_are_answered_in_order_and_bounded() -> None:
     paths = iter(range(10_000))
-    pages: Pages = {"/livez": lambda: Reply(200, b"<%d>" % next(paths))}
+    pages: Pages = {"/livez": lambda _: Reply(200, b"<%d>" % next(paths))}
     with listening(pages) as server, connected(server) as caller:
         sending = threading.Thread(target=lambda: caller.sendall(LIVE * 999 + b"GET /livez HTTP/1.0\r\n\r\n"))
         sending.start()

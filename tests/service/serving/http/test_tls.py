@@ -49,7 +49,7 @@ def secret(tmp_path: Path) -> Secret:
 @pytest.fixture
 def port(secret: Secret) -> Iterator[int]:
     """A server with the certificate, and an authority for clients, which over gRPC would need one."""
-    server = HttpServer("127.0.0.1", 0, {"/livez": lambda: Reply(200, b"alive\n")}, 4, certificates=secret.files)
+    server = HttpServer("127.0.0.1", 0, {"/livez": lambda _: Reply(200, b"alive\n")}, 4, certificates=secret.files)
     server.start()
     yield server.port
     server.stop()

@@ -39,7 +39,13 @@ async def test_a_lone_stream_lets_larger_batches_be_tried_and_then_fills_them() 
     metrics, mistaken = Metrics(), LargestBatch([1, 2, 4], [{1: 0.1, 2: 0.3, 4: 0.6}] * 5)
     assert mistaken.rows == 1
     version = LoadedVersion(
-        "puppet", 1, ModelMetadata(4, 4, 3), "float32", 0, DynamicBatcher([run], BATCHING, metrics, mistaken), Gate()
+        "puppet",
+        1,
+        ModelMetadata(4, 4, 3),
+        "float32",
+        0,
+        DynamicBatcher([run], BATCHING, metrics, "puppet", mistaken),
+        Gate(),
     )
     job = Job(version, of_range(0, 2000, 4), NO_LABELS, Format(Encoding.RAW), float("inf"), Priority.INTERACTIVE)
     encoders = Encoders(1, BATCHING, metrics)

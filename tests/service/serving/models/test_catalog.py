@@ -7,15 +7,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from progan_service.serving.batching.work import Priority
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, ModelNotFound, Unavailable
 from progan_service.serving.models.catalog import ModelCatalog
+from progan_service.serving.models.measured import measure
 from progan_service.serving.models.model import Model, State
 from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
@@ -203,28 +205,31 @@ async def test_a_version_that_is_not_loaded_cannot_answer(one_model: Path, versi
             selected(catalog, "puppet", version)
 
 
-async def test_another_thread_may_count_queued_rows_while_models_come_and_go(
-    tmp_path: Path,
-) -> None:
-    async with catalog_of(tmp_path) as catalog:
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        end = time.monotonic() + 0.3
-        counted, failures = [], []
+def test_another_thread_may_read_the_metrics_while_versions_come_and_go() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    end = time.monotonic() + 0.3
+    model, metrics = Model("puppet"), Metrics()
+    measure(model, metrics)
+    batcher = SimpleNamespace(queued_rows=lambda priority: 0, images_per_s=8.0, max_batch_size=4)
+    loaded: Any = SimpleNamespace(batcher=batcher)
+    seen, failures = set(), []
 
-        def count() -> None:
-            try:
-                while time.monotonic() < end:
-                    counted.append(catalog.queued_rows(Priority.BULK))
-            except RuntimeError as error:
-                failures.append(error)
+    def read() -> None:
+        try:
+            while time.monotonic() < end:
+                for metric in (metrics.queue_rows, metrics.capacity, metrics.max_batch_rows):
+                    seen.update(sample.value for family in metric.collect() for sample in family.samples)
+        except Exception as error:
+            failures.append(error)
 
-        thread = threading.Thread(target=count)
-        thread.start()
-        while thread.is_alive():
-            for number in range(10):
-                catalog.models[str(number)] = Model(str(number))
-            catalog.models.clear()
-        sys.setswitchinterval(interval)
-    assert set(counted) == {0}
+    thread = threading.Thread(target=read)
+    thread.start()
+    while thread.is_alive():
+        for number in range(10):
+            model.loaded[number] = model.serving = loaded
+        model.loaded.clear()
+        model.serving = None
+    sys.setswitchinterval(interval)
     assert failures == []
+    assert seen <= {0, 4, 8}

@@ -18,7 +18,7 @@ from progan_service.serving.http.exchange import Exchange
 from progan_service.serving.http.probes import JSON
 from progan_service.serving.http.routes import Route
 from progan_service.serving.protocols.service import Service
-from progan_service.serving.watching.calls import Call
+from progan_service.serving.watching.calls import UNKNOWN_METHOD, Call
 
 _WIDER = 2  # by how much JSON and base64 may be longer than the message
 
@@ -79,7 +79,7 @@ class Connect:
         async def refuse(request: None, call: Call) -> None:
             raise UnknownMethod
 
-        return self._border.replies(exchange, Rpc("", "other", refuse), read)
+        return self._border.replies(exchange, Rpc("", UNKNOWN_METHOD, refuse), read)
 
 
 def _types(method: MethodDescriptor | None) -> list[str]:

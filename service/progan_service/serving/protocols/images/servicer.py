@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from progan_service.serving.errors import naming
 from progan_service.serving.jobs.job import Job, asked_by
-from progan_service.serving.jobs.maker import ImageMaker, note_sent
+from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.permitted import PermittedModels
 from progan_service.serving.models.version import LoadedVersion
@@ -43,7 +43,7 @@ class ImageServicer:
                 yield ImageFile(tag, encoding, None)
                 return
             async with self._maker.whole(asked) as piece:
-                note_sent(call, asked, piece)
+                self._maker.note_sent(call, asked, piece)
                 yield ImageFile(tag, encoding, piece.files[0])
 
     @contextmanager

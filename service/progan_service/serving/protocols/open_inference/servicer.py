@@ -19,7 +19,7 @@ from progan_service.serving.errors import (
 )
 from progan_service.serving.jobs.job import asked_by
 from progan_service.serving.jobs.limits import Limits
-from progan_service.serving.jobs.maker import ImageMaker, note_sent
+from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.permitted import PermittedModels
@@ -150,7 +150,7 @@ class GRPCInferenceServicer:
             if problem := self._limits.reply_problem(asked.job):
                 raise InvalidArgument("inputs", f"{problem}; send several requests")
             async with self._maker.whole(asked.job) as piece:
-                note_sent(call, asked.job, piece)
+                self._maker.note_sent(call, asked.job, piece)
                 answer = reply.whole(piece, asked, request.id)
                 del piece  # the answer is a copy
                 yield answer
@@ -158,7 +158,7 @@ class GRPCInferenceServicer:
     async def _frames(self, asked: parse.Inference, request_id: str, call: Call) -> AsyncGenerator[Any, None]:
         async with aclosing(self._maker.stream(asked.job)) as pieces:
             async for piece in pieces:
-                note_sent(call, asked.job, piece)
+                self._maker.note_sent(call, asked.job, piece)
                 for place in range(len(piece.latents)):
                     yield reply.frame(piece, place, asked, request_id)
 

@@ -9,7 +9,7 @@ from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.errors import InvalidArgument, naming
 from progan_service.serving.jobs.job import Job, asked_by
 from progan_service.serving.jobs.limits import Limits
-from progan_service.serving.jobs.maker import ImageMaker, note_sent
+from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.model import Model
 from progan_service.serving.models.permitted import PermittedModels
@@ -48,7 +48,7 @@ class ImageGeneratorServicer:
             if problem := self._limits.reply_problem(job):
                 raise InvalidArgument("latents", f"{problem}, use StreamGenerate")
             async with self._maker.whole(job) as piece:
-                note_sent(call, job, piece)
+                self._maker.note_sent(call, job, piece)
                 data = reply.whole(piece, job)
                 del piece  # the data is a copy
                 yield data
@@ -70,7 +70,7 @@ class ImageGeneratorServicer:
     async def _parts(self, kind: type[reply.Part], job: Job, call: Call) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._maker.stream(job)) as pieces:
             async for piece in pieces:
-                note_sent(call, job, piece)
+                self._maker.note_sent(call, job, piece)
                 data = reply.part(kind, piece, job)
                 del piece  # the data is a copy
                 yield data

@@ -14,7 +14,7 @@ from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.format import Format
 from progan_service.serving.jobs.job import Job, asked_by
 from progan_service.serving.jobs.limits import Limits
-from progan_service.serving.jobs.maker import ImageMaker, note_sent
+from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.jobs.rows import of_labels, of_rows, of_seeds
 from progan_service.serving.models.catalog import ModelCatalog
 from progan_service.serving.models.model import Model, State
@@ -107,7 +107,7 @@ class PredictionServicer:
             if problem := self._limits.reply_problem(job):
                 raise InvalidArgument("inputs", f"{problem}; send several requests")
             async with self._maker.whole(job) as piece:
-                note_sent(call, job, piece)
+                self._maker.note_sent(call, job, piece)
                 yield Predicted(piece.generated.pixels, piece.files)
 
     async def metadata(self, request: Selected, call: Call) -> LoadedVersion:
