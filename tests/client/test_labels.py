@@ -1,5 +1,6 @@
 """Models with labels, asked for by name: real ones, untrained, with two classes or two attributes."""
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -62,6 +63,14 @@ def test_several_attributes_hold_at_once(target: str) -> None:
         for names, vector in ((["glasses", "smile"], [1, 1]), (["smile"], [0, 1]), (None, [0, 0])):
             named, given = (client.generate(seed=1, labels=each, model="attributes") for each in (names, vector))
             np.testing.assert_array_equal(named.pixels, given.pixels)
+
+
+def test_a_png_of_a_seed_names_its_labels(target: str) -> None:
+    with Client(target) as client:
+        made = {"seed": 1, "encoding": "png"}
+        files = client.generate(**made, label="glasses").files + client.generate(**made, model="attributes").files  # type: ignore[arg-type]
+    texts = [Image.open(io.BytesIO(file)).text for file in files]  # type: ignore[attr-defined]
+    assert [text["Labels"] for text in texts] == ["glasses", "none"]
 
 
 def test_names_that_make_no_sense_are_refused_by_the_service(target: str) -> None:

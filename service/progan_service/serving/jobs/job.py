@@ -16,7 +16,8 @@ from progan_service.serving.models.version import LoadedVersion
 from progan_service.serving.rights import Quota
 from progan_service.serving.watching.calls import Call
 
-_FILE_HEADER_BYTES = 1024
+_FILE_HEADER_BYTES = 2048
+_LONGEST_LABELS = 500  # characters, in a file
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Job:
         common = kept_chunks(self.version.texts)
         if not seeds:
             return common
-        edits = {"Edits": self.edits} if self.edits else {}
-        return text_chunks({"Seed": str(seeds[0]), **edits}, after=common)
+        labels = self.labels.text(index, self.version.metadata.label_names)
+        texts = {"Seed": str(seeds[0]), "Labels": labels[:_LONGEST_LABELS], "Edits": self.edits}
+        return text_chunks({keyword: text for keyword, text in texts.items() if text}, after=common)
 
 
 def asked_by(call: Call, job: Job) -> Job:

@@ -138,6 +138,21 @@ class Labels:
         """Return the labels of frames at another pace."""
         return replace(self, _pace=pace)
 
+    def text(self, index: int, names: Sequence[str]) -> str:
+        """Return the labels of one image in words: "glasses, smile 0.5"; empty for a model without labels.
+
+        names   of all labels, or none when they are unknown
+        """
+        return ", ".join(_worded(row, names) for (row,) in self.rows(index, index + 1))
+
+
+def _worded(row: NDArray[np.float32], names: Sequence[str]) -> str:
+    held = [
+        (names[int(column)] if names else f"label {column}") + (f" {row[column]:g}" if row[column] != 1 else "")
+        for column in np.flatnonzero(row)
+    ]
+    return _listed(held) or "none"
+
 
 NO_LABELS = Labels(None, UniformPace(0))
 

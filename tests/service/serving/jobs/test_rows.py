@@ -157,6 +157,14 @@ def test_attributes_may_hold_together_and_in_part() -> None:
     assert rows.tolist() == [[0, 1, 0.25]]
 
 
+def test_labels_in_words() -> None:
+    names = ("bald", "glasses", "smile")
+    several = of_labels(floats([0, 1, 0.25], [0, 0, 0], [1, 0, 0]), ATTRIBUTES, 3)
+    assert [several.text(index, names) for index in range(3)] == ["glasses, smile 0.25", "none", "bald"]
+    assert of_labels(floats([0, 1, 1]), ATTRIBUTES, 2).text(1, ()) == "label 1, label 2"
+    assert of_labels(None, MODEL, 1).text(0, ()) == ""
+
+
 def test_names_are_one_class_or_the_attributes_that_hold() -> None:
     assert of_label_names(["dog"], LABELLED).tolist() == [[0, 1]]
     assert of_label_names(["smile", "bald"], ATTRIBUTES).tolist() == [[1, 0, 1]]
