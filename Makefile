@@ -10,7 +10,7 @@ help:
 	@echo "make serve    serve the bundled model on localhost:8500"
 	@echo "make test     run the tests"
 	@echo "make lint     lint, types and import contracts"
-	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer)"
+	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer, and npm)"
 	@echo "make compat   call the server by the clients of others, and open its page in a browser (needs chromium and node)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
@@ -60,6 +60,7 @@ bench: .venv/ready
 	$(BIN)/python tests/bench/swaps.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/evaluation.py
+	$(BIN)/python tests/bench/autoscaling.py
 	$(BIN)/python tests/bench/picture.py
 
 overload: export TF_CPP_MIN_LOG_LEVEL = 2

@@ -4,11 +4,12 @@
 """
 
 import itertools
+import json
 import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -142,7 +143,51 @@ def test_the_image_is_tagged_with_the_version_of_the_service() -> None:
 
 def test_every_resource_fits_its_schema(resources: list[Resource]) -> None:
     for resource in resources:
-        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+        if not is_custom(resource):
+            kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+
+
+def is_custom(resource: Resource) -> bool:
+    """Whether the schema of a resource comes with another project: KEDA, Prometheus' operator, Gateway API."""
+    group, slash, _ = resource["apiVersion"].partition("/")
+    return (bool(slash) and "." in group and not group.endswith(".k8s.io")) or group == "gateway.networking.k8s.io"
+
+
+CRDS = Path(__file__).parent / "crds"
+
+
+@pytest.fixture(scope="session")
+def problems_of() -> Callable[[list[Resource]], list[str]]:
+    """What is wrong with custom resources; "" for each that fits its schema."""
+    if shutil.which("npm") is None:
+        pytest.fail("npm is needed for the schemas of custom resources: install Node 20 or newer.")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"]
+    installed = subprocess.run(install, cwd=CRDS, capture_output=True, text=True)
+    assert installed.returncode == 0, installed.stderr[-2000:]
+
+    def problems(resources: list[Resource]) -> list[str]:
+        given = json.dumps(resources)
+        ran = subprocess.run(["node", CRDS / "validate.mjs"], input=given, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr[-2000:]
+        found: list[str] = json.loads(ran.stdout)
+        return found
+
+    return problems
+
+
+@pytest.mark.check
+def test_custom_resources_fit_their_schemas_strictly(problems_of: Callable[[list[Resource]], list[str]]) -> None:
+    written = [yaml.safe_load(path.read_text()) for path in sorted(K8S.rglob("*.yaml"))]
+    custom = [one for one in written if "apiVersion" in one and is_custom(one) and "kustomize" not in one["apiVersion"]]
+    assert {one["kind"] for one in custom} >= {"ScaledObject"}
+    assert problems_of(custom) == [""] * len(custom)
+
+
+@pytest.mark.check
+def test_a_misspelt_field_of_a_custom_resource_is_noticed(problems_of: Callable[[list[Resource]], list[str]]) -> None:
+    scaled = yaml.safe_load((K8S / "components/autoscaling/scaled-object.yaml").read_text())
+    scaled["spec"]["minReplicas"] = scaled["spec"].pop("minReplicaCount")
+    assert problems_of([scaled]) == ["/spec/minReplicas is unknown"]
 
 
 def test_every_quantity_can_be_read() -> None:
@@ -359,16 +404,18 @@ def test_a_preempted_run_goes_on_and_a_hopeless_one_ends() -> None:
 TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
 
 
-COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
+COMPONENTS = {path.name for path in (K8S / "components").iterdir()}
 OF_TRAINING = {"gpu", "workers"}
+ONE_OF = {"autoscaling", "autoscaling-hpa"}
 
 
 def combinations() -> Iterator[tuple[str, tuple[str, ...]]]:
     """Every set of components, on what they are for."""
-    for resource, fitting in (("base", set(COMPONENTS) - {"workers"}), ("train", OF_TRAINING)):
+    for resource, fitting in (("base", COMPONENTS - {"workers"}), ("train", OF_TRAINING)):
         for count in range(1, len(fitting) + 1):
             for components in itertools.combinations(sorted(fitting), count):
-                yield resource, components
+                if not set(components) >= ONE_OF:
+                    yield resource, components
 
 
 @pytest.mark.check
@@ -417,6 +464,53 @@ def test_the_overlay_of_the_readme_changes_what_it_says(tmp_path: Path) -> None:
     assert claim["spec"]["storageClassName"] == "your-shared-storage"
     assert container["image"] == "your-registry/progan:0.1.0-cpu"
     assert container["resources"]["requests"]["cpu"] == "8"
+
+
+# -- As many servers as the load needs ---------------------------------------------------------------------------------
+
+
+def scaled_object() -> Resource:
+    spec: Resource = yaml.safe_load((K8S / "components/autoscaling/scaled-object.yaml").read_text())["spec"]
+    return spec
+
+
+def test_both_autoscalers_ask_the_same_and_decide_the_same() -> None:
+    keda = scaled_object()
+    hpa = yaml.safe_load((K8S / "components/autoscaling-hpa/horizontal-pod-autoscaler.yaml").read_text())["spec"]
+    [rule] = yaml.safe_load((K8S / "components/autoscaling-hpa/adapter-values.yaml").read_text())["rules"]["external"]
+    [trigger], [metric] = keda["triggers"], hpa["metrics"]
+    assert trigger["metadata"]["query"] == rule["metricsQuery"]
+    assert rule["name"]["as"] == metric["external"]["metric"]["name"]
+    assert (trigger["metricType"], trigger["metadata"]["threshold"]) == ("AverageValue", "0.7")
+    assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "700m"}
+    assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (hpa["minReplicas"], hpa["maxReplicas"]) == (2, 10)
+    assert keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == hpa["behavior"]
+    assert keda["scaleTargetRef"]["name"] == hpa["scaleTargetRef"]["name"] == "progan"
+
+
+def test_no_data_is_no_reason_to_take_servers_away() -> None:
+    keda = scaled_object()
+    assert keda["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+    assert keda["fallback"]["behavior"] == "currentReplicasIfHigher"
+    assert keda["fallback"]["replicas"] >= keda["minReplicaCount"]
+
+
+def test_the_query_gives_one_series_of_one_installation() -> None:
+    query = scaled_object()["triggers"][0]["metadata"]["query"]
+    assert query.startswith("sum(")
+    assert re.findall(r"progan_\w+(?!\w)", query) == re.findall(r'(progan_\w+){namespace="progan"', query)
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("component", sorted(ONE_OF))
+def test_an_apply_leaves_the_number_of_servers_to_the_autoscaler(tmp_path: Path, component: str) -> None:
+    _, overlay = shown_overlays()
+    resources = render(written(tmp_path, f"{overlay}components: [../components/{component}]\n"))
+    [deployment] = of_kind(resources, "Deployment")
+    assert "replicas" not in deployment["spec"]
+    [container] = containers([deployment])
+    config = make(ServerConfig, given_settings(parser().parse_args(container["args"]), ServerConfig))
+    assert config.max_connection_age_s == 60
 
 
 # -- What keeps strangers out ------------------------------------------------------------------------------------------

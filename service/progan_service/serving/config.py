@@ -132,6 +132,12 @@ class ServerConfig(Settings):
     max_connection_idle_s: float = setting(
         60.0, "seconds without a call after which a connection is closed; clients open a new one", at_least(1), _A_DAY
     )
+    max_connection_age_s: float = setting(
+        300.0,
+        "seconds after which clients are told to open a new connection, by which they find new servers; calls go on",
+        at_least(1),
+        _A_DAY,
+    )
 
     max_unsent_bytes: int = setting(
         256 * 2**20,

@@ -95,6 +95,7 @@ VALUES: dict[str, tuple[str, str, Any]] = {
     "max_connections": ("100", "100", 100),
     "max_connections_per_address": ("10", "10", 10),
     "max_connection_idle_s": ("5", "5", 5.0),
+    "max_connection_age_s": ("30", "30", 30.0),
     "replicas": ("2", "2", 2),
     "precision": ("auto", '"auto"', "auto"),
     "hang_s": ("90", "90", 90.0),

@@ -12,7 +12,6 @@ _MAX_CALLS = 4096  # at a time on a connection; high, because gRPC fails calls a
 _MAX_PENDING = 4096
 _MAX_METADATA_BYTES = 8192  # gRPC's own limit is a soft one: up to twice as much it would refuse at random
 _HANDSHAKE_S = 20  # time limit for a new connection to become usable
-_MAX_CONNECTION_AGE_S = 300  # then clients resolve the name again and find new pods
 _MAX_CONNECTION_AGE_GRACE_S = 3600  # how long a stream may still use its old connection
 _MIN_PING_INTERVAL_S = 20  # keeps a connection open through any router; clients that ping more often are cut off
 _SILENCE_S = 60  # then the server asks whether the client is still there
@@ -33,7 +32,7 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_S * 1000),
         ("grpc.max_connection_idle_ms", int(config.max_connection_idle_s * 1000)),
-        ("grpc.max_connection_age_ms", _MAX_CONNECTION_AGE_S * 1000),
+        ("grpc.max_connection_age_ms", int(config.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", _MAX_CONNECTION_AGE_GRACE_S * 1000),
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_S * 1000),
         ("grpc.keepalive_permit_without_calls", 1),
