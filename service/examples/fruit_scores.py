@@ -20,7 +20,6 @@ def scores(images: NDArray[np.uint8]) -> dict[str, Values]:
         "size": foreground.mean(axis=(1, 2)),
         "brightness": _mean((red + green + blue) / 3, foreground),
         "redness": _mean(red - (green + blue) / 2, foreground),
-        "yellowness": _mean((red + green) / 2 - blue, foreground),
         "aspect": np.log(_deviation(foreground, axis=2) / _deviation(foreground, axis=1)),
     }
 

@@ -40,7 +40,6 @@ def test_what_lies_on_white_is_scored_by_size_colour_and_shape(example: Callable
         "size": [0.25, 0.12, 0.0],
         "brightness": [100.0, 146.67, 0.0],
         "redness": [150.0, 110.0, 0.0],
-        "yellowness": [60.0, 190.0, 0.0],
         "aspect": [0.0, 0.69, 0.0],
     }
 
