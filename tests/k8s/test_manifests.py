@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,7 @@ Resource = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 WRITTEN = ["base", "dataset", "models", "train"]  # folders of complete resources
+ASIDE = ["gateway", "kserve"]  # resources of other kinds, for what base has
 RENDERED = [*WRITTEN, *sorted(str(path.parent.relative_to(K8S)) for path in K8S.glob("overlays/*/kustomization.yaml"))]
 KUBERNETES = "1.36"
 
@@ -89,8 +91,8 @@ def serve_config() -> ServerConfig:
 
 
 def shown_overlays() -> list[str]:
-    """Of the README: the lines for TLS and tokens, then the overlay to add them to."""
-    return re.findall("```yaml\n(.*?)```", (K8S / "README.md").read_text(), flags=re.DOTALL)
+    """Of the README: the lines for TLS and tokens, then the overlay to add them to. (Lone patches are indented.)"""
+    return re.findall("```yaml\n([a-z].*?)```", (K8S / "README.md").read_text(), flags=re.DOTALL)
 
 
 def written(folder: Path, overlay: str) -> str:
@@ -116,7 +118,7 @@ def test_a_file_holds_one_resource(path: Path) -> None:
     assert len(list(yaml.safe_load_all(path.read_text()))) == 1
 
 
-@pytest.mark.parametrize("folder", WRITTEN)
+@pytest.mark.parametrize("folder", [*WRITTEN, *ASIDE])
 def test_a_kustomization_lists_every_file_of_its_folder(folder: str) -> None:
     listed = yaml.safe_load((K8S / folder / "kustomization.yaml").read_text())["resources"]
     assert listed == sorted(path.name for path in (K8S / folder).glob("*.yaml") if path.name != "kustomization.yaml")
@@ -132,7 +134,9 @@ def test_the_image_is_tagged_with_the_version_of_the_service() -> None:
     assert tags == {
         "components/gpu": {"name": "progan", "newTag": f"{version}-gpu"},
         "dataset": {"name": "progan", "newTag": f"{version}-cpu"},
+        "kserve": {"name": "progan", "newTag": f"{version}-cpu"},
         "models": {"name": "progan", "newTag": f"{version}-cpu"},
+        "overlays/canary": {"name": "progan", "newTag": f"{version}-cpu"},
         "overlays/cpu": {"name": "progan", "newTag": f"{version}-cpu"},
         "train": {"name": "progan", "newTag": f"{version}-cpu"},
     }
@@ -179,7 +183,8 @@ def problems_of() -> Callable[[list[Resource]], list[str]]:
 def test_custom_resources_fit_their_schemas_strictly(problems_of: Callable[[list[Resource]], list[str]]) -> None:
     written = [yaml.safe_load(path.read_text()) for path in sorted(K8S.rglob("*.yaml"))]
     custom = [one for one in written if "apiVersion" in one and is_custom(one) and "kustomize" not in one["apiVersion"]]
-    assert {one["kind"] for one in custom} >= {"ScaledObject"}
+    assert {one["kind"] for one in custom} >= {"ScaledObject", "GRPCRoute"}
+    custom = [one for one in custom if "kserve" not in one["apiVersion"]]  # no package has those schemas
     assert problems_of(custom) == [""] * len(custom)
 
 
@@ -359,6 +364,96 @@ def test_servers_read_the_store_that_the_export_writes() -> None:
     assert named("base", "PersistentVolumeClaim", "progan-models")["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
+def test_servers_are_on_different_machines_and_in_different_zones() -> None:
+    deployment = named("base", "Deployment", "progan")["spec"]
+    spread = deployment["template"]["spec"]["topologySpreadConstraints"]
+    assert [one["topologyKey"] for one in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    assert [one["labelSelector"] for one in spread] == [deployment["selector"]] * 2
+    assert {one["whenUnsatisfiable"] for one in spread} == {"ScheduleAnyway"}
+
+
+# -- A second image, a gateway, KServe ---------------------------------------------------------------------------------
+
+
+@pytest.mark.check
+def test_the_canary_is_a_deployment_of_its_own_on_the_same_store() -> None:
+    resources = render("overlays/canary")
+    assert sorted(one["kind"] for one in resources) == ["Deployment", "NetworkPolicy", "Service"]
+    [deployment], [service] = of_kind(resources, "Deployment"), of_kind(resources, "Service")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert not named("base", "Service", "progan")["spec"]["selector"].items() <= labels.items()
+    [volume] = [one for one in deployment["spec"]["template"]["spec"]["volumes"] if one["name"] == "models"]
+    assert volume["persistentVolumeClaim"]["claimName"] == "progan-models"
+
+
+@pytest.mark.check
+def test_a_route_gives_shares_to_servers_and_canary() -> None:
+    resources = render("gateway")
+    [route] = of_kind(resources, "GRPCRoute")
+    [rule] = route["spec"]["rules"]
+    services = {one["metadata"]["name"]: one["spec"] for one in of_kind(resources, "Service")}
+    pods_of = {
+        "progan-gateway": named("base", "Deployment", "progan"),
+        "progan-gateway-canary": of_kind(render("overlays/canary"), "Deployment")[0],
+    }
+    assert [(one["name"], one["weight"]) for one in rule["backendRefs"]] == list(zip(services, (100, 0), strict=True))
+    for name, service in services.items():
+        assert service["selector"].items() <= pods_of[name]["spec"]["template"]["metadata"]["labels"].items()
+        assert service["ports"] == [
+            {"name": "grpc", "port": 8500, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c"}
+        ]
+
+
+def test_kserve_runs_the_server_as_base_does() -> None:
+    runtime = named("kserve", "ServingRuntime", "progan")["spec"]
+    model = named("kserve", "InferenceService", "progan")["spec"]["predictor"]["model"]
+    [container] = runtime["containers"]
+    config = make(ServerConfig, given_settings(parser().parse_args(container["args"]), ServerConfig))
+    assert (container["name"], str(config.store), config.host) == ("kserve-container", "/mnt/models", "0.0.0.0")
+    assert container["ports"] == [{"name": "h2c", "containerPort": config.port, "protocol": "TCP"}]
+    assert {container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("readiness", "liveness")} == {config.http_port}
+    assert runtime["annotations"]["prometheus.kserve.io/port"] == str(config.http_port)
+    assert container["resources"] == server()["resources"]
+    assert container["securityContext"].items() >= server()["securityContext"].items()
+    [known] = runtime["supportedModelFormats"]
+    assert (model["runtime"], model["modelFormat"]["name"]) == ("progan", known["name"])
+    # The schema of a container holds here, too; no package has that of KServe.
+    pod = {"containers": [container | {"image": "progan"}], "volumes": runtime["volumes"]}
+    kubernetes_validate.validate(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "progan"}, "spec": pod}, KUBERNETES, strict=True
+    )
+
+
+@pytest.mark.check
+def test_models_can_come_as_an_image(tmp_path: Path) -> None:
+    _, overlay = shown_overlays()
+    overlay = re.sub(r"  - target: {kind: PersistentVolumeClaim.*?\n  - target", "  - target", overlay, flags=re.DOTALL)
+    resources = render(written(tmp_path, overlay + "components: [../components/image-volume]\n"))
+    [deployment] = of_kind(resources, "Deployment")
+    [container] = containers([deployment])
+    volumes = {one["name"]: one for one in deployment["spec"]["template"]["spec"]["volumes"]}
+    assert volumes[mount_of(container, str(serve_config().store))["name"]]["image"]["pullPolicy"] == "IfNotPresent"
+    assert of_kind(resources, "PersistentVolumeClaim") == []
+
+
+GPU_SHARES = re.findall(
+    r"```yaml\n(  - target: {kind: Deployment.*?)```", (K8S / "README.md").read_text(), flags=re.DOTALL
+)
+
+
+@pytest.mark.check
+@pytest.mark.parametrize(
+    ("patch", "resource"), [*zip(GPU_SHARES, ["nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"], strict=True)]
+)
+def test_a_part_of_a_gpu_is_one_patch(tmp_path: Path, patch: str, resource: str) -> None:
+    overlay = shown_overlays()[1].replace("../overlays/cpu", "../overlays/gpu").rstrip() + "\n" + patch
+    [container] = containers(of_kind(render(written(tmp_path, overlay)), "Deployment"))
+    assert container["resources"]["limits"].keys() == {"memory", resource}
+    assert container["resources"]["limits"][resource] == 1
+
+
 # -- Training ----------------------------------------------------------------------------------------------------------
 
 
@@ -396,6 +491,7 @@ def test_a_preempted_run_goes_on_and_a_hopeless_one_ends() -> None:
     ]
     assert job["template"]["spec"]["restartPolicy"] == "Never"  # with any other the rules are not allowed
     assert job["podReplacementPolicy"] == "Failed"
+    assert named("train", "PersistentVolumeClaim", "progan-runs")["spec"]["accessModes"] == ["ReadWriteOncePod"]
     assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 120
 
 
@@ -405,7 +501,7 @@ TOLERATIONS = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSche
 
 
 COMPONENTS = {path.name for path in (K8S / "components").iterdir()}
-OF_TRAINING = {"gpu", "workers"}
+OF_TRAINING = {"gpu", "priority", "workers"}
 ONE_OF = {"autoscaling", "autoscaling-hpa"}
 
 
@@ -493,6 +589,22 @@ def test_no_data_is_no_reason_to_take_servers_away() -> None:
     assert keda["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
     assert keda["fallback"]["behavior"] == "currentReplicasIfHigher"
     assert keda["fallback"]["replicas"] >= keda["minReplicaCount"]
+
+
+def test_the_query_asks_for_series_that_servers_have(server_page: str) -> None:
+    query = scaled_object()["triggers"][0]["metadata"]["query"]
+    for name in set(re.findall(r"progan_\w+", query)):
+        assert f"# TYPE {name} " in server_page
+
+
+@pytest.fixture
+def server_page(run_server: Callable[..., Any], tiny_store: Path) -> str:
+    """The metrics of a server that nobody called yet."""
+    with (
+        run_server(ServerConfig(store=tiny_store, port=0, http_port=0)) as running,
+        urllib.request.urlopen(f"http://127.0.0.1:{running.http_port}/metrics") as page,
+    ):
+        return str(page.read().decode())
 
 
 def test_the_query_gives_one_series_of_one_installation() -> None:
