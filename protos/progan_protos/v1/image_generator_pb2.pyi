@@ -38,6 +38,21 @@ class Pace(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PACE_UNIFORM: _ClassVar[Pace]
     PACE_EVEN: _ClassVar[Pace]
 
+class Fit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FIT_UNSPECIFIED: _ClassVar[Fit]
+    FIT_CROP: _ClassVar[Fit]
+    FIT_PAD: _ClassVar[Fit]
+    FIT_STRETCH: _ClassVar[Fit]
+
+class InversionEnd(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INVERSION_END_UNSPECIFIED: _ClassVar[InversionEnd]
+    INVERSION_END_ENOUGH: _ClassVar[InversionEnd]
+    INVERSION_END_BUDGET: _ClassVar[InversionEnd]
+    INVERSION_END_NO_GAIN: _ClassVar[InversionEnd]
+    INVERSION_END_DEADLINE: _ClassVar[InversionEnd]
+
 class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODEL_STATE_UNSPECIFIED: _ClassVar[ModelState]
@@ -73,6 +88,15 @@ INTERPOLATION_PATH_SMOOTH: InterpolationPath
 PACE_UNSPECIFIED: Pace
 PACE_UNIFORM: Pace
 PACE_EVEN: Pace
+FIT_UNSPECIFIED: Fit
+FIT_CROP: Fit
+FIT_PAD: Fit
+FIT_STRETCH: Fit
+INVERSION_END_UNSPECIFIED: InversionEnd
+INVERSION_END_ENOUGH: InversionEnd
+INVERSION_END_BUDGET: InversionEnd
+INVERSION_END_NO_GAIN: InversionEnd
+INVERSION_END_DEADLINE: InversionEnd
 MODEL_STATE_UNSPECIFIED: ModelState
 MODEL_STATE_AVAILABLE: ModelState
 MODEL_STATE_LOADING: ModelState
@@ -256,6 +280,52 @@ class InterpolateResponse(_message.Message):
     times: StageTimes
     def __init__(self, first_index: _Optional[int] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
+class InvertRequest(_message.Message):
+    __slots__ = ("model", "pictures", "fit", "labels", "label_names", "format", "priority", "max_evaluations", "enough_db", "report_every")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PICTURES_FIELD_NUMBER: _ClassVar[int]
+    FIT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MAX_EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
+    ENOUGH_DB_FIELD_NUMBER: _ClassVar[int]
+    REPORT_EVERY_FIELD_NUMBER: _ClassVar[int]
+    model: ModelSelector
+    pictures: _containers.RepeatedScalarFieldContainer[bytes]
+    fit: Fit
+    labels: FloatMatrix
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    format: OutputFormat
+    priority: Priority
+    max_evaluations: int
+    enough_db: float
+    report_every: int
+    def __init__(self, model: _Optional[_Union[ModelSelector, _Mapping]] = ..., pictures: _Optional[_Iterable[bytes]] = ..., fit: _Optional[_Union[Fit, str]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., label_names: _Optional[_Iterable[str]] = ..., format: _Optional[_Union[OutputFormat, _Mapping]] = ..., priority: _Optional[_Union[Priority, str]] = ..., max_evaluations: _Optional[int] = ..., enough_db: _Optional[float] = ..., report_every: _Optional[int] = ...) -> None: ...
+
+class InvertResponse(_message.Message):
+    __slots__ = ("picture", "evaluations", "psnr_db", "latents", "labels", "images", "end", "model", "times")
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    EVALUATIONS_FIELD_NUMBER: _ClassVar[int]
+    PSNR_DB_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TIMES_FIELD_NUMBER: _ClassVar[int]
+    picture: int
+    evaluations: int
+    psnr_db: float
+    latents: FloatMatrix
+    labels: FloatMatrix
+    images: Images
+    end: InversionEnd
+    model: ServedModel
+    times: StageTimes
+    def __init__(self, picture: _Optional[int] = ..., evaluations: _Optional[int] = ..., psnr_db: _Optional[float] = ..., latents: _Optional[_Union[FloatMatrix, _Mapping]] = ..., labels: _Optional[_Union[FloatMatrix, _Mapping]] = ..., images: _Optional[_Union[Images, _Mapping]] = ..., end: _Optional[_Union[InversionEnd, str]] = ..., model: _Optional[_Union[ServedModel, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+
 class Images(_message.Message):
     __slots__ = ("encoding", "count", "height", "width", "channels", "pixels", "files")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -342,7 +412,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., is_default: bool = ..., serving_version: _Optional[int] = ..., pinned_version: _Optional[int] = ..., version_labels: _Optional[_Mapping[str, int]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class ModelVersion(_message.Message):
-    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes", "label_kind", "directions")
+    __slots__ = ("version", "state", "error", "digest", "latent_size", "resolution", "channels", "label_count", "label_names", "provenance", "memory_bytes", "label_kind", "directions", "can_invert")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -356,6 +426,7 @@ class ModelVersion(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     LABEL_KIND_FIELD_NUMBER: _ClassVar[int]
     DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    CAN_INVERT_FIELD_NUMBER: _ClassVar[int]
     version: int
     state: ModelState
     error: str
@@ -369,7 +440,8 @@ class ModelVersion(_message.Message):
     memory_bytes: int
     label_kind: LabelKind
     directions: _containers.RepeatedCompositeFieldContainer[Direction]
-    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., label_kind: _Optional[_Union[LabelKind, str]] = ..., directions: _Optional[_Iterable[_Union[Direction, _Mapping]]] = ...) -> None: ...
+    can_invert: bool
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., error: _Optional[str] = ..., digest: _Optional[str] = ..., latent_size: _Optional[int] = ..., resolution: _Optional[int] = ..., channels: _Optional[int] = ..., label_count: _Optional[int] = ..., label_names: _Optional[_Iterable[str]] = ..., provenance: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., memory_bytes: _Optional[int] = ..., label_kind: _Optional[_Union[LabelKind, str]] = ..., directions: _Optional[_Iterable[_Union[Direction, _Mapping]]] = ..., can_invert: bool = ...) -> None: ...
 
 class Direction(_message.Message):
     __slots__ = ("name", "origin", "r", "monotone", "shift_sd")

@@ -52,6 +52,11 @@ class ImageGeneratorServiceStub(object):
                 request_serializer=progan__protos_dot_v1_dot_image__generator__pb2.InterpolateRequest.SerializeToString,
                 response_deserializer=progan__protos_dot_v1_dot_image__generator__pb2.InterpolateResponse.FromString,
                 _registered_method=True)
+        self.Invert = channel.unary_stream(
+                '/progan.v1.ImageGeneratorService/Invert',
+                request_serializer=progan__protos_dot_v1_dot_image__generator__pb2.InvertRequest.SerializeToString,
+                response_deserializer=progan__protos_dot_v1_dot_image__generator__pb2.InvertResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/progan.v1.ImageGeneratorService/ListModels',
                 request_serializer=progan__protos_dot_v1_dot_image__generator__pb2.ListModelsRequest.SerializeToString,
@@ -93,6 +98,18 @@ class ImageGeneratorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Invert(self, request, context):
+        """The latents whose images are nearest to pictures: to edit a photograph, say. Messages of several pictures are mixed;
+        the last one of a picture has its image. FAILED_PRECONDITION where ModelVersion.can_invert is false.
+
+        What is found depends on the version, the picture and the budget alone: the same request gives the same latents, on
+        the same hardware. The deadline of the call ends the search a little earlier, with the best so far. Pictures are
+        neither logged nor stored. One evaluation of the gradient counts as one image of the caller's quota.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Every model of the store, by name.
         """
@@ -124,6 +141,11 @@ def add_ImageGeneratorServiceServicer_to_server(servicer, server):
                     servicer.Interpolate,
                     request_deserializer=progan__protos_dot_v1_dot_image__generator__pb2.InterpolateRequest.FromString,
                     response_serializer=progan__protos_dot_v1_dot_image__generator__pb2.InterpolateResponse.SerializeToString,
+            ),
+            'Invert': grpc.unary_stream_rpc_method_handler(
+                    servicer.Invert,
+                    request_deserializer=progan__protos_dot_v1_dot_image__generator__pb2.InvertRequest.FromString,
+                    response_serializer=progan__protos_dot_v1_dot_image__generator__pb2.InvertResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -220,6 +242,33 @@ class ImageGeneratorService(object):
             '/progan.v1.ImageGeneratorService/Interpolate',
             progan__protos_dot_v1_dot_image__generator__pb2.InterpolateRequest.SerializeToString,
             progan__protos_dot_v1_dot_image__generator__pb2.InterpolateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/progan.v1.ImageGeneratorService/Invert',
+            progan__protos_dot_v1_dot_image__generator__pb2.InvertRequest.SerializeToString,
+            progan__protos_dot_v1_dot_image__generator__pb2.InvertResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,7 @@ from progan_service.serving.http.probes import Pages, probes
 from progan_service.serving.http.rest_v1.handler import RestV1
 from progan_service.serving.http.rest_v2.handler import RestV2
 from progan_service.serving.http.server import HttpServer
+from progan_service.serving.jobs.inversion import Inverter
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker
 from progan_service.serving.jobs.unsent import Unsent
@@ -96,11 +97,12 @@ class Server:
         unsent = Unsent(config.max_unsent_bytes, self._metrics)
         self._metrics.unsent_bytes.set_function(lambda: unsent.bytes)
         maker = ImageMaker(self._encoders, self._quotas, unsent, self._metrics)
+        inverter = Inverter(maker, self._quotas, unsent, self._metrics)
         limits = Limits(config)
 
         self._gate = Gate()
         self._health = Health([progan_v1.DESCRIPTOR.full_name], self._metrics, may_use)
-        images = progan_v1.ImageGeneratorServicer(self._catalog, maker, limits)
+        images = progan_v1.ImageGeneratorServicer(self._catalog, maker, inverter, limits)
         inference = open_inference.GRPCInferenceServicer(
             self._catalog, maker, limits, self._gate, self._metrics, self._health.is_ready, self.look_now
         )

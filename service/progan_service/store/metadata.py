@@ -93,6 +93,11 @@ class ModelMetadata:
         return {name: column for column, name in enumerate(self.label_names)}
 
     @property
+    def can_invert(self) -> bool:
+        """Whether the latents of images can be found."""
+        return GRADIENT_SIGNATURE in self.signatures
+
+    @property
     def source(self) -> str:
         """Where the version comes from, in one line; empty when the provenance does not say. Long texts are cut."""
         known = [self.provenance.get(name) for name in ("source", "origin")]

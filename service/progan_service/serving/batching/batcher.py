@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.serving.batching.deadlines import Forecast
@@ -86,7 +86,7 @@ class DynamicBatcher:
 
     async def submit(
         self,
-        inputs: tuple[NDArray[np.float32], ...],
+        inputs: tuple[NDArray[Any], ...],
         deadline: float = float("inf"),
         *,
         flow: object = None,

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,14 @@ from progan_service.serving.batching.work import Slice, Work
 
 @dataclass(frozen=True)
 class Generated:
-    """The images [N, R, R, C] of one request.
+    """The images [N, R, R, C] of one request, or its rows [N, ...] of another kind of batch.
 
     queue_s       the longest wait of a row, in seconds
     inference_s   the time of all batches that held rows of it, in seconds
     batch_rows    rows of the largest of these batches, those of other requests included
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     queue_s: float
     inference_s: float
     batch_rows: int
@@ -33,9 +34,9 @@ class Request:
     """
 
     work: Work
-    inputs: tuple[NDArray[np.float32], ...]
+    inputs: tuple[NDArray[Any], ...]
     done: asyncio.Future[Generated]
-    pixels: dict[int, NDArray[np.uint8]] = field(default_factory=dict)  # by their first row
+    pixels: dict[int, NDArray[Any]] = field(default_factory=dict)  # by their first row
     queue_s: float = 0.0
     inference_s: float = 0.0
     batch_rows: int = 0
@@ -44,7 +45,7 @@ class Request:
     def __post_init__(self) -> None:
         self.missing = self.work.rows
 
-    def add(self, start: int, pixels: NDArray[np.uint8], seconds: float) -> None:
+    def add(self, start: int, pixels: NDArray[Any], seconds: float) -> None:
         """Take the images from row `start` on, out of a batch that took `seconds`. The last complete the result."""
         self.pixels[start] = pixels
         self.inference_s += seconds
@@ -71,7 +72,7 @@ def deliver(slices: list[Slice], requests: list[Request], outcome: Batch | Excep
         offset += piece.rows
 
 
-def gather(slices: list[Slice], requests: list[Request], size: int) -> tuple[NDArray[np.float32], ...]:
+def gather(slices: list[Slice], requests: list[Request], size: int) -> tuple[NDArray[Any], ...]:
     """Return the rows of a batch, padded to `size` by repeating the first row."""
     gathered = []
     for column in range(len(requests[0].inputs)):

@@ -174,7 +174,7 @@ class ModelCatalog:
     def close(self) -> None:
         """Fail the requests that wait, and end the threads after their current work."""
         for loaded in self._in_memory():
-            loaded.batcher.close()
+            loaded.close()
         for drain in self._drains.values():
             drain.cancel()
         self._bring_ups.close()

@@ -7,19 +7,19 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from progan_service.host.aside import aside, in_time
 from progan_service.host.tensorflow import import_tensorflow
+from progan_service.latents.inversion.search import Space
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, DeviceThread, Run
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.room import NoRoomError, estimated_bytes, fits, require_room
-from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.models.version import Inverting, LoadedVersion
 from progan_service.serving.watching.metrics import Metrics
 from progan_service.store.store import ModelStore
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from progan_service.serving.models.servable import DeviceMemory, Servable
 
 log = logging.getLogger(__name__)
+
+_MOST_GRADIENTS = 8  # in a batch; more are hardly faster, and images wait for them
+_HUGE = 512  # pixels a side; the features of one image, which a gradient keeps, take gigabytes
 
 
 class Loader:
@@ -43,6 +46,7 @@ class Loader:
         self._config = config
         self._metrics = metrics
         self._store = store
+        self._of_gradients = Metrics()  # nobody reads it: rows of gradients are no images
         self._turn = asyncio.Lock()
         self._preparing = threading.Lock()
         self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow
@@ -66,11 +70,32 @@ class Loader:
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
         batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, name, servable.largest_batch())
         loaded = LoadedVersion(
-            name, version, servable.metadata, servable.precision, memory_bytes, batcher, Gate(), servable.directions
+            name,
+            version,
+            servable.metadata,
+            servable.precision,
+            memory_bytes,
+            batcher,
+            Gate(),
+            servable.directions,
+            self._inverting(name, version, servable, batcher.max_batch_size),
         )
         self._metrics.model_info.labels(*loaded.info).set(1)
         self._metrics.images.labels(name, str(version))
         return loaded
+
+    def _inverting(self, name: str, version: int, servable: "Servable", largest: int) -> Inverting | None:
+        """Return what finds latents for a version. A batch of gradients takes as long as two of images."""
+        guide, metadata = servable.guide, servable.metadata
+        if guide is None:
+            return None
+        most = 1 if metadata.resolution >= _HUGE else min(largest // 2, _MOST_GRADIENTS)
+        sizes = tuple(size for size in servable.batch_sizes if size <= most) or servable.batch_sizes[:1]
+        batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
+        batcher = DynamicBatcher(self._runners(name, version, gradients=True), batching, self._of_gradients, name)
+        are_classes = metadata.label_kind == "classes"
+        space = Space.of(guide, metadata.resolution, metadata.label_count, are_classes=are_classes)
+        return Inverting(guide, space, batcher)
 
     async def has_room(self, name: str, version: int) -> bool:
         """Return whether a version that did not fit into memory would fit now."""
@@ -78,7 +103,7 @@ class Loader:
 
     async def unload(self, loaded: LoadedVersion) -> None:
         """Free the memory of a version that no call uses any more."""
-        loaded.batcher.close()
+        loaded.close()
         self._metrics.model_info.remove(*loaded.info)
         self._metrics.model_memory.remove(loaded.name, str(loaded.number))
         for size in self._config.batching.allowed_batch_sizes:
@@ -155,17 +180,22 @@ class Loader:
         del self._servables[name, version]
         gc.collect()  # a loaded SavedModel refers to itself
 
-    def _runners(self, name: str, version: int) -> list[Run]:
-        """Return a function for each device that runs a batch in its thread."""
+    def _runners(self, name: str, version: int, *, gradients: bool = False) -> list[Run]:
+        """Return a function for each device that runs a batch in its thread: of images, or of gradients.
 
-        def generate(device: str, inputs: tuple[NDArray[np.float32], ...]) -> Batch:
+        Gradients are computed in the background: images go first.
+        """
+
+        def compute(device: str, inputs: tuple[NDArray[Any], ...]) -> Batch:
+            servable = self._servables[name, version][device]
             started = time.monotonic()
-            pixels = self._servables[name, version][device].generate(inputs)
+            pixels = servable.loss_gradient(inputs) if gradients else servable.generate(inputs)
             seconds = time.monotonic() - started
-            self._metrics.inference_duration.labels(name, str(version), str(len(pixels))).observe(seconds)
+            if not gradients:
+                self._metrics.inference_duration.labels(name, str(version), str(len(pixels))).observe(seconds)
             return Batch(pixels, seconds)
 
         def runner(thread: DeviceThread, device: str) -> Run:
-            return lambda inputs, done: thread.start(partial(generate, device, inputs), done)
+            return lambda inputs, done: thread.start(partial(compute, device, inputs), done, background=gradients)
 
         return [runner(thread, device) for thread, device in self._devices.items()]

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from tensorflow.python.client import device_lib
 
 from progan_service.host.memory import Bound, resident_bytes, tightest_bound
+from progan_service.latents.inversion.guide import Guide
 from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
 from progan_service.serving.batching.sizes import LargestBatch
 from progan_service.serving.models.room import fits
 from progan_service.store.directions import Direction
 from progan_service.store.errors import ModelStoreError
-from progan_service.store.metadata import BFLOAT16_SIGNATURE, ON_CPU, UINT8_SIGNATURE, ModelMetadata
+from progan_service.store.metadata import BFLOAT16_SIGNATURE, GRADIENT_SIGNATURE, ON_CPU, UINT8_SIGNATURE, ModelMetadata
 
 
 class Servable:
@@ -29,6 +30,7 @@ class Servable:
     precision     "float32" or "bfloat16"
     batch_sizes   the sizes that are warm, rising; empty before the warm-up
     directions    of the version, by name
+    guide         by which the latents of images are found; None for a version without one, or without gradients
     rounds        timings of the warm-up: in each round the seconds of batches that ran one after the other, by size
 
     Threads: the loader's thread loads it and warms it up. After that, the threads of devices call `generate`, several
@@ -46,6 +48,7 @@ class Servable:
         self.batch_sizes: tuple[int, ...] = ()
         self.rounds: Sequence[Mapping[int, float]] = ()
         self.directions: Mapping[str, Direction] = {}
+        self.guide: Guide | None = None
         self._device = device
         try:
             with tf.device(device or None):
@@ -74,6 +77,24 @@ class Servable:
         except tf.errors.ResourceExhaustedError as error:
             raise DeviceOutOfMemoryError(f"{len(inputs[0])} images do not fit into the device's memory") from error
         return images
+
+    def loss_gradient(self, inputs: tuple[NDArray[Any], ...]) -> NDArray[np.float32]:
+        """Return loss and gradient [N, 1 + L + K] by latents and labels, as the signature has them.
+
+        inputs   latents [N, L], targets uint8 [N, R, R, C], coarseness int32 [N], and labels [N, K] if there are any
+        Raises DeviceOutOfMemoryError when they do not fit into the device's memory.
+        """
+        names = ("latents", "targets", "coarseness", "labels")[: len(inputs)]
+        try:
+            with tf.device(self._device or None):
+                arguments = {name: tf.constant(values) for name, values in zip(names, inputs, strict=True)}
+                found = self._loaded.signatures[GRADIENT_SIGNATURE](**arguments)
+                columns = [found["loss"][:, None]]
+                columns += [found[name] for name in ("gradient", "label_gradient") if name in found]
+                values: NDArray[np.float32] = tf.concat(columns, axis=1).numpy()
+        except tf.errors.ResourceExhaustedError as error:
+            raise DeviceOutOfMemoryError(f"{len(inputs[0])} gradients do not fit into the device's memory") from error
+        return values
 
     def in_bfloat16(self) -> Self:
         """Return the same version, computing in bfloat16. Raises ModelStoreError when it was exported without that."""

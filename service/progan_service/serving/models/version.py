@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
+from progan_service.latents.inversion.guide import Guide
+from progan_service.latents.inversion.search import Space
 from progan_service.serving.batching.batcher import DynamicBatcher
 from progan_service.serving.batching.queue import UNBOUNDED, BatchQueue
 from progan_service.serving.models.gate import Gate
@@ -14,6 +16,15 @@ _SEED_BYTES = 11  # the longest on the wire
 
 
 @dataclass(frozen=True, eq=False)
+class Inverting:
+    """What finds the latents of images: where to begin, how to search, and the batches of gradients."""
+
+    guide: Guide
+    space: Space
+    batcher: DynamicBatcher
+
+
+@dataclass(frozen=True, eq=False)
 class LoadedVersion:
     """A version that answers requests. Each call stays inside `gate` until it has its last image.
 
@@ -21,6 +32,7 @@ class LoadedVersion:
     precision      "float32" or "bfloat16"
     memory_bytes   what it takes of the devices' memory, its largest batch included; on CPUs of the process's
     directions     along which latents can be edited, by name
+    inverting      finds the latents of images; None for a version that was exported without that
     encode_queue   the rows that are to become files, wherever they are: before the device, on it, before an encoder, or
                    in one. Used in the event loop only.
     """
@@ -33,7 +45,14 @@ class LoadedVersion:
     batcher: DynamicBatcher
     gate: Gate
     directions: Mapping[str, Direction] = field(default_factory=dict)
+    inverting: Inverting | None = None
     encode_queue: BatchQueue = field(default_factory=partial(BatchQueue, UNBOUNDED))
+
+    def close(self) -> None:
+        """Refuse new work. What is queued or runs fails with Unavailable."""
+        self.batcher.close()
+        if self.inverting:
+            self.inverting.batcher.close()
 
     @property
     def info(self) -> tuple[str, ...]:

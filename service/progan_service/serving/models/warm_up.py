@@ -47,12 +47,13 @@ def load_servable(
     precision   "float32", "bfloat16", or "auto": the better one on this device
     holds       whether the device's memory holds a batch so many times as large as the largest so far
     Raises DamagedVersionError when the files are not the published ones, ModelStoreError when they are and the images
-    or directions are wrong, DeviceOutOfMemoryError when the version does not fit into the device's memory.
+    directions or guide are wrong, DeviceOutOfMemoryError when the version does not fit into the device's memory.
     """
     metadata, path = store.verify(name, version), store.path(name, version)
     directions = store.directions(name, version)
+    guide = store.guide(name, version) if metadata.can_invert else None
     whole = Servable(path, metadata, device)
-    whole.directions = directions
+    whole.directions, whole.guide = directions, guide
     warm_up(whole, batch_sizes[:1] if precision == "bfloat16" else batch_sizes, holds)
     check_golden(whole, path)
     match precision:

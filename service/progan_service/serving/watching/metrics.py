@@ -27,6 +27,7 @@ _LOAD_S = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
 _LOAD_FAILURES = ("invalid", "unreadable", "rollout", "memory", "error")  # the values of `reason`
 _DROPS = ("cancelled", "expired", "rejected")  # likewise
 _HANGS = ("look", "load", "reload", "batch")  # the values of `what`
+_DECIBELS = (10, 15, 20, 25, 30, 35, 40, 45, 50, 60)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # How calls may end: any call, one for images whose model is known, and one that failed before its model was.
@@ -64,6 +65,7 @@ class Metrics:
         self._of_process()
         self._of_connections()
         self._of_calls()
+        self._of_inversions()
         self._of_rows()
         self._of_batches()
         self._of_models()
@@ -184,6 +186,21 @@ class Metrics:
         self._max_unsent_bytes = self._gauge("progan_max_unsent_bytes", "Limit of these bytes: --max-unsent-bytes.")
         self.stalled_readers = self._counter(
             "progan_stalled_readers_total", "Calls that were ended because their caller did not take its images."
+        )
+
+    def _of_inversions(self) -> None:
+        self.inversions = self._counter(
+            "progan_inversions_total",
+            "Pictures whose latents were looked for, by how it ended: enough, budget, no_gain, deadline or cancelled.",
+            "outcome",
+        )
+        for outcome in ("enough", "budget", "no_gain", "deadline", "cancelled"):
+            self.inversions.labels(outcome)
+        self.inversion_evaluations = self._counter(
+            "progan_inversion_evaluations_total", "Gradients computed to find the latents of pictures."
+        )
+        self.inversion_psnr = self._histogram(
+            "progan_inversion_psnr_decibels", "PSNR of the images that were found for pictures.", buckets=_DECIBELS
         )
 
     def _of_rows(self) -> None:

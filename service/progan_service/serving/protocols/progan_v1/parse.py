@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.latents.walks import WalkPath
 from progan_service.serving.batching.work import Priority
-from progan_service.serving.errors import InvalidArgument, naming
+from progan_service.serving.errors import FailedPrecondition, InvalidArgument, naming
+from progan_service.serving.files.decoding import Fit, decoded
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.edits import MAX_EDITS, Edits, edited, of_edit, of_edits
 from progan_service.serving.jobs.format import Format, of_quality
+from progan_service.serving.jobs.inversion import Inversion, check_pictures, of_effort
 from progan_service.serving.jobs.job import Job
 from progan_service.serving.jobs.rows import (
+    NO_LABELS,
     Labels,
     Rows,
     of_label_names,
@@ -27,11 +30,11 @@ from progan_service.serving.jobs.rows import (
     of_seeds,
 )
 from progan_service.serving.jobs.walks import Frames, of_walk
-from progan_service.serving.models.version import LoadedVersion
+from progan_service.serving.models.version import Inverting, LoadedVersion
 from progan_service.store.directions import Direction
 from progan_service.store.metadata import ModelMetadata
 
-Request = pb.GenerateRequest | pb.StreamGenerateRequest | pb.InterpolateRequest
+Request = pb.GenerateRequest | pb.StreamGenerateRequest | pb.InterpolateRequest | pb.InvertRequest
 
 _PATHS: Mapping[int, WalkPath] = {
     pb.INTERPOLATION_PATH_LINEAR: "linear",
@@ -78,6 +81,48 @@ def walk_job(request: pb.InterpolateRequest, version: LoadedVersion, max_key_fra
         first_index(request.first_index, frames.count),
         even=is_even(request.pace),
     )
+
+
+def inversion(
+    request: pb.InvertRequest, version: LoadedVersion, targets: NDArray[np.uint8], deadline: float
+) -> Inversion:
+    """Return the pictures whose latents a request asks for. Raises InvalidArgument or FailedPrecondition."""
+    metadata = version.metadata
+    found = labels(request, metadata, len(targets)) if _has_labels(request) else None
+    image = Job(
+        version,
+        of_rows(np.ones((1, metadata.latent_size), np.float32), metadata.latent_size),
+        NO_LABELS,
+        output_format(request.format),
+        deadline,
+        priority(request.priority),
+    )
+    given = found.rows(0, len(targets)) if found else ()
+    effort = of_effort(request.max_evaluations, request.enough_db, request.report_every)
+    return Inversion(image, inverting(version), targets, given[0] if given else None, effort)
+
+
+def inverting(version: LoadedVersion) -> Inverting:
+    """Return what finds latents for a version. Raises FailedPrecondition."""
+    if version.inverting is None:
+        raise FailedPrecondition(
+            f"{version.name} version {version.number} was exported without what finds latents of pictures; export it "
+            "again: progan export STORE/MODEL/VERSION"
+        )
+    return version.inverting
+
+
+def pictures(request: pb.InvertRequest, metadata: ModelMetadata) -> NDArray[np.uint8]:
+    """Return the pictures of a request [P, R, R, C]. Raises InvalidArgument. It takes long: call it in a thread."""
+    check_pictures(len(request.pictures))
+    if request.fit not in pb.Fit.values():
+        raise InvalidArgument("fit", f"is {request.fit}, which is no Fit")
+    fit = Fit(pb.Fit.Name(request.fit or pb.FIT_CROP).removeprefix("FIT_"))
+    targets = []
+    for place, content in enumerate(request.pictures):
+        with naming(picture=f"pictures[{place}]"):
+            targets.append(decoded(content, metadata.resolution, metadata.channels, fit))
+    return np.stack(targets)
 
 
 def latents(message: pb.Latents, metadata: ModelMetadata, field: str = "latents") -> Rows:
@@ -135,12 +180,20 @@ def edits(messages: Sequence[pb.Edit], known: Mapping[str, Direction]) -> Edits 
 def labels(request: Request, metadata: ModelMetadata, count: int, frames_between: int = 0) -> Labels:
     """Return labels [1 or count, K], K being the labels of the model. Raises InvalidArgument or FailedPrecondition."""
     with naming(columns="labels.columns", values="labels.values"):
-        given = _matrix(request.labels) if request.labels.rows or request.labels.values else None
+        given = _matrix(request.labels) if _has_matrix(request) else None
         if request.label_names:
             if given is not None:
                 raise InvalidArgument("label_names", "is given, and labels as well; give one of them")
             given = of_label_names(request.label_names, metadata)
         return of_labels(given, metadata, count, frames_between)
+
+
+def _has_matrix(request: Request) -> bool:
+    return bool(request.labels.rows or request.labels.values)
+
+
+def _has_labels(request: Request) -> bool:
+    return _has_matrix(request) or bool(request.label_names)
 
 
 def output_format(message: pb.OutputFormat) -> Format:

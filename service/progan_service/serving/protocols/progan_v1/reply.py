@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2, struct_pb2
 from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
+from progan_service.serving.jobs.inversion import Inversion, Report
 from progan_service.serving.jobs.job import Job, Piece
 from progan_service.serving.models.model import Model, VersionStatus
 from progan_service.serving.models.version import LoadedVersion
@@ -38,6 +39,25 @@ def part(kind: type[Part], piece: Piece, job: Job) -> bytes:
         latents=_matrix(piece.latents),
         model=_served_model(job.version),
         times=_stage_times(piece),
+    ).SerializeToString()
+
+
+def report(found: Report, inversion: Inversion) -> bytes:
+    """Return one message of an inversion, serialized."""
+    piece, spent = found.piece, found.spent
+    times = pb.StageTimes(queue=_duration(spent.queue_s), inference=_duration(spent.inference_s))
+    if piece:
+        times.MergeFrom(pb.StageTimes(encode=_duration(piece.encode_s)))
+    return pb.InvertResponse(
+        picture=found.picture,
+        evaluations=found.evaluations,
+        psnr_db=found.psnr_db,
+        latents=_matrix(found.best.latent[None]),
+        labels=_matrix(found.best.labels[None]) if len(found.best.labels) else None,
+        images=_images(piece, inversion.image) if piece else None,
+        end=f"INVERSION_END_{found.end.upper()}" if found.end else None,
+        model=_served_model(inversion.image.version),
+        times=times,
     ).SerializeToString()
 
 
@@ -135,6 +155,7 @@ def _described(
         label_names=metadata.label_names,
         label_kind=f"LABEL_KIND_{metadata.label_kind.upper()}" if metadata.label_count else None,
         provenance=_struct(_provenance(metadata)),
+        can_invert=metadata.can_invert,
     )
     return metadata, message
 

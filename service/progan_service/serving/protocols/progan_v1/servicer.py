@@ -1,12 +1,15 @@
 """The rpcs of progan.v1.ImageGeneratorService: messages to jobs, and images to messages. Decides nothing."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_service.serving.errors import InvalidArgument, naming
+from progan_service.serving.jobs.inversion import Inverter
 from progan_service.serving.jobs.job import Job, asked_by
 from progan_service.serving.jobs.limits import Limits
 from progan_service.serving.jobs.maker import ImageMaker
@@ -25,10 +28,11 @@ _NAME_BYTES = 4 * 2**10  # of the longest request that is only a name
 class ImageGeneratorServicer:
     """Its methods are the rpcs of the .proto. They raise ServingErrors. Used in the event loop only."""
 
-    def __init__(self, catalog: ModelCatalog, maker: ImageMaker, limits: Limits) -> None:
+    def __init__(self, catalog: ModelCatalog, maker: ImageMaker, inverter: Inverter, limits: Limits) -> None:
         self._catalog = catalog
         self._models = PermittedModels(catalog)
         self._maker = maker
+        self._inverter = inverter
         self._limits = limits
         self._messages = reply.Models()
 
@@ -74,6 +78,18 @@ class ImageGeneratorServicer:
                 data = reply.part(kind, piece, job)
                 del piece  # the data is a copy
                 yield data
+
+    async def Invert(self, request: pb.InvertRequest, call: Call) -> AsyncIterator[bytes]:
+        with self._use(request.model, call) as version:
+            parse.inverting(version)
+            targets = await asyncio.to_thread(parse.pictures, request, version.metadata)
+            request.ClearField("pictures")
+            inversion = parse.inversion(request, version, targets, call.deadline)
+            inversion = replace(inversion, image=asked_by(call, inversion.image))
+            async with aclosing(self._inverter.reports(inversion)) as reports:
+                async for report in reports:
+                    self._inverter.note_sent(call, inversion, report)
+                    yield reply.report(report, inversion)
 
     async def ListModels(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         messages = [self._message(model, call) for model in self._models.all(call)]
