@@ -26,6 +26,7 @@ from progan_client.errors import (
     UnavailableError,
 )
 from progan_client.images import Frame, GeneratedImages, StageTimes
+from progan_client.inversion import Inversion, InversionReport
 from progan_client.models import Direction, Model, ModelVersion, ServedModel
 
 __version__ = metadata.version("progan-client")
@@ -43,6 +44,8 @@ __all__ = [
     "GeneratedImages",
     "InternalError",
     "InvalidArgumentError",
+    "Inversion",
+    "InversionReport",
     "MessageTooLargeError",
     "Model",
     "ModelVersion",

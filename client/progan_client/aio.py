@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -22,10 +23,12 @@ from progan_client.channel import (
 )
 from progan_client.errors import NotFoundError, ProganError
 from progan_client.images import Frame, GeneratedImages
+from progan_client.inversion import Inversion, InversionReport
 from progan_client.models import Model
 from progan_client.obstacle import explained_aside, obstacle
+from progan_client.pictures import Picture
 from progan_client.replies import Part
-from progan_client.requests import GenerateArguments, InterpolateArguments
+from progan_client.requests import REPORT_EVERY, GenerateArguments, InterpolateArguments, InvertArguments
 from progan_client.stream import Stream, cancelled_at_the_end
 from progan_client.translation import not_ready_in_time, translated
 from progan_protos.v1 import image_generator_pb2 as pb
@@ -88,6 +91,30 @@ class AsyncClient:
         request = requests.interpolate_request(**arguments)
         stream = Stream(request, requests.frame_count(request))
         return self._stream(self._images.Interpolate, stream, deadline_s, replies.frames_of_part)
+
+    async def invert(
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        progress: Callable[[InversionReport], None] | None = None,
+        timeout_s: float | None = None,
+        **arguments: Unpack[InvertArguments],
+    ) -> Inversion:
+        """Return the latents whose images are nearest to one to eight pictures; see `Client.invert`."""
+        deadline_s = self._settings.stream_deadline_s(timeout_s)
+        every = REPORT_EVERY if progress else 0
+        request = await asyncio.to_thread(partial(requests.invert_request, pictures, every, **arguments))
+        last = {}
+        async with explained_aside(self._settings):
+            with translated(self._settings, deadline_s):
+                call = self._images.Invert(request, timeout=deadline_s, metadata=self._settings.metadata)
+                with cancelled_at_the_end(call):
+                    async for reply in call:
+                        if progress:
+                            progress(replies.report_of_reply(reply))
+                        if replies.is_end(reply):
+                            last[reply.picture] = reply
+        return replies.inversion_of_replies(last, len(request.pictures))
 
     async def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """Return all models of the service, sorted by name."""

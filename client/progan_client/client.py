@@ -21,10 +21,12 @@ from progan_client.channel import (
 )
 from progan_client.errors import NotFoundError, ProganError
 from progan_client.images import Frame, GeneratedImages
+from progan_client.inversion import Inversion, InversionReport
 from progan_client.models import Model
 from progan_client.obstacle import explained, obstacle
+from progan_client.pictures import Picture
 from progan_client.replies import Part
-from progan_client.requests import GenerateArguments, InterpolateArguments
+from progan_client.requests import REPORT_EVERY, GenerateArguments, InterpolateArguments, InvertArguments
 from progan_client.stream import Stream, cancelled_at_the_end
 from progan_client.translation import not_ready_in_time, translated
 from progan_protos.v1 import image_generator_pb2 as pb
@@ -135,6 +137,47 @@ class Client:
         request = requests.interpolate_request(**arguments)
         stream = Stream(request, requests.frame_count(request))
         return self._stream(self._images.Interpolate, stream, deadline_s, replies.frames_of_part)
+
+    def invert(
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        progress: Callable[[InversionReport], None] | None = None,
+        timeout_s: float | None = None,
+        **arguments: Unpack[InvertArguments],
+    ) -> Inversion:
+        """Return the latents whose images are nearest to one to eight pictures, to edit a photograph, say.
+
+            found = client.invert("photo.jpg")
+            client.generate(latents=found.latents, edits={"size": 1.5}).save("edited.png")
+
+        A picture is a path, the bytes of a PNG, JPEG or WebP, a PIL image, or uint8 [H, W, 3]. Files above 480 KiB are
+        made smaller before they are sent. The service scales all to its resolution, and neither logs nor stores them.
+
+        argument           type     default   meaning
+        `fit`              str      "crop"    how a picture becomes square: its centre, "pad" (all of it, with white
+                                              borders) or "stretch"
+        `label`, `labels`           None      as in `generate`; None: they are found, too
+        `max_evaluations`  int      300       of the gradient, for each picture; one takes as long as two images
+        `enough_db`        float    50        the PSNR at which a picture is done. Photographs end lower
+        `progress`         callable None      is called with an InversionReport from time to time
+        `timeout_s`        float    None      deadline in seconds, with the best so far; None: that of streams
+
+        `model`, `version`, `encoding`, `quality` and `bulk` are those of `generate`. The same picture and budget give
+        the same latents. Raise FailedPreconditionError for a version of which `ModelVersion.can_invert` is false.
+        """
+        deadline_s = self._settings.stream_deadline_s(timeout_s)
+        request = requests.invert_request(pictures, REPORT_EVERY if progress else 0, **arguments)
+        last = {}
+        with explained(self._settings), translated(self._settings, deadline_s):
+            call = self._images.Invert(request, timeout=deadline_s, metadata=self._settings.metadata)
+            with cancelled_at_the_end(call):
+                for reply in call:
+                    if progress:
+                        progress(replies.report_of_reply(reply))
+                    if replies.is_end(reply):
+                        last[reply.picture] = reply
+        return replies.inversion_of_replies(last, len(request.pictures))
 
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """Return all models of the service, sorted by name."""

@@ -51,6 +51,7 @@ class ModelVersion:
     `label_names`   label_count names; empty if unknown.
     `label_kind`    "classes" (an image has exactly one) or "attributes" (each holds or does not).
     `directions`    along which latents can be edited, by name; empty while the version is not loaded.
+    `can_invert`    whether `invert` finds latents for it; a version of an earlier release must be exported again.
     `provenance`    origin and training of the version.
     `memory_bytes`  memory that it takes while it is loaded, its largest batch included; 0 if it is not loaded.
     """
@@ -68,6 +69,7 @@ class ModelVersion:
     memory_bytes: int = 0
     label_kind: LabelKind = "classes"
     directions: Mapping[str, Direction] = field(default_factory=dict)
+    can_invert: bool = False
 
     def __repr__(self) -> str:
         return f"<ModelVersion {self.version}: {self.state}, {self.resolution}x{self.resolution}x{self.channels}>"

@@ -1,7 +1,9 @@
 """Translate replies of the service into images, frames, models and health states. No network here."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any, TypeVar, get_args
 
 import numpy as np
@@ -10,6 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from progan_client.errors import ReplyError
 from progan_client.images import Encoding, Frame, GeneratedImages, Latents, Pixels, StageTimes
+from progan_client.inversion import Inversion, InversionEnd, InversionReport
 from progan_client.models import Direction, Model, ModelState, ModelVersion, ServedModel
 from progan_client.requests import WIRE_ENCODINGS, row_count
 from progan_protos.v1 import image_generator_pb2 as pb
@@ -25,6 +28,14 @@ _ENCODINGS: dict[int, Encoding] = {wire: encoding for encoding, wire in WIRE_ENC
 _ORIGINS: dict[int, str] = {
     pb.DIRECTION_ORIGIN_FITTED: "fitted",
     pb.DIRECTION_ORIGIN_DISCOVERED: "discovered",
+}
+
+
+_END_NAMES: dict[int, InversionEnd] = {
+    pb.INVERSION_END_ENOUGH: "enough",
+    pb.INVERSION_END_BUDGET: "budget",
+    pb.INVERSION_END_NO_GAIN: "no_gain",
+    pb.INVERSION_END_DEADLINE: "deadline",
 }
 
 
@@ -44,6 +55,55 @@ def frames_of_part(reply: pb.InterpolateResponse) -> Iterator[Frame]:
     """Return the frames of one message of Interpolate."""
     images = _images(reply, None)
     return (Frame(reply.first_index + i, images[i : i + 1]) for i in range(len(images)))
+
+
+def report_of_reply(reply: pb.InvertResponse) -> InversionReport:
+    """Return how far the search for a picture is."""
+    (latent,) = _latents(reply.latents, 1)
+    return InversionReport(reply.picture, reply.evaluations, round(reply.psnr_db, 2), latent)
+
+
+def is_end(reply: pb.InvertResponse) -> bool:
+    """Return whether a message is the last one of its picture."""
+    return reply.end != pb.INVERSION_END_UNSPECIFIED
+
+
+def inversion_of_replies(last: Mapping[int, pb.InvertResponse], pictures: int) -> Inversion:
+    """Return what was found, by the last message of each picture. Raise ReplyError if one is missing."""
+    if sorted(last) != list(range(pictures)):
+        raise ReplyError(f"the service ended the stream after {len(last)} of {pictures} pictures")
+    replies = [last[picture] for picture in range(pictures)]
+    labels = [_latents(reply.labels, 1) for reply in replies if reply.labels.columns]
+    images = _joined([_images(reply, None) for reply in replies])
+    return Inversion(
+        latents=images.latents,
+        labels=np.concatenate(labels) if labels else None,
+        psnr_db=tuple(round(reply.psnr_db, 2) for reply in replies),
+        evaluations=tuple(reply.evaluations for reply in replies),
+        ends=tuple(_END_NAMES.get(reply.end, "unspecified") for reply in replies),
+        images=images,
+    )
+
+
+def _joined(parts: Sequence[GeneratedImages]) -> GeneratedImages:
+    """Return images that came in several messages as one. Raise ReplyError if they do not belong together."""
+    first = parts[0]
+    if any(
+        (part.shape[1:], part.encoding, part.model) != (first.shape[1:], first.encoding, first.model) for part in parts
+    ):
+        raise ReplyError("the service sent images of several sizes, formats or models")
+    return replace(
+        first,
+        shape=(sum(len(part) for part in parts), *first.shape[1:]),
+        files=tuple(chain.from_iterable(part.files for part in parts)),
+        raw=None if first.raw is None else np.concatenate([part.pixels for part in parts]),
+        latents=np.concatenate([part.latents for part in parts]),
+        times=StageTimes(
+            max(part.times.queue_s for part in parts),
+            sum(part.times.inference_s for part in parts),
+            sum(part.times.encode_s for part in parts),
+        ),
+    )
 
 
 def seeds_of(source: pb.Latents, first_index: int, count: int) -> tuple[int, ...] | None:
@@ -85,7 +145,8 @@ def health_of_reply(reply: health_pb2.HealthCheckResponse) -> str:
 
 
 def _images(
-    reply: pb.GenerateResponse | pb.StreamGenerateResponse | pb.InterpolateResponse, seeds: tuple[int, ...] | None
+    reply: pb.GenerateResponse | pb.StreamGenerateResponse | pb.InterpolateResponse | pb.InvertResponse,
+    seeds: tuple[int, ...] | None,
 ) -> GeneratedImages:
     """Return the images of one message; raise ReplyError if its sizes do not fit together."""
     images = reply.images
@@ -138,6 +199,7 @@ def _version(message: pb.ModelVersion) -> ModelVersion:
         memory_bytes=message.memory_bytes,
         label_kind="attributes" if message.label_kind == pb.LABEL_KIND_ATTRIBUTES else "classes",
         directions={direction.name: _direction(direction) for direction in message.directions},
+        can_invert=message.can_invert,
     )
 
 

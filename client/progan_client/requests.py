@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike
 from progan_client.channel import SERVICE
 from progan_client.errors import ArgumentError
 from progan_client.images import Encoding, Latents
+from progan_client.pictures import Picture, picture_files
 from progan_protos.v1 import image_generator_pb2 as pb
 
 InterpolationPath = Literal["spherical", "linear", "smooth"]
 Pace = Literal["uniform", "even"]
+Fit = Literal["crop", "pad", "stretch"]
 
 WIRE_ENCODINGS: dict[Encoding, pb.ImageEncoding] = {
     "raw": pb.IMAGE_ENCODING_RAW,
@@ -25,6 +27,7 @@ WIRE_ENCODINGS: dict[Encoding, pb.ImageEncoding] = {
     "jpeg": pb.IMAGE_ENCODING_JPEG,
     "webp": pb.IMAGE_ENCODING_WEBP,
 }
+REPORT_EVERY = 10  # evaluations, where somebody wants to hear of them
 MAX_AMOUNT = 4  # of an edit, in standard deviations
 _SEEDS = 2**64
 _VERSION_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -33,22 +36,36 @@ _PATHS: dict[InterpolationPath, pb.InterpolationPath] = {
     "linear": pb.INTERPOLATION_PATH_LINEAR,
     "smooth": pb.INTERPOLATION_PATH_SMOOTH,
 }
+_FITS: dict[Fit, pb.Fit] = {"crop": pb.FIT_CROP, "pad": pb.FIT_PAD, "stretch": pb.FIT_STRETCH}
 _PACES: dict[Pace, pb.Pace] = {"uniform": pb.PACE_UNIFORM, "even": pb.PACE_EVEN}
 
 
-class ImageArguments(TypedDict, total=False):
-    """The arguments that every call for images has; `Client.generate` explains them."""
+class ModelArguments(TypedDict, total=False):
+    """Which model makes images, with which labels, and how they are sent; `Client.generate` explains them."""
 
     label: str | None
     labels: ArrayLike | Sequence[str] | None
-    edits: Mapping[str, float] | None
-    sets: Mapping[str, float] | None
-    hold: Sequence[str]
     model: str
     version: int | str | None
     encoding: Encoding
     quality: int
     bulk: bool
+
+
+class ImageArguments(ModelArguments, total=False):
+    """The arguments that every call for images of latents has; `Client.generate` explains them."""
+
+    edits: Mapping[str, float] | None
+    sets: Mapping[str, float] | None
+    hold: Sequence[str]
+
+
+class InvertArguments(ModelArguments, total=False):
+    """The arguments of `invert`, beside the pictures; `Client.invert` explains them."""
+
+    fit: Fit
+    max_evaluations: int
+    enough_db: float
 
 
 class GenerateArguments(ImageArguments, total=False):
@@ -122,12 +139,37 @@ def interpolate_request(**arguments: Unpack[InterpolateArguments]) -> pb.Interpo
     )
 
 
+def invert_request(
+    pictures: Picture | Iterable[Picture], report_every: int, **arguments: Unpack[InvertArguments]
+) -> pb.InvertRequest:
+    """Return the request of `Client.invert`; raise ArgumentError for a wrong value, TypeError for a wrong name."""
+    _check_names(arguments, InvertArguments.__optional_keys__)
+    fit = arguments.get("fit", "crop")
+    if fit not in _FITS:
+        raise ArgumentError("fit", f"must be one of {', '.join(_FITS)}", fit)
+    enough_db = arguments.get("enough_db", 50.0)
+    if not isinstance(enough_db, numbers.Real) or not 1 <= float(enough_db) <= 100:
+        raise ArgumentError("enough_db", "must be a number from 1 to 100", enough_db)
+    files = picture_files(pictures)
+    return pb.InvertRequest(
+        model=model_selector(arguments),
+        pictures=files,
+        fit=_FITS[fit],
+        **labels_fields(arguments, len(files)),
+        format=output_format(arguments),
+        priority=priority(arguments),
+        max_evaluations=_integer("max_evaluations", arguments.get("max_evaluations", 300), 1, 2000),
+        enough_db=float(enough_db),
+        report_every=report_every,
+    )
+
+
 def health_request(model: str) -> health_pb2.HealthCheckRequest:
     """Return the request for the health of one model, or of the service if the name is empty."""
     return health_pb2.HealthCheckRequest(service=f"{SERVICE}/{model}" if model else SERVICE)
 
 
-def model_selector(arguments: ImageArguments) -> pb.ModelSelector:
+def model_selector(arguments: ModelArguments) -> pb.ModelSelector:
     """Select the model (default "": the default model) and version (default None: the serving version)."""
     name, version = arguments.get("model", ""), arguments.get("version")
     if version is None:
@@ -192,7 +234,7 @@ def _amount(argument: str, name: str, value: object) -> float:
     return float(value)
 
 
-def labels_fields(arguments: ImageArguments, rows: int) -> dict[str, Any]:
+def labels_fields(arguments: ModelArguments, rows: int) -> dict[str, Any]:
     """Encode `label` or `labels` as the field `labels` or `label_names`; neither: no field."""
     label, labels = arguments.get("label"), arguments.get("labels")
     if label is None:
@@ -228,7 +270,7 @@ def _label_matrix(labels: ArrayLike, rows: int) -> pb.FloatMatrix:
     return _matrix(array)
 
 
-def output_format(arguments: ImageArguments) -> pb.OutputFormat:
+def output_format(arguments: ModelArguments) -> pb.OutputFormat:
     """Encode the encoding (default "raw") and quality (default 0: the service's own, 90)."""
     encoding, quality = arguments.get("encoding", "raw"), arguments.get("quality", 0)
     if encoding not in WIRE_ENCODINGS:
@@ -238,7 +280,7 @@ def output_format(arguments: ImageArguments) -> pb.OutputFormat:
     return pb.OutputFormat(encoding=WIRE_ENCODINGS[encoding], quality=_integer("quality", quality, 0, 100))
 
 
-def priority(arguments: ImageArguments) -> pb.Priority:
+def priority(arguments: ModelArguments) -> pb.Priority:
     """Encode `bulk` (default False)."""
     return pb.PRIORITY_BULK if arguments.get("bulk", False) else pb.PRIORITY_INTERACTIVE
 

@@ -194,6 +194,28 @@ def test_a_sheet_has_a_row_for_each_seed_and_a_column_for_each_amount(run: Run, 
     assert np.array_equal(corner, client.generate(seeds=[6], edits={"size": 1}, hold=["red"]).pixels[0])
 
 
+def test_a_photograph_is_found_and_edited_in_one_command(run: Run, client: Client) -> None:
+    client.generate(seed=5).save("photo.png")
+    options = ("--edit", "size=+1", "--hold", "red", "--max-evaluations", "20", "--beside")
+    code, out, _ = run("edit", "photo.png", *options, "-o", "edited.png")
+    assert code == 0
+    assert out.splitlines()[0].startswith("photo.png: found at ")
+    assert out.splitlines()[1] == "edited.png: 2 images, edited, 16x8 pixels, tiny version 2"
+    found = client.invert("photo.png", max_evaluations=20)
+    edited = client.generate(latents=found.latents, edits={"size": 1}, hold=["red"])
+    with Image.open("edited.png") as written:
+        expected = np.concatenate([found.images.pixels[0], edited.pixels[0]], axis=1)
+        np.testing.assert_array_equal(np.asarray(written), expected)
+
+
+def test_a_sheet_may_begin_with_latents(run: Run, client: Client) -> None:
+    np.save("z.npy", client.generate(seeds=[5, 6]).latents)
+    assert run("sheet", "--latents", "z.npy", "--edit", "size=-1:1:3", "-o", "size.png")[0] == 0
+    assert run("sheet", "--seeds", "5,6", "--edit", "size=-1:1:3", "-o", "same.png")[0] == 0
+    with Image.open("size.png") as one, Image.open("same.png") as other:
+        assert one.tobytes() == other.tobytes()
+
+
 @pytest.mark.parametrize("sweep", ["size", "size=1", "size=-1:1", "size=-1:1:1", "size=-1:1:101", "size=a:1:3"])
 def test_a_sheet_needs_two_amounts_and_a_number_of_columns(run: Run, sweep: str) -> None:
     code, _, err = run("sheet", "--edit", sweep, "-o", "size.png")

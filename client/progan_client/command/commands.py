@@ -1,9 +1,12 @@
 """The commands of `progan-client`. Each takes the client and its options and returns an exit code."""
 
+import io
 import json
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,15 @@ from progan_client.command.listing import model_lines, report_lines
 from progan_client.command.options import (
     Connection,
     EditOptions,
+    EditPhotoOptions,
     GenerateOptions,
     HealthOptions,
     InterpolateOptions,
+    InvertOptions,
     LoadOptions,
     ModelOptions,
     OutputOptions,
+    SearchOptions,
     SheetOptions,
 )
 from progan_client.command.output import Output, check_writable, checked_output, checked_suffix, write
@@ -29,11 +35,20 @@ from progan_client.command.terminal import say
 from progan_client.command.usage import UsageError, input_of, only_one
 from progan_client.errors import ArgumentError
 from progan_client.images import ENCODING_OF_SUFFIX, Encoding, encoded
+from progan_client.inversion import Inversion, InversionReport
 from progan_client.load.drive import run_load
 from progan_client.load.picture import latency_picture
 from progan_client.load.plan import Load
 from progan_client.load.report import as_json
-from progan_client.requests import GenerateArguments, ImageArguments, generate_request, latents_message, row_count
+from progan_client.pictures import MAX_PICTURES
+from progan_client.requests import (
+    GenerateArguments,
+    ImageArguments,
+    ModelArguments,
+    generate_request,
+    latents_message,
+    row_count,
+)
 
 MAX_IN_ONE_PICTURE = 10_000
 MAX_IN_FLIGHT = 1_000  # default of an open loop
@@ -86,16 +101,78 @@ def sheet(client: Client, options: SheetOptions) -> int:
     if output.each:
         raise ArgumentError("--output", "must be a file: a sheet is one picture", options.output)
     name, amounts = options.edit
-
-    source: GenerateArguments = {"seeds": options.seeds, "hold": options.hold or ()}
+    latents = _latents(options.latents)
+    seeds = (options.seeds or [0, 1, 2, 3]) if latents is None else None
+    count = len(seeds or latents)  # type: ignore[arg-type]
+    source: GenerateArguments = {"seeds": seeds, "latents": latents, "hold": options.hold or ()}
 
     def moved_by(amount: float) -> GenerateArguments:
-        return {**source, **_image_arguments(options, "raw", quality=0), "edits": {name: amount}}
+        return {**source, **_model_arguments(options, "raw", quality=0), "edits": {name: amount}}
 
     columns = [client.generate(**moved_by(amount)) for amount in amounts]
-    rows = [column[row : row + 1] for row in range(len(options.seeds)) for column in columns]
+    rows = [column[row : row + 1] for row in range(count) for column in columns]
     replace(output, edited=True).write_grid(rows, len(amounts))
     return SUCCESS
+
+
+def edit(client: Client, options: EditPhotoOptions) -> int:
+    """Write the image of a photograph, edited."""
+    output = replace(_output(options, "edited"), edited=True)
+    if output.each:
+        raise ArgumentError("--output", "must be a file: the edited image is one picture", options.output)
+    if not options.edit and not options.sets:
+        raise UsageError("give --edit or --set; to find the image alone, use `progan-client invert`")
+    (found,) = _found(client, [options.picture], options)
+    arguments = _edited(options, "raw", quality=0)
+    if found.labels is not None:
+        arguments["labels"] = found.labels
+    edited = client.generate(latents=found.latents, **arguments)
+    output.write_grid([found.images, edited] if options.beside else [edited], columns=2 if options.beside else 1)
+    return SUCCESS
+
+
+def invert(client: Client, options: InvertOptions) -> int:
+    """Write the images whose latents are nearest to pictures, and the latents."""
+    output = _output(options, "found")
+    if options.save_latents:
+        check_writable(options.save_latents)
+    found = list(_found(client, options.pictures, options))
+    if output.each:
+        output.write_each(each.images for each in found)
+    else:
+        output.write_grid([each.images for each in found], options.columns)
+    if options.save_latents:
+        file = io.BytesIO()
+        np.save(file, np.concatenate([each.latents for each in found]))
+        write(options.save_latents, file.getvalue())
+    return SUCCESS
+
+
+def _found(client: Client, pictures: list[Path], options: SearchOptions) -> Iterator[Inversion]:
+    """Yield the latents of pictures, as many as a call may have at a time, and say how near they are."""
+    for start in range(0, len(pictures), MAX_PICTURES):
+        paths = pictures[start : start + MAX_PICTURES]
+        files = []
+        for path in paths:
+            with input_of("PHOTO", path):
+                files.append(path.read_bytes())
+        found = client.invert(
+            files,
+            progress=partial(_show_search, paths) if sys.stderr.isatty() else None,
+            fit=options.fit,
+            max_evaluations=options.max_evaluations,
+            enough_db=options.enough,
+            **_model_arguments(options, "raw", quality=0),
+        )
+        if sys.stderr.isatty():
+            _show_progress("")
+        for path, psnr_db, evaluations in zip(paths, found.psnr_db, found.evaluations, strict=True):
+            say(f"{path}: found at {psnr_db:.1f} dB after {evaluations} evaluations")
+        yield found
+
+
+def _show_search(paths: list[Path], report: InversionReport) -> None:
+    _show_progress(f"{paths[report.picture]}: {report.psnr_db:.1f} dB after {report.evaluations} evaluations")
 
 
 def models(client: Client, options: Connection) -> int:
@@ -189,14 +266,14 @@ def _source(options: GenerateOptions) -> GenerateArguments:
 def _edited(options: EditOptions, encoding: Encoding, quality: int) -> ImageArguments:
     """Return the arguments of images that may be edited."""
     return {
-        **_image_arguments(options, encoding, quality),
+        **_model_arguments(options, encoding, quality),
         "edits": _amounts("--edit", options.edit),
         "sets": _amounts("--set", options.sets),
         "hold": options.hold or (),
     }
 
 
-def _image_arguments(options: ModelOptions, encoding: Encoding, quality: int) -> ImageArguments:
+def _model_arguments(options: ModelOptions, encoding: Encoding, quality: int) -> ModelArguments:
     return {
         "labels": options.labels if options.label is None else options.label,
         "model": options.model,

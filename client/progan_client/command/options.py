@@ -5,6 +5,7 @@ from typing import Protocol
 
 from progan_client.channel import Tls
 from progan_client.images import Encoding
+from progan_client.requests import Fit
 
 
 class Connection(Protocol):
@@ -68,10 +69,34 @@ class InterpolateOptions(EditOptions, OutputOptions, Protocol):
     fps: float
 
 
+class SearchOptions(ModelOptions, OutputOptions, Protocol):
+    """The options of commands that find the latents of pictures."""
+
+    fit: Fit
+    max_evaluations: int
+    enough: float
+
+
+class InvertOptions(SearchOptions, Protocol):
+    """The options of `invert`."""
+
+    pictures: list[Path]
+    save_latents: Path | None
+    columns: int | None
+
+
+class EditPhotoOptions(EditOptions, SearchOptions, Protocol):
+    """The options of `edit`."""
+
+    picture: Path
+    beside: bool
+
+
 class SheetOptions(ModelOptions, OutputOptions, Protocol):
     """The options of `sheet`."""
 
-    seeds: list[int]
+    seeds: list[int] | None
+    latents: Path | None
     edit: tuple[str, list[float]]
     hold: list[str] | None
 

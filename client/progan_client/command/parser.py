@@ -23,6 +23,7 @@ examples:
   progan-client generate --count 100 -o images/                 make 100 files in a directory
   progan-client generate --seed 5 --edit size=+1.5 -o big.png   make an image and move it along a direction
   progan-client sheet --edit size=-3:3:7 -o size.png            draw what a direction does
+  progan-client edit photo.jpg --edit size=+1.5 -o big.png      find the image of a photograph and edit it
   progan-client walk --seeds 1,2,3 --loop -o walk.webp          make an animation
   progan-client models                                          list models and versions
   progan-client --target images.example:8500 health             check another service
@@ -67,6 +68,8 @@ def command_parser() -> argparse.ArgumentParser:
     _add_generate(subparsers)
     _add_walk(subparsers)
     _add_sheet(subparsers)
+    _add_edit(subparsers)
+    _add_invert(subparsers)
     _add_command(subparsers, "models", commands.models, "list the models of the service and their versions")
     _add_health(subparsers)
     _add_load(subparsers)
@@ -168,9 +171,9 @@ def _add_walk(subparsers: Any) -> None:
 def _add_sheet(subparsers: Any) -> None:
     command = _add_command(subparsers, "sheet", commands.sheet, "draw what a direction does: seeds moved along it")
     source = command.add_argument_group("images")
-    source.add_argument(
-        "--seeds", metavar="N,N,...", type=integers, default=[0, 1, 2, 3], help="a row for each (default: 0,1,2,3)"
-    )
+    one = source.add_mutually_exclusive_group()
+    one.add_argument("--seeds", metavar="N,N,...", type=integers, help="a row for each (default: 0,1,2,3)")
+    _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], a row for each")
     source.add_argument(
         "--edit",
         metavar="NAME=FROM:TO:N",
@@ -184,6 +187,75 @@ def _add_sheet(subparsers: Any) -> None:
     _add_file(output, "-o", "--output", metavar="PATH", required=True, help="sheet.png (or .jpg, .webp)")
     _add_output_options(output)
     command.set_defaults(each=False)
+
+
+def _add_edit(subparsers: Any) -> None:
+    command = _add_command(subparsers, "edit", commands.edit, "find the image of a photograph, and edit it")
+    source = command.add_argument_group("image")
+    _add_file(source, "picture", metavar="PHOTO", type=Path, help="a PNG, JPEG or WebP file")
+    _add_edit_options(source)
+    _add_search_options(source)
+    _add_model_options(source)
+    output = command.add_argument_group("output")
+    _add_file(output, "-o", "--output", metavar="PATH", required=True, help="edited.png (or .jpg, .webp)")
+    output.add_argument("--beside", action="store_true", help="draw the image that was found beside the edited one")
+    _add_output_options(output)
+    command.set_defaults(each=False)
+
+
+def _add_invert(subparsers: Any) -> None:
+    command = _add_command(
+        subparsers, "invert", commands.invert, "find the latents whose images are nearest to pictures"
+    )
+    source = command.add_argument_group("images")
+    _add_file(source, "pictures", metavar="PHOTO", nargs="+", type=Path, help="PNG, JPEG or WebP files")
+    _add_search_options(source)
+    _add_model_options(source)
+    output = command.add_argument_group("output")
+    _add_file(
+        output,
+        "-o",
+        "--output",
+        metavar="PATH",
+        required=True,
+        help="found.png (or .jpg, .webp) for one picture of all images that were found, DIR/ for one file per image",
+    )
+    _add_file(
+        output,
+        "--latents",
+        dest="save_latents",
+        metavar="FILE.npy",
+        type=Path,
+        help="write the latents, too, for --latents of other commands",
+    )
+    output.add_argument("--each", action="store_true", help="write found-0000.png, found-0001.png, ... for found.png")
+    output.add_argument(
+        "--columns", metavar="N", type=number(int, 1), help="columns of the picture (default: about square)"
+    )
+    _add_output_options(output)
+
+
+def _add_search_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        default="crop",
+        help="how a picture becomes square: its centre, all of it with white borders, or stretched (default: crop)",
+    )
+    group.add_argument(
+        "--max-evaluations",
+        metavar="N",
+        type=number(int, 1, 2000),
+        default=300,
+        help="of the gradient, for each picture; one takes as long as two images (default: 300)",
+    )
+    group.add_argument(
+        "--enough",
+        metavar="DB",
+        type=number(float, 1, 100),
+        default=50.0,
+        help="PSNR at which a picture is done; photographs end lower (default: 50)",
+    )
 
 
 def _add_health(subparsers: Any) -> None:

@@ -16,6 +16,7 @@ _OPTIONS = {
     "sets": "set",
     "warmup_s": "warmup",
     "duration_s": "duration",
+    "enough_db": "enough",
 }
 _PHRASES = {
     "tls=Tls(root=...)": "--tls-root FILE",

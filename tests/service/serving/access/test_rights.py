@@ -106,6 +106,7 @@ RPCS = {
     "Generate": lambda model: pb.GenerateRequest(latents=seeds(1), model=selected(model)),
     "StreamGenerate": lambda model: pb.StreamGenerateRequest(latents=seeds(1), model=selected(model)),
     "Interpolate": lambda model: pb.InterpolateRequest(key_frames=seeds(2), model=selected(model)),
+    "Invert": lambda model: pb.InvertRequest(model=selected(model)),
     "GetModel": lambda model: pb.GetModelRequest(name=model),
 }
 
@@ -121,11 +122,11 @@ DENIED = ("PERMISSION_DENIED", "PERMISSION_DENIED", "'alice' may use these model
 def test_a_caller_uses_and_sees_the_models_of_its_token_only(host: Host) -> None:
     assert (host.generate("alice", 1), host.generate("alice", 1, "wide")) == (1, 1)
     assert host.call("GetModel", "dora", pb.GetModelRequest(name="labelled")).model.name == "labelled"
-    assert [denied(host, rpc, model) for rpc in RPCS for model in ("labelled", "nothing")] == [DENIED] * 8
+    assert [denied(host, rpc, model) for rpc in RPCS for model in ("labelled", "nothing")] == [DENIED] * 10
     listed = {name: host.call("ListModels", name, pb.ListModelsRequest()).models for name in ("alice", "dora")}
     assert [model.name for model in listed["alice"]] == ["puppet", "wide"]
     assert [model.name for model in listed["dora"]] == ["labelled", "puppet", "wide"]
-    assert host.metric("progan_caller_refusals_total", caller="alice", reason="permission") == 8
+    assert host.metric("progan_caller_refusals_total", caller="alice", reason="permission") == 10
 
 
 @pytest.mark.parametrize("rpc", RPCS)

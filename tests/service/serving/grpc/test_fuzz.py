@@ -1,6 +1,7 @@
 """Whatever comes in, and whatever goes wrong inside, what goes out is a status of the contract."""
 
 import asyncio
+import base64
 import logging
 import shutil
 import time
@@ -137,10 +138,12 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
 LABELLED = pb.ModelSelector(name="labelled")
 ONE_LABEL = pb.FloatMatrix(rows=1, columns=2, values=bytes(8))
 THREE = pb.Latents(seed_range=pb.SeedRange(first_seed=2**64 - 1, count=3))
+BLACK = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
 GOOD: dict[str, message.Message] = {
     "Generate": pb.GenerateRequest(latents=THREE),
     "StreamGenerate": pb.StreamGenerateRequest(latents=THREE, model=LABELLED, labels=ONE_LABEL),
     "Interpolate": pb.InterpolateRequest(key_frames=THREE, frames_between=3),
+    "Invert": pb.InvertRequest(pictures=[BLACK], max_evaluations=1),
     "ListModels": pb.ListModelsRequest(),
     "GetModel": pb.GetModelRequest(name="tiny"),
 }
@@ -308,7 +311,7 @@ class Clumsy:
         raise self._error
 
     Generate = ListModels = GetModel = _fail
-    StreamGenerate = Interpolate = _stream
+    StreamGenerate = Interpolate = Invert = _stream
 
 
 @asynccontextmanager
@@ -357,7 +360,7 @@ async def test_errors_of_ours_reach_the_caller_as_the_table_says(
         assert error_info(failure).reason == reason
         pushback = dict(failure.trailing_metadata()).get("grpc-retry-pushback-ms")
         assert pushback == ("250" if code == "RESOURCE_EXHAUSTED" else None)
-    assert counted(metrics, code) == [1] * 5
+    assert counted(metrics, code) == [1] * 6
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
@@ -371,8 +374,8 @@ async def test_errors_of_others_are_internal_and_keep_their_secrets(
         assert failure.details().startswith("internal error; the server's log has it under id ")
         assert error_info(failure).reason == "INTERNAL"
         assert "secret" not in str(failure.trailing_metadata())
-    assert counted(metrics, "INTERNAL") == [1] * 5
-    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 5
+    assert counted(metrics, "INTERNAL") == [1] * 6
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 6
 
 
 class Sleeper(Clumsy):
@@ -391,7 +394,7 @@ class Sleeper(Clumsy):
         yield await self._sleep(request, call)
 
     Generate = ListModels = GetModel = _sleep
-    StreamGenerate = Interpolate = _sleep_on
+    StreamGenerate = Interpolate = Invert = _sleep_on
 
 
 async def test_a_caller_that_has_gone_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
@@ -404,7 +407,7 @@ async def test_a_caller_that_has_gone_is_no_fault(caplog: pytest.LogCaptureFixtu
             call.cancel()
             await asyncio.wait([waiting])
         give_up = time.monotonic() + PATIENCE_S
-        while counted(metrics, "CANCELLED") != [1] * 5:
+        while counted(metrics, "CANCELLED") != [1] * 6:
             assert time.monotonic() < give_up
             await asyncio.sleep(0.01)
     assert not [record for record in caplog.records if record.levelno == logging.ERROR]

@@ -1,0 +1,80 @@
+"""Pictures of callers, as the service takes them: files of a bounded size."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from progan_client.errors import ArgumentError
+from progan_client.images import Pixels, to_image
+
+Picture = str | Path | bytes | Image.Image | Pixels
+
+MAX_PICTURES = 8  # of one call
+_MAX_FILE_BYTES = 480 * 2**10  # eight fit into the service's limit of a request, 4 MiB
+_SIDES = (1024, 768, 512, 256)  # pixels, of a larger file that is written anew
+_QUALITY = 95
+
+
+def picture_files(pictures: Picture | Iterable[Picture]) -> list[bytes]:
+    """Return one to eight pictures as files.
+
+    Files of up to 480 KiB, given by their path or their bytes, are sent as they are. Larger ones are made smaller: 1024
+    pixels a side at most, as JPEG. A PIL image, or uint8 [H, W] or [H, W, 3], becomes a PNG. Raise ArgumentError for
+    what is no picture, OSError for a file that cannot be read.
+    """
+    one = isinstance(pictures, str | Path | bytes | Image.Image | np.ndarray)
+    given: list[Picture] = [pictures] if one else list(pictures)  # type: ignore[list-item, arg-type]
+    if not 1 <= len(given) <= MAX_PICTURES:
+        raise ArgumentError("pictures", f"must be 1 to {MAX_PICTURES}", len(given))
+    return [_file(f"pictures[{place}]", picture) for place, picture in enumerate(given)]
+
+
+def _file(argument: str, picture: Picture) -> bytes:
+    match picture:
+        case str() | Path():
+            return _small(argument, Path(picture).read_bytes())
+        case bytes():
+            return _small(argument, picture)
+        case Image.Image():
+            return _small(argument, _png(picture))
+        case np.ndarray() if picture.dtype == np.uint8 and (picture.ndim == 2 or picture.shape[2:] in ((1,), (3,))):
+            return _small(argument, _png(to_image(picture if picture.ndim == 3 else picture[..., None])))
+    rule = "must be a path, the bytes of a file, a PIL image, or uint8 [H, W, 3]"
+    raise ArgumentError(argument, rule, type(picture).__name__)
+
+
+def _png(image: Image.Image) -> bytes:
+    return _written(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGBA"), "PNG")
+
+
+def _small(argument: str, content: bytes) -> bytes:
+    """Return a file of at most 480 KiB: the same, or a smaller picture."""
+    if len(content) <= _MAX_FILE_BYTES:
+        return content
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            opaque = _opaque(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow has no class for broken files
+        raise ArgumentError(argument, "must be a picture", f"{len(content)} bytes") from error
+    for side in _SIDES:
+        opaque.thumbnail((side, side), Image.Resampling.LANCZOS)
+        small = _written(opaque, "JPEG", quality=_QUALITY)
+        if len(small) <= _MAX_FILE_BYTES:
+            break
+    return small
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    with_alpha = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha).convert("RGB")
+
+
+def _written(image: Image.Image, kind: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()

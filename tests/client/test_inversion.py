@@ -1,0 +1,155 @@
+"""Pictures become latents: the client and its commands, against a real server with an untrained network."""
+
+import asyncio
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from progan_client import ArgumentError, AsyncClient, Client, InversionReport
+from progan_client.command.main import main
+from progan_client.pictures import picture_files
+
+
+def file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def client(server_target: str) -> Client:
+    return Client(server_target)
+
+
+@pytest.fixture
+def photo(client: Client, tmp_path: Path) -> Path:
+    return client.generate(seed=100).save(tmp_path / "photo.png")[0]
+
+
+def test_a_picture_is_found(client: Client, photo: Path) -> None:
+    found = client.invert(photo, enough_db=40)
+    assert (found.latents.shape, found.labels, len(found.images)) == ((1, 16), None, 1)
+    assert found.psnr_db[0] > 35
+    assert found.evaluations[0] <= 300
+    assert found.ends[0] in ("enough", "no_gain")
+    np.testing.assert_array_equal(client.generate(latents=found.latents).pixels, found.images.pixels)
+    assert repr(found) == f"<Inversion: {found.psnr_db[0]:.1f} dB, tiny version 1>"
+    assert found._repr_png_()[:4] == b"\x89PNG"
+
+
+def test_pictures_come_in_many_forms_and_stay_in_order(client: Client) -> None:
+    images = client.generate(count=4, seed=7, encoding="png")
+    pictures = [images.files[0], images[1], images.pixels[2], images.pixels[3]]
+    found = client.invert(pictures, max_evaluations=60, encoding="png")
+    assert found.latents.shape == (4, 16)
+    assert len(found.images.files) == 4
+    squares = (found.images.pixels.astype(float) - images.pixels) ** 2
+    assert found.psnr_db == pytest.approx(10 * np.log10(255**2 / squares.mean(axis=(1, 2, 3))), abs=0.02)
+
+
+def test_progress_is_reported(client: Client, photo: Path) -> None:
+    reports: list[InversionReport] = []
+    client.invert(photo, progress=reports.append, max_evaluations=30, enough_db=100)
+    assert reports[-1].evaluations == 30
+    assert all((report.picture, report.latent.shape) == (0, (16,)) for report in reports)
+
+
+def test_it_is_the_same_for_asyncio(client: Client, server_target: str, photo: Path) -> None:
+    async def inverted() -> NDArray[np.float32]:
+        async with AsyncClient(server_target) as aio:
+            return (await aio.invert([photo], max_evaluations=20, progress=lambda _: None)).latents
+
+    np.testing.assert_array_equal(asyncio.run(inverted()), client.invert(photo, max_evaluations=20).latents)
+
+
+def test_a_model_says_whether_it_can_be_inverted(client: Client) -> None:
+    assert client.model().version().can_invert
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"pictures": []}, "pictures: must be 1 to 8; got 0"),
+        ({"pictures": [b""] * 9}, "pictures: must be 1 to 8; got 9"),
+        ({"pictures": [3]}, r"pictures\[0\]: must be a path, the bytes of a file, a PIL image, or uint8 .* got 'int'"),
+        ({"pictures": np.zeros((8, 8, 3))}, r"pictures\[0\]: must be a path, .* got 'ndarray'"),
+        ({"pictures": b"", "fit": "squeeze"}, "fit: must be one of crop, pad, stretch; got 'squeeze'"),
+        ({"pictures": b"", "enough_db": 0}, "enough_db: must be a number from 1 to 100; got 0"),
+        ({"pictures": b"", "max_evaluations": 2001}, "max_evaluations: must be 1 to 2000; got 2001"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_sent(
+    client: Client, arguments: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ArgumentError, match=problem):
+        client.invert(**arguments)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="unexpected argument 'edits'"):
+        client.invert(b"", edits={"size": 1})  # type: ignore[call-arg]
+
+
+def test_large_files_are_made_smaller() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1400, 1400, 3), np.uint8))
+    (content,) = picture_files(noise)
+    assert len(content) <= 480 * 2**10
+    with Image.open(io.BytesIO(content)) as image:
+        assert (image.format, image.size) == ("JPEG", (512, 512))
+    small = file(Image.new("RGB", (8, 8)))
+    assert picture_files(small) == [small]
+    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be a picture; got '500000 bytes'"):
+        picture_files(bytes(500_000))
+
+
+# Commands
+
+
+def run(target: str, *arguments: object) -> int:
+    return main(["--target", target, *map(str, arguments)])
+
+
+def test_invert_writes_images_and_latents(
+    server_target: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latents = tmp_path / "z.npy"
+    ended = run(
+        server_target,
+        "invert",
+        photo,
+        photo,
+        "--max-evaluations",
+        10,
+        "--enough",
+        100,
+        "-o",
+        tmp_path / "found.png",
+        "--latents",
+        latents,
+    )
+    assert ended == 0
+    first, second, last = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert first.startswith(f"{photo}: found at ")
+    assert first.endswith(" dB after 10 evaluations")
+    assert last == f"{tmp_path}/found.png: 2 images, 16x8 pixels, tiny version 1"
+    assert np.load(latents).shape == (2, 16)
+    assert run(server_target, "generate", "--latents", latents, "-o", tmp_path / "again.png") == 0
+    with Image.open(tmp_path / "again.png") as again, Image.open(tmp_path / "found.png") as found:
+        np.testing.assert_array_equal(np.asarray(again), np.asarray(found))
+
+
+def test_invert_writes_each_image_to_a_directory(server_target: str, photo: Path, tmp_path: Path) -> None:
+    assert run(server_target, "invert", *[photo] * 9, "--max-evaluations", 2, "-o", f"{tmp_path}/out/") == 0
+    assert len(list((tmp_path / "out").iterdir())) == 9
+
+
+def test_edit_needs_an_edit(server_target: str, photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(server_target, "edit", photo, "-o", photo.with_name("edited.png")) == 2
+    assert "give --edit or --set; to find the image alone, use `progan-client invert`" in capsys.readouterr().err
+
+
+def test_a_missing_photo_is_named(server_target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(server_target, "invert", tmp_path / "none.jpg", "-o", tmp_path / "found.png") == 1
+    assert f"PHOTO {tmp_path}/none.jpg: no such file" in capsys.readouterr().err
