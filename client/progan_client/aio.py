@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from progan_client import replies, requests
+from progan_client.arguments import GenerateArguments, InterpolateArguments, InvertArguments
 from progan_client.channel import (
     DEFAULT_TARGET,
     IMAGE_OPTIONS,
@@ -28,7 +29,7 @@ from progan_client.models import Model
 from progan_client.obstacle import explained_aside, obstacle
 from progan_client.pictures import Picture
 from progan_client.replies import Part
-from progan_client.requests import REPORT_EVERY, GenerateArguments, InterpolateArguments, InvertArguments
+from progan_client.requests import REPORT_EVERY
 from progan_client.stream import Stream, cancelled_at_the_end
 from progan_client.translation import not_ready_in_time, translated
 from progan_protos.v1 import image_generator_pb2 as pb

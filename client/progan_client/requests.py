@@ -5,21 +5,27 @@ import operator
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from grpc_health.v1 import health_pb2
 from numpy.typing import ArrayLike
 
+from progan_client.arguments import (
+    Fit,
+    GenerateArguments,
+    ImageArguments,
+    InterpolateArguments,
+    InterpolationPath,
+    InvertArguments,
+    ModelArguments,
+    Pace,
+)
 from progan_client.channel import SERVICE
 from progan_client.errors import ArgumentError
 from progan_client.images import Encoding, Latents
 from progan_client.pictures import Picture, picture_files
 from progan_protos.v1 import image_generator_pb2 as pb
-
-InterpolationPath = Literal["spherical", "linear", "smooth"]
-Pace = Literal["uniform", "even"]
-Fit = Literal["crop", "pad", "stretch"]
 
 WIRE_ENCODINGS: dict[Encoding, pb.ImageEncoding] = {
     "raw": pb.IMAGE_ENCODING_RAW,
@@ -38,54 +44,6 @@ _PATHS: dict[InterpolationPath, pb.InterpolationPath] = {
 }
 _FITS: dict[Fit, pb.Fit] = {"crop": pb.FIT_CROP, "pad": pb.FIT_PAD, "stretch": pb.FIT_STRETCH}
 _PACES: dict[Pace, pb.Pace] = {"uniform": pb.PACE_UNIFORM, "even": pb.PACE_EVEN}
-
-
-class ModelArguments(TypedDict, total=False):
-    """Which model makes images, with which labels, and how they are sent; `Client.generate` explains them."""
-
-    label: str | None
-    labels: ArrayLike | Sequence[str] | None
-    model: str
-    version: int | str | None
-    encoding: Encoding
-    quality: int
-    bulk: bool
-
-
-class ImageArguments(ModelArguments, total=False):
-    """The arguments that every call for images of latents has; `Client.generate` explains them."""
-
-    edits: Mapping[str, float] | None
-    sets: Mapping[str, float] | None
-    hold: Sequence[str]
-
-
-class InvertArguments(ModelArguments, total=False):
-    """The arguments of `invert`, beside the pictures; `Client.invert` explains them."""
-
-    fit: Fit
-    max_evaluations: int
-    enough_db: float
-
-
-class GenerateArguments(ImageArguments, total=False):
-    """The arguments of `generate` and `stream`; `Client.generate` explains them."""
-
-    latents: ArrayLike | None
-    seeds: Iterable[int] | None
-    count: int | None
-    seed: int | None
-
-
-class InterpolateArguments(ImageArguments, total=False):
-    """The arguments of `interpolate`; `Client.interpolate` explains them."""
-
-    latents: ArrayLike | None
-    seeds: Iterable[int] | None
-    frames_between: int
-    path: InterpolationPath
-    pace: Pace
-    loop: bool
 
 
 def generate_request(**arguments: Unpack[GenerateArguments]) -> pb.GenerateRequest:

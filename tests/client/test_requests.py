@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from progan_client import ArgumentError, AsyncClient, Client
-from progan_client.requests import GenerateArguments, ImageArguments, InterpolateArguments, stream_generate_request
+from progan_client.arguments import GenerateArguments, ImageArguments, InterpolateArguments
 from progan_client.requests import generate_request as generate
 from progan_client.requests import interpolate_request as interpolate
+from progan_client.requests import stream_generate_request
 from progan_protos.v1 import image_generator_pb2 as pb
 
 

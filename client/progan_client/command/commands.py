@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_client.arguments import GenerateArguments, ImageArguments, ModelArguments
 from progan_client.channel import Settings
 from progan_client.client import Client
 from progan_client.command.listing import model_lines, report_lines
@@ -41,14 +42,7 @@ from progan_client.load.picture import latency_picture
 from progan_client.load.plan import Load
 from progan_client.load.report import as_json
 from progan_client.pictures import MAX_PICTURES
-from progan_client.requests import (
-    GenerateArguments,
-    ImageArguments,
-    ModelArguments,
-    generate_request,
-    latents_message,
-    row_count,
-)
+from progan_client.requests import generate_request, latents_message, row_count
 
 MAX_IN_ONE_PICTURE = 10_000
 MAX_IN_FLIGHT = 1_000  # default of an open loop

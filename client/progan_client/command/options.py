@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Protocol
 
+from progan_client.arguments import Fit
 from progan_client.channel import Tls
 from progan_client.images import Encoding
-from progan_client.requests import Fit
 
 
 class Connection(Protocol):

@@ -11,9 +11,16 @@ from progan_client import __version__
 from progan_client.animation import ANIMATION_FORMATS
 from progan_client.channel import DEFAULT_TARGET
 from progan_client.command import commands
+from progan_client.command.groups import (
+    add_edit_options,
+    add_file,
+    add_hold,
+    add_model_options,
+    add_output_options,
+    add_search_options,
+)
 from progan_client.command.usage import Parser
-from progan_client.command.values import amount, floats, integers, number, sweep, version
-from progan_client.images import DEFAULT_QUALITY
+from progan_client.command.values import integers, number, sweep
 from progan_client.load.plan import Load
 
 EXAMPLES = """\
@@ -86,10 +93,10 @@ def _connection_options() -> argparse.ArgumentParser:
     )
     group.add_argument("--timeout", metavar="S", type=float, help="deadline in seconds (default: 30; for images 3600)")
     group.add_argument("--tls", dest="use_tls", action="store_true", help="use TLS with the default authorities")
-    _add_file(group, "--tls-root", metavar="FILE", help="use TLS with the certificate authorities of this PEM file")
-    _add_file(group, "--tls-cert", metavar="FILE", help="certificate of the client, for mutual TLS")
-    _add_file(group, "--tls-key", metavar="FILE", help="private key of --tls-cert")
-    _add_file(
+    add_file(group, "--tls-root", metavar="FILE", help="use TLS with the certificate authorities of this PEM file")
+    add_file(group, "--tls-cert", metavar="FILE", help="certificate of the client, for mutual TLS")
+    add_file(group, "--tls-key", metavar="FILE", help="private key of --tls-cert")
+    add_file(
         group, "--token-file", metavar="FILE", help="file with the bearer token (default: the token in PROGAN_TOKEN)"
     )
     group.add_argument(
@@ -114,12 +121,12 @@ def _add_generate(subparsers: Any) -> None:
     one = source.add_mutually_exclusive_group()
     one.add_argument("--seed", metavar="N", type=int, help="first seed, 0 to 2^64 - 1")
     one.add_argument("--seeds", metavar="N,N,...", type=integers, help="one seed per image")
-    _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], one row per image")
+    add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], one row per image")
     source.add_argument("--count", metavar="N", type=int, help="number of images, with consecutive seeds")
-    _add_edit_options(source)
-    _add_model_options(source)
+    add_edit_options(source)
+    add_model_options(source)
     output = command.add_argument_group("output")
-    _add_file(
+    add_file(
         output,
         "-o",
         "--output",
@@ -131,7 +138,7 @@ def _add_generate(subparsers: Any) -> None:
     output.add_argument(
         "--columns", metavar="N", type=number(int, 1), help="columns of the picture (default: about square)"
     )
-    _add_output_options(output)
+    add_output_options(output)
 
 
 def _add_walk(subparsers: Any) -> None:
@@ -139,7 +146,7 @@ def _add_walk(subparsers: Any) -> None:
     source = command.add_argument_group("frames")
     one = source.add_mutually_exclusive_group(required=True)
     one.add_argument("--seeds", metavar="N,N,...", type=integers, help="seeds of two or more key frames")
-    _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [K, L], one row per key frame")
+    add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [K, L], one row per key frame")
     source.add_argument(
         "--frames", metavar="N", type=int, default=30, help="new frames between two key frames (default: 30)"
     )
@@ -150,10 +157,10 @@ def _add_walk(subparsers: Any) -> None:
         "--even", action="store_true", help="let each frame differ as much from the last one; begins later"
     )
     source.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
-    _add_edit_options(source)
-    _add_model_options(source)
+    add_edit_options(source)
+    add_model_options(source)
     output = command.add_argument_group("output")
-    _add_file(
+    add_file(
         output,
         "-o",
         "--output",
@@ -164,7 +171,7 @@ def _add_walk(subparsers: Any) -> None:
     output.add_argument(
         "--fps", metavar="N", type=number(float, 0.1, 100), default=24.0, help="frames per second (default: 24)"
     )
-    _add_output_options(output)
+    add_output_options(output)
     command.set_defaults(each=False)
 
 
@@ -173,7 +180,7 @@ def _add_sheet(subparsers: Any) -> None:
     source = command.add_argument_group("images")
     one = source.add_mutually_exclusive_group()
     one.add_argument("--seeds", metavar="N,N,...", type=integers, help="a row for each (default: 0,1,2,3)")
-    _add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], a row for each")
+    add_file(one, "--latents", metavar="FILE.npy", type=Path, help="float array [N, L], a row for each")
     source.add_argument(
         "--edit",
         metavar="NAME=FROM:TO:N",
@@ -181,25 +188,25 @@ def _add_sheet(subparsers: Any) -> None:
         required=True,
         help="direction, first and last amount, number of columns, such as size=-3:3:7",
     )
-    _add_hold(source)
-    _add_model_options(source)
+    add_hold(source)
+    add_model_options(source)
     output = command.add_argument_group("output")
-    _add_file(output, "-o", "--output", metavar="PATH", required=True, help="sheet.png (or .jpg, .webp)")
-    _add_output_options(output)
+    add_file(output, "-o", "--output", metavar="PATH", required=True, help="sheet.png (or .jpg, .webp)")
+    add_output_options(output)
     command.set_defaults(each=False)
 
 
 def _add_edit(subparsers: Any) -> None:
     command = _add_command(subparsers, "edit", commands.edit, "find the image of a photograph, and edit it")
     source = command.add_argument_group("image")
-    _add_file(source, "picture", metavar="PHOTO", type=Path, help="a PNG, JPEG or WebP file")
-    _add_edit_options(source)
-    _add_search_options(source)
-    _add_model_options(source)
+    add_file(source, "picture", metavar="PHOTO", type=Path, help="a PNG, JPEG or WebP file")
+    add_edit_options(source)
+    add_search_options(source)
+    add_model_options(source)
     output = command.add_argument_group("output")
-    _add_file(output, "-o", "--output", metavar="PATH", required=True, help="edited.png (or .jpg, .webp)")
+    add_file(output, "-o", "--output", metavar="PATH", required=True, help="edited.png (or .jpg, .webp)")
     output.add_argument("--beside", action="store_true", help="draw the image that was found beside the edited one")
-    _add_output_options(output)
+    add_output_options(output)
     command.set_defaults(each=False)
 
 
@@ -208,11 +215,11 @@ def _add_invert(subparsers: Any) -> None:
         subparsers, "invert", commands.invert, "find the latents whose images are nearest to pictures"
     )
     source = command.add_argument_group("images")
-    _add_file(source, "pictures", metavar="PHOTO", nargs="+", type=Path, help="PNG, JPEG or WebP files")
-    _add_search_options(source)
-    _add_model_options(source)
+    add_file(source, "pictures", metavar="PHOTO", nargs="+", type=Path, help="PNG, JPEG or WebP files")
+    add_search_options(source)
+    add_model_options(source)
     output = command.add_argument_group("output")
-    _add_file(
+    add_file(
         output,
         "-o",
         "--output",
@@ -220,7 +227,7 @@ def _add_invert(subparsers: Any) -> None:
         required=True,
         help="found.png (or .jpg, .webp) for one picture of all images that were found, DIR/ for one file per image",
     )
-    _add_file(
+    add_file(
         output,
         "--latents",
         dest="save_latents",
@@ -232,30 +239,7 @@ def _add_invert(subparsers: Any) -> None:
     output.add_argument(
         "--columns", metavar="N", type=number(int, 1), help="columns of the picture (default: about square)"
     )
-    _add_output_options(output)
-
-
-def _add_search_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--fit",
-        choices=("crop", "pad", "stretch"),
-        default="crop",
-        help="how a picture becomes square: its centre, all of it with white borders, or stretched (default: crop)",
-    )
-    group.add_argument(
-        "--max-evaluations",
-        metavar="N",
-        type=number(int, 1, 2000),
-        default=300,
-        help="of the gradient, for each picture; one takes as long as two images (default: 300)",
-    )
-    group.add_argument(
-        "--enough",
-        metavar="DB",
-        type=number(float, 1, 100),
-        default=50.0,
-        help="PSNR at which a picture is done; photographs end lower (default: 50)",
-    )
+    add_output_options(output)
 
 
 def _add_health(subparsers: Any) -> None:
@@ -281,11 +265,11 @@ def _add_load(subparsers: Any) -> None:
         default=Load.encoding,
         help=f"format on the wire (default: {Load.encoding})",
     )
-    _add_edit_options(call)
-    _add_model_options(call)
+    add_edit_options(call)
+    add_model_options(call)
     output = command.add_argument_group("output")
-    _add_file(output, "--json", metavar="FILE", type=Path, help="write all measurements as JSON")
-    _add_file(
+    add_file(output, "--json", metavar="FILE", type=Path, help="write all measurements as JSON")
+    add_file(
         output, "-o", "--output", metavar="FILE.png", type=Path, help="draw the latencies (or FILE.jpg, FILE.webp)"
     )
 
@@ -344,65 +328,3 @@ def _add_completion(subparsers: Any, parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     shtab.add_argument_to(command, "shell", help="shell to write the script for (default: bash)", parent=parser)
-
-
-def _add_model_options(group: argparse._ArgumentGroup) -> None:
-    labels = group.add_mutually_exclusive_group()
-    labels.add_argument(
-        "--label",
-        metavar="NAME",
-        action="append",
-        help="name of a class, for models with labels; repeat it for several attributes",
-    )
-    labels.add_argument("--labels", metavar="X,X,...", type=floats, help="label vector, for mixtures and degrees")
-    group.add_argument(
-        "--model", metavar="NAME", default="", help="name of the model (default: the service's default model)"
-    )
-    group.add_argument(
-        "--version",
-        metavar="N|LABEL",
-        type=version,
-        help="model version, by number or label (default: the serving version)",
-    )
-    group.add_argument("--bulk", action="store_true", help="low priority: the service answers other calls first")
-
-
-def _add_edit_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--edit",
-        metavar="NAME=AMOUNT",
-        type=amount,
-        action="append",
-        help="move along a direction of the model by so many standard deviations, such as size=+1.5; repeat it",
-    )
-    group.add_argument(
-        "--set",
-        dest="sets",
-        metavar="NAME=VALUE",
-        type=amount,
-        action="append",
-        help="move to this many standard deviations, wherever the seed is; repeat it",
-    )
-    _add_hold(group)
-
-
-def _add_hold(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--hold", metavar="NAME", action="append", help="direction that is not to change; repeat it")
-
-
-def _add_output_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--format", choices=("png", "jpeg", "webp"), help="format of the files in DIR/ (default: png)")
-    group.add_argument(
-        "--quality",
-        metavar="N",
-        type=number(int, 1, 100),
-        help=f"quality of JPEG and WebP, 1 to 100 (default: {DEFAULT_QUALITY})",
-    )
-    group.add_argument(
-        "--scale", metavar="N", type=number(int, 1, 64), default=1, help="draw each pixel as N x N pixels (default: 1)"
-    )
-
-
-def _add_file(container: argparse._ActionsContainer, *flags: str, **settings: Any) -> None:
-    """Add an option for a path; shells complete it with file names."""
-    container.add_argument(*flags, **settings).complete = shtab.FILE  # type: ignore[attr-defined]
