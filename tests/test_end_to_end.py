@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from served import served
 
 from progan_client import Client
 from progan_service.commands import parser as cli
@@ -38,21 +38,6 @@ def in_this_process(*arguments: object) -> int:
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return code
-
-
-@contextmanager
-def served(store: Path) -> Iterator[str]:
-    options = ["--store", store, "--model", "faces", "--port", 0, "--http-port", 0, "--lame-duck-s", 0]
-    command = [BIN / "progan", "serve", *options]
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        listening = next(line for line in process.stdout if "listening: " in line)
-        yield listening.split("gRPC ")[1].split(",")[0]
-    finally:
-        process.terminate()
-        output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
 
 
 def wait_for_checkpoint(run: Path, process: subprocess.Popen[bytes]) -> None:
@@ -106,9 +91,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def target(store: Path) -> Iterator[str]:
-    with served(store) as target, Client(target) as client:
+    with served("--store", store, "--model", "faces") as server, Client(server.target) as client:
         client.wait_until_ready(timeout_s=120)
-        yield target
+        yield server.target
+        assert server.stop() == 0
 
 
 def test_a_trained_model_answers_with_pictures(target: str, tmp_path: Path) -> None:

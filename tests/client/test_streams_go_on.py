@@ -4,16 +4,16 @@ import asyncio
 import logging
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from served import served
 
 from progan_client import AsyncClient, Client, Frame, GeneratedImages, UnavailableError
 from progan_client.command import main
@@ -162,14 +162,15 @@ def test_when_a_server_is_killed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     next_one = proxy(server_target, opened=False)
-    with served(tiny_store) as (process, target):
+    with served("--store", tiny_store) as server:
+        server.line("ready: ")
 
         def replace() -> None:
-            process.kill()
-            process.wait()
+            server.process.kill()
+            server.process.wait()
             next_one.open()
 
-        parts = stream("Client", both(target, next_one.target), "vectors", replace)
+        parts = stream("Client", both(server.target, next_one.target), "vectors", replace)
     assert_went_on(caplog, parts, unbroken["vectors"], "connection")
 
 
@@ -220,18 +221,3 @@ def test_the_command_says_so_on_a_terminal(
         assert re.fullmatch(r"progan-client: the stream went on after \d+ of 2001 images: .*\n", err)
     else:
         assert err == ""
-
-
-@contextmanager
-def served(store: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A ready `progan serve` and its target."""
-    command = [PROGAN, "serve", "--store", store, "--port", "0", "--http-port", "0", "--log-format", "text"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            lines = iter(process.stdout.readline, "")
-            port = next(found[1] for line in lines if (found := re.search(r"gRPC [\d.]+:(\d+)", line)))
-            next(line for line in lines if line.startswith("ready: "))
-            yield process, f"127.0.0.1:{port}"
-        finally:
-            process.kill()

@@ -1,18 +1,15 @@
 """Real `progan serve` processes whose device takes a known time, for tests that take minutes."""
 
 import asyncio
-import re
 import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sleeper
-from prometheus_client.parser import text_string_to_metric_families
+from served import Served
 
 from progan_client import Client
 
@@ -30,59 +27,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.soak)
 
 
-class Served:
-    """A ready `progan serve` on a port of one's choice, and what it tells of itself."""
+class ReadyServer(Served):
+    """A ready `progan serve` on a port of one's choice."""
 
     def __init__(self, store: Path, port: int, *options: str) -> None:
-        self.target = f"127.0.0.1:{port}"
-        command = [PROGAN, "serve", "--store", store, "--port", str(port), "--http-port", "0", *options]
-        self._process = subprocess.Popen(
-            [*command, "--no-log-requests", "--log-format", "text"], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout
-        lines = iter(self._process.stdout.readline, "")
-        found = next(found for line in lines if (found := re.search(r"HTTP ([0-9.:]+)", line)))
-        self._url = f"http://{found[1]}/metrics"
-        self.http_port = int(found[1].rpartition(":")[2])
-        next(line for line in lines if line.startswith("ready: "))
+        super().__init__("--store", store, "--port", port, "--no-log-requests", *options)
+        self.line("ready: ")
 
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of all samples of this name that have these labels."""
-        with urllib.request.urlopen(self._url, timeout=PATIENCE_S) as page:
-            families = text_string_to_metric_families(page.read().decode())
-        samples = [sample for family in families for sample in family.samples if sample.name == name]
-        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
-
-    def resident_mb(self) -> float:
-        return self.metric("process_resident_memory_bytes") / 1e6
-
-    def health(self) -> tuple[str, str]:
+    def healths(self) -> tuple[str, str]:
         """Of the process and of the service."""
-        with Client(self.target) as client, urllib.request.urlopen(self._url.replace("metrics", "livez")) as live:
-            return live.read().decode().strip(), client.health()
-
-    def stop(self) -> int:
-        """SIGTERM; the exit code."""
-        self._process.terminate()
-        self._process.communicate(timeout=PATIENCE_S)
-        return self._process.returncode
-
-    def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
+        with Client(self.target) as client:
+            return self.page("/livez").strip(), client.health()
 
 
-Serve = Callable[..., Served]
+Serve = Callable[..., ReadyServer]
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """`serve(store, "--max-batch-size", "4")` starts a server and waits until it is ready; all end with the test."""
-    servers: list[Served] = []
+    servers: list[ReadyServer] = []
 
-    def start(store: Path, *options: str, port: int = 0) -> Served:
-        servers.append(Served(store, port or free_port(), *options))
+    def start(store: Path, *options: str, port: int = 0) -> ReadyServer:
+        servers.append(ReadyServer(store, port or free_port(), *options))
         return servers[-1]
 
     yield start

@@ -110,7 +110,7 @@ async def test_ten_times_the_load_costs_nothing_of_the_goodput_and_leaves_nothin
     async def watch() -> None:
         while True:
             await asyncio.sleep(1)
-            health.add(await asyncio.to_thread(server.health))
+            health.add(await asyncio.to_thread(server.healths))
             resident_mb.append(await asyncio.to_thread(server.resident_mb))
 
     watching = asyncio.create_task(watch())

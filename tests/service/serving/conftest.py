@@ -5,21 +5,16 @@ one is given), `fail` above 50 makes the graph fail, and `wait` above 50 keeps t
 file `.hold` in the store.
 """
 
-import re
-import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
+from served import Served
 
 from progan_service.label_kind import LabelKind
 from progan_service.store.metadata import ModelMetadata
@@ -119,49 +114,19 @@ def puppet_store(tmp_path_factory: pytest.TempPathFactory, publish_puppet: Publi
     return root
 
 
-class ServerProcess:
-    """A ready `progan serve` in a process of its own, and what it takes.
-
-    It has no garbage collector: what a call leaves behind stays, and is seen.
-    """
+class ServerProcess(Served):
+    """A ready `progan serve` without a garbage collector: what a call leaves behind stays, and is seen."""
 
     def __init__(self, store: Path, model: str, *options: str) -> None:
-        command = [sys.executable, "-c", _WITHOUT_COLLECTOR, "serve", "--store", str(store), "--model", model]
-        command += ["--port", "0", "--http-port", "0", "--log-format", "text", "--no-log-requests", *options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        assert self._process.stdout
-        lines = iter(self._process.stdout.readline, "")
-        found = next(found for line in lines if (found := re.search(r"gRPC \S+:(\d+), HTTP ([0-9.:]+)", line)))
-        self.port, self._url = int(found[1]), f"http://{found[2]}/metrics"
-        next(line for line in lines if line.startswith(f"ready: {model} "))
-        threading.Thread(target=lambda: list(lines), daemon=True).start()
-        self.channel = self.connect()
-
-    def connect(self) -> grpc.Channel:
-        """A connection of one's own, which sends and takes messages of any size."""
-        options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-        return grpc.insecure_channel(f"127.0.0.1:{self.port}", [*options, ("grpc.use_local_subchannel_pool", 1)])
+        places = ("--store", store, "--model", model, "--no-log-requests")
+        super().__init__(*places, *options, program=(sys.executable, "-c", _WITHOUT_COLLECTOR))
+        self.line(f"ready: {model} ")
 
     def health_s(self) -> float:
         """How long its health takes to be answered."""
         began = time.monotonic()
         health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
         return time.monotonic() - began
-
-    def resident_mb(self) -> float:
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * 4096 / 1e6
-
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of all samples of this name that have these labels."""
-        with urllib.request.urlopen(self._url, timeout=PATIENCE_S) as page:
-            families = text_string_to_metric_families(page.read().decode())
-        samples = [sample for family in families for sample in family.samples if sample.name == name]
-        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
-
-    def end(self) -> None:
-        self.channel.close()
-        self._process.kill()
-        self._process.communicate()
 
 
 @pytest.fixture(scope="module")

@@ -3,69 +3,25 @@
 import re
 import socket
 import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from served import PROGAN, Served, served
 
 from progan_service.serving.listen import ListenError, Share, share
 
-PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 120
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the preface and empty settings
 
 
-class Served:
+def limited(store: Path, files: int, *options: str) -> AbstractContextManager[Served]:
     """A `progan serve` without models, which may open `files` files."""
-
-    def __init__(self, store: Path, files: int, *options: str) -> None:
-        limited = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"', PROGAN, "serve", "--store", store]
-        ports = ["--port", "0", "--http-port", "0", "--log-format", "text", "--lame-duck-s", "0"]
-        self.process = subprocess.Popen([*limited, *ports, *options], stdout=subprocess.PIPE, text=True)
-        self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
-        self._give_up.start()
-        found = re.search(r"gRPC 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+)", self.line("listening: "))
-        assert found
-        self.port, self.http_port = int(found[1]), int(found[2])
-
-    def line(self, contains: str) -> str:
-        """The next line of its log with these words."""
-        assert self.process.stdout
-        return next(line for line in self.process.stdout if contains in line).rstrip("\n")
-
-    def page(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=PATIENCE_S) as page:
-            return str(page.read().decode())
-
-    def metric(self, sample: str) -> float:
-        [line] = [line for line in self.page("/metrics").splitlines() if line.startswith(f"{sample} ")]
-        return float(line.split()[1])
-
-    def health(self) -> int:
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S, wait_for_ready=True).status)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-        self._give_up.cancel()
-
-
-@contextmanager
-def served(store: Path, files: int, *options: str) -> Iterator[Served]:
-    server = Served(store, files, *options)
-    try:
-        yield server
-    finally:
-        server.end()
+    program = ["sh", "-c", f'ulimit -n {files} && exec "$0" "$@"', PROGAN]
+    return served("--store", store, *options, program=program)
 
 
 def test_both_ports_share_the_files_that_a_process_may_open_and_leave_some_for_the_server() -> None:
@@ -104,12 +60,12 @@ def byte_by_byte(port: int, count: int) -> Iterator[None]:
 
 
 def test_requests_that_never_end_take_no_more_than_their_share_of_files(tmp_path: Path) -> None:
-    with served(tmp_path, 160) as server, byte_by_byte(server.http_port, 300):
+    with limited(tmp_path, 160) as server, byte_by_byte(server.http_port, 300):
         for _ in range(3):
             assert server.page("/livez") == "alive\n"
-            assert server.health() == health_pb2.HealthCheckResponse.SERVING
+            assert server.health() == "SERVING"
         assert server.metric("process_open_fds") < 100
-        assert server.metric('progan_connections{port="http"}') <= 28
+        assert server.metric("progan_connections", port="http") <= 28
 
 
 @contextmanager
@@ -134,28 +90,33 @@ def until(holds: Callable[[], bool]) -> None:
 
 def test_idle_connections_keep_no_caller_out(tmp_path: Path) -> None:
     options = ("--max-connections", "20", "--max-connection-idle-s", "86400")
-    with served(tmp_path, 256, *options) as server, idle(server.port, 40):
+    with limited(tmp_path, 256, *options) as server, idle(server.port, 40):
         for _ in range(3):
-            assert server.health() == health_pb2.HealthCheckResponse.SERVING
-        warning = server.line("gRPC connections are open")
-        assert re.search(r"WARNING \d+ gRPC connections are open, \d+ of them from 127\.0\.0\.1; those that", warning)
-        assert warning.endswith("are closed; max_connections is 20, max_connections_per_address 0")
-        assert server.metric('progan_connections_closed_total{reason="room"}') >= 5
-        assert server.metric('progan_connections_closed_total{reason="address"}') == 0
-        assert server.metric('progan_connections{port="grpc"}') <= 20
+            assert server.health() == "SERVING"
+        until(lambda: any("gRPC connections are open" in line["message"] for line in server.lines))
+        [warning, *_] = [line for line in server.lines if "gRPC connections are open" in line["message"]]
+        assert warning["level"] == "WARNING"
+        assert re.fullmatch(
+            r"\d+ gRPC connections are open, \d+ of them from 127\.0\.0\.1; those that .* are closed; max_connections "
+            r"is 20, max_connections_per_address 0",
+            warning["message"],
+        )
+        assert server.metric("progan_connections_closed_total", reason="room") >= 5
+        assert server.metric("progan_connections_closed_total", reason="address") == 0
+        assert server.metric("progan_connections", port="grpc") <= 20
 
 
 def test_an_address_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
     options = ("--max-connections-per-address", "4")
-    with served(tmp_path, 256, *options) as server, idle(server.port, 10):
-        until(lambda: server.metric('progan_connections_closed_total{reason="address"}') == 6)
-        until(lambda: server.metric('progan_connections{port="grpc"}') == 4)
-        assert server.health() == health_pb2.HealthCheckResponse.SERVING
-        assert server.metric('progan_connections_closed_total{reason="room"}') == 0
+    with limited(tmp_path, 256, *options) as server, idle(server.port, 10):
+        until(lambda: server.metric("progan_connections_closed_total", reason="address") == 6)
+        until(lambda: server.metric("progan_connections", port="grpc") == 4)
+        assert server.health() == "SERVING"
+        assert server.metric("progan_connections_closed_total", reason="room") == 0
 
 
 def test_a_connection_without_calls_is_closed_after_a_while(tmp_path: Path) -> None:
-    with served(tmp_path, 256, "--max-connection-idle-s", "1") as server, idle(server.port, 1) as [caller]:
+    with limited(tmp_path, 256, "--max-connection-idle-s", "1") as server, idle(server.port, 1) as [caller]:
         while caller.recv(65536):
             pass  # until the server closes it
 

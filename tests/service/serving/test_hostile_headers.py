@@ -1,84 +1,47 @@
 """Requests that no gRPC library lets a caller send, to a real `progan serve`. The others must not notice."""
 
-import json
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served import PROGAN, Served, served
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
-PROGAN = Path(sys.executable).with_name("progan")
 SERVICE = "progan.v1.ImageGeneratorService"
 PATIENCE_S = 180
 
 Pair = tuple[bytes, bytes]
-Command = list[str | Path]
 Publish = Callable[..., int]
 
 
-class Served:
-    """A running `progan serve`, its log, and a caller that keeps to the rules."""
+def is_ready(server: Served) -> bool:
+    try:
+        return server.page("/readyz") == "ready\n"
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
 
-    def __init__(self, command: Command, store: Path) -> None:
-        options = ["--store", store, "--port", "0", "--http-port", "0", "--log-format", "json", "--max-batch-size", "4"]
-        self.process = subprocess.Popen([*command, "serve", *options], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout
-        self.log: list[dict[str, Any]] = []
-        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,))
-        self._reader.start()
 
-    def begin(self) -> None:
-        self.logged("ready: wide")
-        [listening] = self.logged("listening")
-        self.port, self.http_port = listening["port"], listening["http_port"]
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
-        self.stub = pb_grpc.ImageGeneratorServiceStub(self.channel)
+def descriptors(server: Served) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
-    def _read(self, lines: Any) -> None:
-        for line in lines:
-            self.log.append(json.loads(line))
 
-    def logged(self, message: str) -> list[dict[str, Any]]:
-        """The lines that begin so, once there is one."""
-        until(lambda: any(line["message"].startswith(message) for line in self.log))
-        return [line for line in self.log if line["message"].startswith(message)]
-
-    def is_ready(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/readyz", timeout=PATIENCE_S) as reply:
-                return bool(reply.status == 200)
-        except urllib.error.HTTPError as error:
-            error.close()
-            return False
-
-    def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
-
-    def threads(self) -> int:
-        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        assert self.process.stdout
-        self.process.stdout.close()
+def threads(server: Served) -> int:
+    return len(list(Path(f"/proc/{server.process.pid}/task").iterdir()))
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -89,14 +52,10 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serving(command: Command, store: Path) -> Iterator[Served]:
-    server = Served(command, store)
-    try:
-        server.begin()
+def serving(program: Sequence[object], store: Path) -> Iterator[Served]:
+    with served("--store", store, "--max-batch-size", "4", program=program) as server:
+        server.line("ready: wide")
         yield server
-        server.channel.close()
-    finally:
-        server.end()
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +67,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, publish_puppet: Publish) -> 
 
 
 @pytest.fixture(scope="module")
-def served(store: Path) -> Iterator[Served]:
+def wide(store: Path) -> Iterator[Served]:
     with serving([PROGAN], store) as server:
         yield server
 
@@ -213,8 +172,8 @@ def is_answered_well(server: Served) -> bool:
     return OK_TRAILER in came
 
 
-def test_a_call_by_hand_is_answered_like_any_other(served: Served) -> None:
-    assert is_answered_well(served)
+def test_a_call_by_hand_is_answered_like_any_other(wide: Served) -> None:
+    assert is_answered_well(wide)
 
 
 def reset_at_once(stream: int) -> bytes:
@@ -223,16 +182,16 @@ def reset_at_once(stream: int) -> bytes:
     return begun + frame(RST_STREAM, 0, stream, cancel)
 
 
-def test_calls_that_are_reset_at_once_by_tens_of_thousands_fail_no_other_call(served: Served) -> None:
+def test_calls_that_are_reset_at_once_by_tens_of_thousands_fail_no_other_call(wide: Served) -> None:
     flood = PREFACE + frame(SETTINGS, 0, 0) + b"".join(map(reset_at_once, range(1, 20_000, 2)))
-    with another_caller(served) as codes:
+    with another_caller(wide) as codes:
         for _ in range(6):
-            with socket.create_connection(("127.0.0.1", served.port), PATIENCE_S) as peer, suppress(ConnectionError):
+            with socket.create_connection(("127.0.0.1", wide.port), PATIENCE_S) as peer, suppress(ConnectionError):
                 peer.sendall(flood)  # gRPC may cut the connection off
         before = len(codes)
         until(lambda: len(codes) > before + 10)
     assert set(codes) == {"OK"}
-    assert is_answered_well(served)
+    assert is_answered_well(wide)
 
 
 def begin_stream(server: Served) -> Iterator[pb.StreamGenerateResponse]:
@@ -247,15 +206,15 @@ def images(stream: Iterator[pb.StreamGenerateResponse]) -> int:
     return sum(part.images.count for part in stream)
 
 
-def test_paths_that_are_no_utf_8_are_unknown_methods_and_no_other_caller_loses_anything(served: Served) -> None:
-    stream = begin_stream(served)
-    threads, descriptors = served.threads(), served.descriptors()
-    with another_caller(served) as codes:
+def test_paths_that_are_no_utf_8_are_unknown_methods_and_no_other_caller_loses_anything(wide: Served) -> None:
+    stream = begin_stream(wide)
+    threads_before, descriptors_before = threads(wide), descriptors(wide)
+    with another_caller(wide) as codes:
         for _ in range(25):
-            [came] = send(served.port, with_header(b":path", b"/\xff"))
+            [came] = send(wide.port, with_header(b":path", b"/\xff"))
             assert UNKNOWN_METHOD in came
             with (
-                grpc.insecure_channel(f"127.0.0.1:{served.port}") as channel,
+                grpc.insecure_channel(f"127.0.0.1:{wide.port}") as channel,
                 pytest.raises(grpc.RpcError, match="this server has no such method"),
             ):
                 channel.unary_unary(b"/\xff")(b"", timeout=PATIENCE_S)
@@ -263,9 +222,9 @@ def test_paths_that_are_no_utf_8_are_unknown_methods_and_no_other_caller_loses_a
         until(lambda: len(codes) > before)
     assert set(codes) == {"OK"}
     assert images(stream) == 80
-    assert served.is_ready()
-    until(lambda: served.descriptors() <= descriptors)
-    assert served.threads() <= threads + 2  # gRPC starts some of its own as it likes
+    assert is_ready(wide)
+    until(lambda: descriptors(wide) <= descriptors_before)
+    assert threads(wide) <= threads_before + 2  # gRPC starts some of its own as it likes
 
 
 NAMES = [
@@ -294,13 +253,13 @@ VALUES = [b"", b"\xff", b"\xc3\xa9", b"caf\xe9", b"\xed\xa0\x80", b"\0", b"\x01\
 TIMEOUTS = [b"0n", b"-1S", b"1", b"S", b"99999999H", b"999999999999999999999H", b"1.5S", b"nan", b"0x1S"]
 
 
-def test_whatever_a_header_holds_the_other_callers_are_answered(served: Served) -> None:
+def test_whatever_a_header_holds_the_other_callers_are_answered(wide: Served) -> None:
     blocks = [with_header(name, value) for name in NAMES for value in VALUES]
     blocks += [with_header(b"grpc-timeout", value) for value in TIMEOUTS]
-    with another_caller(served) as codes:
-        send(served.port, *blocks)
+    with another_caller(wide) as codes:
+        send(wide.port, *blocks)
     assert set(codes) == {"OK"}
-    assert is_answered_well(served)
+    assert is_answered_well(wide)
 
 
 any_header = st.builds(with_header, st.sampled_from(NAMES) | st.binary(max_size=20), st.binary(max_size=300))
@@ -308,15 +267,15 @@ any_header = st.builds(with_header, st.sampled_from(NAMES) | st.binary(max_size=
 
 @settings(max_examples=5)
 @given(blocks=st.lists(any_header | st.binary(max_size=300), min_size=20, max_size=40))
-def test_any_bytes_in_place_of_headers_leave_the_server_as_it_is(served: Served, blocks: list[bytes]) -> None:
-    send(served.port, *blocks)
-    assert is_answered_well(served)
+def test_any_bytes_in_place_of_headers_leave_the_server_as_it_is(wide: Served, blocks: list[bytes]) -> None:
+    send(wide.port, *blocks)
+    assert is_answered_well(wide)
 
 
 @pytest.mark.parametrize("key", [b"authorization", b"traceparent", b"user-agent", b"x-request-id", b"x-anything"])
-def test_metadata_that_is_no_text_changes_no_answer(served: Served, key: bytes) -> None:
+def test_metadata_that_is_no_text_changes_no_answer(wide: Served, key: bytes) -> None:
     values = [b"\xc3\xa9", b"caf\xe9", b"\xff\xfe", b"\x01\x02", b" a ", b"", b"x" * 126]
-    assert [OK_TRAILER in came for came in send(served.port, *(with_header(key, value) for value in values))] == [
+    assert [OK_TRAILER in came for came in send(wide.port, *(with_header(key, value) for value in values))] == [
         True
     ] * len(values)
 
@@ -345,12 +304,12 @@ def test_a_server_that_no_longer_accepts_calls_is_not_ready_finishes_those_that_
 ) -> None:
     with serving([sys.executable, "-c", BREAKABLE], store) as server:
         stream = begin_stream(server)
-        assert server.is_ready()
+        assert is_ready(server)
         broken = server.stub.GetModel.future(pb.GetModelRequest(name="wide"), timeout=PATIENCE_S)
-        [line] = server.logged("the gRPC port has stopped accepting calls")
+        line = server.line("the gRPC port has stopped accepting calls")
         assert line["level"] == "CRITICAL"
         assert "RuntimeError('broken by a test'); start the server again" in line["message"]
-        until(lambda: not server.is_ready())
+        until(lambda: not is_ready(server))
         assert images(stream) == 80
         broken.cancel()
         assert server.process.wait(PATIENCE_S) == 1

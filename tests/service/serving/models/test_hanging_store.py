@@ -5,21 +5,18 @@ behind the URL file:// does: TensorFlow opens whatever is there.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from served import Served, served
 
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.models.catalog import ModelCatalog
@@ -32,66 +29,17 @@ from progan_service.store.store import ModelStore
 Publish = Callable[..., int]
 
 PATIENCE_S = 120
-PROGAN = Path(sys.executable).with_name("progan")
 SHORT_S = 0.5  # after that a read hangs
 
 
-class Served:
-    """A `progan serve` in a process of its own; a read that takes two seconds hangs."""
-
-    def __init__(self, *options: object) -> None:
-        ports = ("--port", "0", "--http-port", "0", "--lame-duck-s", "0", "--drain-s", "1", "--log-format", "json")
-        rules = ("--poll-s", "2", "--hang-s", "2", "--max-batch-size", "1")
-        command = [PROGAN, "serve", *ports, *rules, *map(str, options)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
-        self._give_up.start()
-        self.lines: list[dict[str, Any]] = []
-        listening = self.read_to("listening: ")
-        self.http_port = listening["http_port"]
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{listening['port']}")
-
-    def read_to(self, *starts: str) -> dict[str, Any]:
-        """Read the log until it has lines that start like each of these; return the last one."""
-        assert self.process.stdout
-        missing = set(starts)
-        for text in self.process.stdout:
-            line: dict[str, Any] = json.loads(text)
-            self.lines.append(line)
-            missing = {start for start in missing if not line["message"].startswith(start)}
-            if not missing:
-                return line
-        raise AssertionError(f"the server ended without lines {missing}; it wrote {self.lines}")
-
-    def is_alive(self) -> bool:
-        stub = health_pb2_grpc.HealthStub(self._channel)
-        status = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S).status
-        return self.page("livez") == "alive\n" and status == health_pb2.HealthCheckResponse.SERVING
-
-    def page(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/{path}", timeout=PATIENCE_S) as page:
-            return str(page.read().decode())
-
-    def ended(self) -> tuple[int, str]:
-        """Its exit code after a SIGTERM, and what it wrote to standard error."""
-        self.process.terminate()
-        _, errors = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, errors
-
-    def close(self) -> None:
-        self._channel.close()
-        self.process.kill()
-        self.process.communicate()
-        self._give_up.cancel()
+def serving(*options: object) -> AbstractContextManager[Served]:
+    """A server for which a read that takes two seconds hangs."""
+    rules = ("--drain-s", "1", "--poll-s", "2", "--hang-s", "2", "--max-batch-size", "1")
+    return served(*rules, *options, stderr=subprocess.PIPE)
 
 
-@contextmanager
-def served(*options: object) -> Iterator[Served]:
-    server = Served(*options)
-    try:
-        yield server
-    finally:
-        server.close()
+def is_alive(server: Served) -> bool:
+    return server.page("/livez") == "alive\n" and server.health() == "SERVING"
 
 
 def replaced_by_a_pipe(file: Path) -> None:
@@ -121,20 +69,22 @@ def test_files_that_hang_hold_up_no_other_model_and_not_the_end_of_the_process(
     tokens = tmp_path / "tokens"
     tokens.write_text("somebody 0123456789abcdef0123456789abcdef\n")
     options = ("--cache", tmp_path / "cache", "--tokens", tokens, "--model", "good")
-    with served("--store", f"file://{store}", *options) as server:
-        assert server.is_alive()
-        server.read_to(
+    with serving("--store", f"file://{store}", *options) as server:
+        assert is_alive(server)
+        server.line(
             "ready: good version 1",
             f"model stuck: file://{store}/stuck: has not answered for more than 2 s",
             "model torn version 1: its files have not been read for more than 2 s; other models do not wait",
         )
         replaced_by_a_pipe(tokens)
-        server.read_to(f"tokens were not reloaded: {tokens}: is a named pipe: must be a file; the old ones stay in use")
+        server.line(f"tokens were not reloaded: {tokens}: is a named pipe: must be a file; the old ones stay in use")
         publish_puppet(store, "good", base=20)
-        server.read_to("model good: version 2 takes over from 1")
-        assert server.is_alive()
-        assert 'progan_hangs_total{what="look"} 0.0' not in server.page("metrics")
-        assert server.ended() == (0, "")
+        server.line("model good: version 2 takes over from 1")
+        assert is_alive(server)
+        assert server.metric("progan_hangs_total", what="look") > 0
+        assert server.stop() == 0
+        assert server.process.stderr
+        assert server.process.stderr.read() == ""
 
 
 # In this process, with reads that wait for an event

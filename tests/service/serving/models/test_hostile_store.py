@@ -4,75 +4,25 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
+from served import Served, served
 
 from progan_protos.v1 import image_generator_pb2 as pb
-from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 
 Publish = Callable[..., int]
 Spoil = Callable[[Path], object]
 
 PATIENCE_S = 120
-PROGAN = Path(sys.executable).with_name("progan")
 
 
-class Served:
-    """A `progan serve` in a process of its own, which polls its store every three seconds."""
-
-    def __init__(self, store: Path, *options: str) -> None:
-        places = ("--store", store, "--port", "0", "--http-port", "0", "--poll-s", "3", "--max-batch-size", "1")
-        command = [PROGAN, "serve", *places, "--lame-duck-s", "0", "--log-format", "json", *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
-        self._give_up.start()
-        self.lines: list[dict[str, Any]] = []
-        port = self.line("listening: ")["port"]
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-        self.stub = pb_grpc.ImageGeneratorServiceStub(self._channel)
-
-    def line(self, start: str) -> dict[str, Any]:
-        """Read the log up to the line with a message that starts like this."""
-        assert self.process.stdout
-        for text in self.process.stdout:
-            self.lines.append(json.loads(text))
-            if self.lines[-1]["message"].startswith(start):
-                return self.lines[-1]
-        raise AssertionError(f"the server ended without a line {start!r}; it wrote {self.lines}")
-
-    def models(self) -> dict[str, pb.Model]:
-        return {model.name: model for model in self.stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models}
-
-    def read_bytes(self) -> int:
-        """How many bytes the process has read, from anywhere."""
-        counts = Path(f"/proc/{self.process.pid}/io").read_text().split()
-        return int(counts[counts.index("rchar:") + 1])
-
-    def end(self) -> int:
-        self.process.terminate()
-        code = self.process.wait(PATIENCE_S)
-        self._channel.close()
-        self._give_up.cancel()
-        assert self.process.stdout
-        self.process.stdout.close()
-        return code
-
-
-@contextmanager
-def served(store: Path, *options: str) -> Iterator[Served]:
-    server = Served(store, *options)
-    try:
-        yield server
-    finally:
-        assert server.end() == 0
+def read_bytes(server: Served) -> int:
+    """How many bytes the process has read, from anywhere."""
+    counts = Path(f"/proc/{server.process.pid}/io").read_text().split()
+    return int(counts[counts.index("rchar:") + 1])
 
 
 def changed(**values: object) -> Spoil:
@@ -207,9 +157,10 @@ def test_every_bad_file_is_a_sentence_and_the_other_versions_and_models_are_serv
         os.makedirs(os.fsencode(good) + b"/" + stray)
     (good / "a-file").touch()
     (good / "loop").symlink_to(good / "loop")
-    with served(good, "--model", "good") as server:
+    with served("--store", good, "--model", "good", "--poll-s", "3", "--max-batch-size", "1") as server:
         assert {server.line("ready: ")["model"] for _ in range(3)} == {"bad", "good", "rollout-deep"}
-        models = server.models()
+        listed = server.stub.ListModels(pb.ListModelsRequest(), timeout=PATIENCE_S).models
+        models = {model.name: model for model in listed}
         assert sorted(models) == ["bad", "good", *(f"rollout-{name}" for name in sorted(ROLLOUTS))]
         broken = {version.version: version for version in models["bad"].versions}
         for number, (case, (_, sentence)) in enumerate(SPOILED.items(), start=2):
@@ -218,10 +169,11 @@ def test_every_bad_file_is_a_sentence_and_the_other_versions_and_models_are_serv
         for name, (_, sentence) in ROLLOUTS.items():
             assert sentence in models[f"rollout-{name}"].error
         assert [name for name, model in models.items() if model.serving_version] == ["bad", "good", "rollout-deep"]
-        before = server.read_bytes()
+        before = read_bytes(server)
         publish_puppet(good, "good", base=50)
         server.line("model good: version 2 takes over from 1")
-        assert server.read_bytes() - before < 200 * 2**20  # two files of 300 MiB are not read at each poll
+        assert read_bytes(server) - before < 200 * 2**20  # two files of 300 MiB are not read at each poll
+        assert server.stop() == 0
     assert not [line for line in server.lines if "exception" in line]
 
 

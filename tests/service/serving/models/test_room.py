@@ -1,11 +1,8 @@
 """Several models in the memory there is: what does not fit is refused, and what serves goes on."""
 
-import json
 import re
 import shutil
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from processor import AVX512
+from served import Served
 
 from progan_client import Client, Model
 from progan_service.host.memory import Bound
@@ -54,24 +52,13 @@ class Container:
         partial.rename(self.directory / "memory.max")
 
 
-class Served:
-    """A `progan serve` in a process of its own, in a container of which only the files are real."""
+class Contained(Served):
+    """A `progan serve` in a container of which only the files are real."""
 
     def __init__(self, store: Path, container: Container) -> None:
-        command = [sys.executable, "-c", SERVE_IN_CONTAINER, container.directory, "serve", "--store", store]
-        options = ["--port", "0", "--http-port", "0", "--poll-s", "0.2", "--log-format", "json", "--lame-duck-s", "0"]
-        self.process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-        self._give_up = threading.Timer(PATIENCE_S, self.process.kill)
-        self._give_up.start()
-        found = re.search(r"gRPC (\S+), HTTP", self.message("listening: "))
-        assert found
-        self.client = Client(found[1], timeout_s=PATIENCE_S)
-
-    def message(self, contains: str) -> str:
-        """Return the next message of its log with these words."""
-        assert self.process.stdout
-        messages = (str(json.loads(line)["message"]) for line in self.process.stdout)
-        return next(message for message in messages if contains in message)
+        program = (sys.executable, "-c", SERVE_IN_CONTAINER, container.directory)
+        super().__init__("--store", store, "--poll-s", "0.2", program=program)
+        self.client = Client(self.target, timeout_s=PATIENCE_S)
 
     def until(self, name: str, holds: Callable[[Model], bool]) -> Model:
         while not holds(model := self.client.model(name)):
@@ -80,9 +67,7 @@ class Served:
 
     def end(self) -> None:
         self.client.close()
-        self.process.kill()
-        self.process.communicate()
-        self._give_up.cancel()
+        super().end()
 
 
 @pytest.fixture
@@ -110,14 +95,14 @@ def container(tmp_path: Path) -> Container:
 
 
 @pytest.fixture
-def served(store: ModelStore, container: Container) -> Iterator[Served]:
-    served = Served(store.root, container)
+def served(store: ModelStore, container: Container) -> Iterator[Contained]:
+    served = Contained(store.root, container)
     yield served
     served.end()
 
 
-def test_a_model_that_does_not_fit_is_refused_and_the_other_one_serves(served: Served, container: Container) -> None:
-    logged = served.message("model big version 1 cannot be served")
+def test_a_model_that_does_not_fit_is_refused_and_the_other_one_serves(served: Contained, container: Container) -> None:
+    logged = served.line("model big version 1 cannot be served")["message"]
     assert re.fullmatch(
         r"model big version 1 cannot be served: it needs 40\d MiB of memory, and \d\d\d MiB are free beside what is "
         r"loaded \(the memory limit of the container is 1.0 GiB; 64 MiB of it stay free for calls\); it is tried again "
@@ -139,7 +124,7 @@ def test_a_model_that_does_not_fit_is_refused_and_the_other_one_serves(served: S
 
 @pytest.mark.soak
 def test_versions_take_over_from_each_other_beside_a_model_that_does_not_fit(
-    served: Served, store: ModelStore, publish_puppet: Callable[..., int]
+    served: Contained, store: ModelStore, publish_puppet: Callable[..., int]
 ) -> None:
     served.until("able", lambda model: model.serving_version == 1)
     for version in range(2, 12):

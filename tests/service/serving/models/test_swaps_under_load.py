@@ -1,12 +1,8 @@
 """Versions swap under a steady load: no call is lost, no reply mixes versions, memory stays where it was."""
 
-import re
 import shutil
-import subprocess
 import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,66 +10,22 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from served import Served, served
 
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.store.bundled import BUNDLED_STORE
 
 Publish = Callable[..., int]
-PROGAN = Path(sys.executable).with_name("progan")
 PATIENCE_S = 60
 
 
-class Served:
-    """A ready `progan serve` that looks at its store all the time."""
-
-    def __init__(self, store: Path) -> None:
-        command = [PROGAN, "serve", "--store", store, "--port", "0", "--http-port", "0", "--poll-s", "0.1"]
-        self._log = (store.parent / "log").open("w+")
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, text=True)
-        self._wait_for("ready: ")
-        found = re.search(r"gRPC (\S+), HTTP ([0-9.:]+)", self.log())
-        assert found
-        self._http = found[2]
-        self._channel = grpc.insecure_channel(found[1])
-        self.stub = pb_grpc.ImageGeneratorServiceStub(self._channel)
-
-    def log(self) -> str:
-        return Path(self._log.name).read_text()
-
-    def _wait_for(self, words: str) -> None:
-        give_up = time.monotonic() + PATIENCE_S
-        while words not in self.log():
-            assert self._process.poll() is None, self.log()
-            assert time.monotonic() < give_up, self.log()
-            time.sleep(0.02)
-
-    def unloaded(self, name: str, version: int) -> None:
-        self._wait_for(f"model {name}: version {version} is unloaded")
-
-    def refused(self, name: str, version: int) -> None:
-        self._wait_for(f"model {name} version {version} cannot be served")
-
-    def resident_bytes(self) -> float:
-        with urllib.request.urlopen(f"http://{self._http}/metrics", timeout=PATIENCE_S) as page:
-            found = re.search(r"^process_resident_memory_bytes (\S+)$", page.read().decode(), re.M)
-        assert found
-        return float(found[1])
-
-    def end(self) -> None:
-        self._channel.close()
-        self._process.kill()
-        self._process.wait(PATIENCE_S)
-        self._log.close()
-
-
 @contextmanager
-def served(store: Path) -> Iterator[Served]:
-    server = Served(store)
-    try:
+def serving(store: Path) -> Iterator[Served]:
+    """A ready server that looks at its store all the time."""
+    with served("--store", store, "--poll-s", "0.1", "--no-log-requests") as server:
+        server.line("ready: ")
         yield server
-    finally:
-        server.end()
 
 
 class Load:
@@ -141,19 +93,19 @@ def test_five_versions_in_a_row_lose_no_call_and_mix_no_reply(tmp_path: Path, pu
         aside = shutil.copytree(made, store / f".incoming-{made.name}")
         aside.rename(store / "puppet" / made.name)
 
-    with served(store) as server, Load(server.stub) as load:
+    with serving(store) as server, Load(server.stub) as load:
         deliver(publish(2))
-        server.unloaded("puppet", 1)
+        server.line(f"model puppet: version {1} is unloaded")
         corrupt = publish(3)
         (corrupt / "saved_model.pb").write_bytes(b"damaged")
         deliver(corrupt)
-        server.refused("puppet", 3)
+        server.line(f"model puppet version {3} cannot be served")
         deliver(publish(4))
-        server.unloaded("puppet", 2)
+        server.line(f"model puppet: version {2} is unloaded")
         deliver(publish(5, golden=200))
-        server.refused("puppet", 5)
+        server.line(f"model puppet version {5} cannot be served")
         deliver(publish(6))
-        server.unloaded("puppet", 4)
+        server.line(f"model puppet: version {4} is unloaded")
     assert load.faults == []
     assert {version for version, _ in load.answered} == {1, 2, 4, 6}
     assert {images for _, images in load.answered} == {1, 2, 7, 200}
@@ -169,9 +121,9 @@ def test_twenty_swaps_leave_memory_where_it_was(tmp_path: Path) -> None:
         shutil.copytree(bundled, store / ".incoming").rename(store / "fruits" / str(version))
 
     deliver(1)
-    with served(store) as server:
-        before = server.resident_bytes()
+    with serving(store) as server:
+        before = server.metric("process_resident_memory_bytes")
         for version in range(2, 22):
             deliver(version)
-            server.unloaded("fruits", version - 1)
-        assert server.resident_bytes() < 1.15 * before
+            server.line(f"model fruits: version {version - 1} is unloaded")
+        assert server.metric("process_resident_memory_bytes") < 1.15 * before
