@@ -10,7 +10,7 @@ help:
 	@echo "make serve    serve the bundled model on localhost:8500"
 	@echo "make test     run the tests"
 	@echo "make lint     lint, types and import contracts"
-	@echo "make check    lint, types, import contracts, stubs, image and manifests (needs kubectl 1.27 or newer, and npm)"
+	@echo "make check    lint, types, import contracts, stubs, image, manifests and alerts (needs kubectl 1.27 or newer, and npm)"
 	@echo "make compat   call the server by the clients of others, and open its page in a browser (needs chromium and node)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
@@ -30,7 +30,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-check: lint
+check: lint .prometheus/ready
 	$(BIN)/buf lint protos
 	$(BIN)/hadolint Dockerfile
 	$(call generate_stubs,build/stubs)
@@ -125,6 +125,17 @@ TORCH := torch==2.13.0
 	$(UV) pip install -q --python $(PYTHON) --no-deps --target .venv-compat/tensorflow-serving tensorflow-serving-api==2.21.0
 	@touch $@
 
+# Prometheus checks alerts, queries and dashboard. Where it is not installed, Debian's package is unpacked here, which
+# takes no root.
+APT := apt-get -qq -o APT::Sandbox::User=root -o Dir::State=$(CURDIR)/.prometheus/apt -o Dir::Cache=$(CURDIR)/.prometheus/apt
+.prometheus/ready:
+	@mkdir -p .prometheus/apt/lists/partial .prometheus/apt/archives/partial
+	@if command -v promtool >/dev/null && command -v prometheus >/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+	  $(APT) update && cd .prometheus && $(APT) download prometheus && dpkg -x prometheus_*.deb . && rm -r apt prometheus_*.deb; \
+	else echo "prometheus and promtool are needed to check the alerts: install them and put them on the PATH"; exit 1; fi
+	@touch $@
+
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "Python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.11 ..."; exit 1; }
@@ -132,4 +143,4 @@ $(UV):
 	.uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
 
 clean:
-	rm -rf .venv .venv-peers .venv-compat .uv build
+	rm -rf .venv .venv-peers .venv-compat .uv .prometheus build

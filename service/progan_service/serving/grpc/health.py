@@ -37,7 +37,8 @@ class Health:
         self._ready_models: frozenset[str] = frozenset()
         self._services = services
         self._metrics = metrics
-        self._models: set[str] = set()
+        self._models: set[str] = set()  # that were ever known
+        self._known: frozenset[str] = frozenset()
 
     async def alive(self) -> None:
         """Report that the process is up: once, before any model is known; it stays true until the process exits."""
@@ -46,7 +47,8 @@ class Health:
 
     async def models(self, known: Iterable[str], ready: Collection[str]) -> None:
         """Report the models of the server and which of them answer. The server is ready when at least one does."""
-        self._models |= set(known)
+        self._known = frozenset(known)
+        self._models |= self._known
         self._ready_models = frozenset(ready)
         for name in self._models:
             await self._set_model(name, name in ready)
@@ -70,7 +72,10 @@ class Health:
             await self._set(service, ready)
 
     async def _set_model(self, name: str, serving: bool) -> None:
-        self._metrics.model_ready.labels(name).set(serving)
+        if name in self._known:
+            self._metrics.model_ready.labels(name).set(serving)
+        else:  # an alert about a model that is gone would never end
+            self._metrics.model_ready.remove(name)
         for service in self._services:
             await self._set(f"{service}/{name}", serving)
 

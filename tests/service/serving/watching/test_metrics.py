@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from grpc_health.v1 import health_pb2
 from opentelemetry.sdk.trace import TracerProvider
 from web import Answer, Web
 
@@ -186,6 +187,18 @@ def test_the_time_of_refusals_is_apart_from_that_of_answers(server: Server, code
     request = {"latents": {"seedRange": {"count": rows}}}
     Web(server.http_port).post("/progan.v1.ImageGeneratorService/Generate", request)
     until(lambda: samples(server.http_port).get(sample, 0) == before + 1)
+
+
+async def test_a_model_that_has_left_the_store_is_no_model_that_is_not_ready() -> None:
+    metrics = Metrics()
+    health = Health(["images"], metrics, lambda model: True)
+    await health.models(["tiny", "gone"], ["tiny"])
+    await health.models(["tiny"], ["tiny"])
+    ready = {
+        model: metrics.registry.get_sample_value("progan_model_ready", {"model": model}) for model in ("tiny", "gone")
+    }
+    assert ready == {"tiny": 1, "gone": None}
+    assert health.servicer.statuses["images/gone"] == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 async def test_a_server_that_leaves_is_not_ready_from_its_lame_duck_on() -> None:
