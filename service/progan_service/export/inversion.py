@@ -82,7 +82,7 @@ def _loss(images: tf.Tensor, targets: tf.Tensor, coarseness: tf.Tensor) -> tf.Te
     while difference.shape[1] > COARSEST:
         difference = tf.nn.avg_pool2d(difference, 2, 2, "VALID")
         losses.append(_mean_square(difference))
-    return tf.gather(tf.stack(losses, axis=1), coarseness, batch_dims=1)
+    return tf.reduce_sum(tf.stack(losses, axis=1) * tf.one_hot(coarseness, len(losses)), axis=1)
 
 
 def _mean_square(difference: tf.Tensor) -> tf.Tensor:
