@@ -127,7 +127,7 @@ TORCH := torch==2.13.0
 
 # Prometheus checks alerts, queries and dashboard. Where it is not installed, Debian's package is unpacked here, which
 # takes no root.
-APT := apt-get -qq -o APT::Sandbox::User=root -o Dir::State=$(CURDIR)/.prometheus/apt -o Dir::Cache=$(CURDIR)/.prometheus/apt
+APT := apt-get -qq -o Acquire::Retries=3 -o APT::Sandbox::User=root -o Dir::State=$(CURDIR)/.prometheus/apt -o Dir::Cache=$(CURDIR)/.prometheus/apt
 .prometheus/ready:
 	@mkdir -p .prometheus/apt/lists/partial .prometheus/apt/archives/partial
 	@if command -v promtool >/dev/null && command -v prometheus >/dev/null; then :; \

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from processor import AVX512
@@ -16,6 +18,7 @@ from progan_client import Client, Model
 from progan_service.host.memory import Bound
 from progan_service.serving.config import BatchingConfig, ServerConfig
 from progan_service.serving.models.catalog import ModelCatalog
+from progan_service.serving.models.loader import Loader
 from progan_service.serving.models.model import State, VersionStatus
 from progan_service.serving.models.room import NoRoomError, estimated_bytes, fits, require_room
 from progan_service.serving.watching.metrics import Metrics
@@ -224,3 +227,14 @@ def test_64_mib_stay_free_for_calls() -> None:
 
 def test_where_no_limit_is_known_everything_fits() -> None:
     require_room(1000 * GIB, None)
+
+
+def test_the_memory_of_gpus_is_in_the_metrics_and_that_of_cpus_is_not(tmp_path: Path) -> None:
+    metrics = Metrics()
+    loader = Loader(ServerConfig(tmp_path), metrics, ModelStore(tmp_path))
+    gpu: Any = SimpleNamespace(limit_bytes=80 * GIB, allocated_bytes=lambda: 3 * GIB)
+    loader._memories = {"GPU:0": gpu, "": gpu}
+    loader._measure_memory()
+    pages = [metric.collect() for metric in (metrics.device_memory, metrics.device_memory_limit)]
+    samples = [(sample.labels["device"], sample.value) for [family] in pages for sample in family.samples]
+    assert samples == [("GPU:0", 3 * GIB), ("GPU:0", 80 * GIB)]
