@@ -47,6 +47,7 @@ class Loader:
         self._metrics = metrics
         self._store = store
         self._of_gradients = Metrics()  # nobody reads it: rows of gradients are no images
+        self._of_gradients.out_of_memory = metrics.out_of_memory  # but a device that is full is full
         self._turn = asyncio.Lock()
         self._preparing = threading.Lock()
         self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow

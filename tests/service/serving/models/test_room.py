@@ -238,3 +238,10 @@ def test_the_memory_of_gpus_is_in_the_metrics_and_that_of_cpus_is_not(tmp_path: 
     pages = [metric.collect() for metric in (metrics.device_memory, metrics.device_memory_limit)]
     samples = [(sample.labels["device"], sample.value) for [family] in pages for sample in family.samples]
     assert samples == [("GPU:0", 3 * GIB), ("GPU:0", 80 * GIB)]
+
+
+def test_gradients_that_do_not_fit_into_a_device_are_counted_like_images(tmp_path: Path) -> None:
+    metrics = Metrics()
+    loader = Loader(ServerConfig(tmp_path), metrics, ModelStore(tmp_path))
+    loader._of_gradients.out_of_memory.labels("faces").inc()
+    assert metrics.registry.get_sample_value("progan_out_of_memory_total", {"model": "faces"}) == 1
