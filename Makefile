@@ -58,6 +58,7 @@ bench: .venv/ready
 	$(BIN)/python tests/bench/serving_full_size.py
 	$(BIN)/python tests/bench/lone_call.py
 	$(BIN)/python tests/bench/swaps.py
+	$(BIN)/python tests/bench/inversion.py
 	$(BIN)/python tests/bench/training.py
 	$(BIN)/python tests/bench/evaluation.py
 	$(BIN)/python tests/bench/autoscaling.py

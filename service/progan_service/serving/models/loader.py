@@ -86,11 +86,11 @@ class Loader:
         return loaded
 
     def _inverting(self, name: str, version: int, servable: "Servable", largest: int) -> Inverting | None:
-        """Return what finds latents for a version. A batch of gradients takes as long as two of images."""
+        """Return what finds latents for a version. A batch of gradients takes half as long as the largest of images."""
         guide, metadata = servable.guide, servable.metadata
         if guide is None:
             return None
-        most = 1 if metadata.resolution >= _HUGE else min(largest // 2, _MOST_GRADIENTS)
+        most = 1 if metadata.resolution >= _HUGE else min(largest // 4, _MOST_GRADIENTS)
         sizes = tuple(size for size in servable.batch_sizes if size <= most) or servable.batch_sizes[:1]
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
         batcher = DynamicBatcher(self._runners(name, version, gradients=True), batching, self._of_gradients, name)

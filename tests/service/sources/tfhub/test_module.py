@@ -455,6 +455,7 @@ def test_a_module_is_exported_for_plain_tensorflow(tmp_path: Path) -> None:
     metadata = store.verify("faces", 1)
     assert (metadata.latent_size, metadata.resolution, metadata.channels, metadata.label_count) == (16, 8, 3, 0)
     assert (metadata.provenance["origin"], metadata.provenance["form"]) == ("faces.tar.gz", "wrapped")
+    assert metadata.can_invert
     saved = tf.train.list_variables(str(store.path("faces", 1) / "variables" / "variables"))
     assert sorted(len(shape) for name, shape in saved if name.startswith("weights/")) == [1] * 6 + [4] * 6
     found = drawn_by_plain_tensorflow(store.path("faces", 1), tmp_path)
