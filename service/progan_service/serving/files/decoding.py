@@ -11,6 +11,7 @@ from progan_service.serving.errors import InvalidArgument
 
 MAX_SIDE = 4096  # pixels
 
+_ENOUGH = 3  # times the side that is wanted: more pixels do not make a scaled picture better
 _FORMATS = ("PNG", "JPEG", "WEBP")
 
 
@@ -30,8 +31,9 @@ def decoded(content: bytes, side: int, channels: int, fit: Fit) -> NDArray[np.ui
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check_size(image)
-            upright = ImageOps.exif_transpose(image)
-            pixels = np.asarray(_square(_opaque(upright), side, fit).convert("RGB" if channels == 3 else "L"))
+            image.draft(None, (_ENOUGH * side, _ENOUGH * side))  # a large JPEG is decoded at a half, quarter or eighth
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = np.asarray(_square(_opaque(image), side, fit).convert("RGB" if channels == 3 else "L"))
     except InvalidArgument:
         raise
     except Exception as error:  # a damaged file leads Pillow to errors of many kinds
@@ -47,7 +49,7 @@ def _check_size(image: Image.Image) -> None:
 
 def _opaque(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     with_alpha = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha).convert("RGB")
 

@@ -72,3 +72,9 @@ def test_a_size_beyond_the_limit_is_refused_before_it_is_decoded() -> None:
     header = file(Image.new("L", (5000, 1)))[:60]  # the pixels are missing
     with pytest.raises(InvalidArgument, match="has 5000 x 1 pixels; must have at most 4096 x 4096"):
         decoded(header, 4, 3, Fit.CROP)
+
+
+def test_a_large_jpeg_looks_like_its_smaller_self() -> None:
+    gradient = Image.linear_gradient("L").convert("RGB")
+    small, large = (decoded(file(gradient.resize((side, side)), "JPEG"), 16, 3, Fit.CROP) for side in (48, 2000))
+    assert np.abs(small.astype(int) - large).max() <= 2

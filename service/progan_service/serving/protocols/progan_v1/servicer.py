@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
@@ -35,6 +36,7 @@ class ImageGeneratorServicer:
         self._inverter = inverter
         self._limits = limits
         self._messages = reply.Models()
+        self._decoding = ThreadPoolExecutor(1, "pictures")  # one call at a time, to save memory
 
     def request_bytes(self, rpc: str) -> int | None:
         """Return the size of the largest useful request of an rpc; None if it may be as large as any."""
@@ -82,7 +84,8 @@ class ImageGeneratorServicer:
     async def Invert(self, request: pb.InvertRequest, call: Call) -> AsyncIterator[bytes]:
         with self._use(request.model, call) as version:
             parse.inverting(version)
-            targets = await asyncio.to_thread(parse.pictures, request, version.metadata)
+            loop = asyncio.get_running_loop()
+            targets = await loop.run_in_executor(self._decoding, parse.pictures, request, version.metadata)
             request.ClearField("pictures")
             inversion = parse.inversion(request, version, targets, call.deadline)
             inversion = replace(inversion, image=asked_by(call, inversion.image))
