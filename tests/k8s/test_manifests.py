@@ -459,7 +459,7 @@ def test_a_part_of_a_gpu_is_one_patch(tmp_path: Path, patch: str, resource: str)
 
 def test_the_commands_shown_for_the_model_store_are_commands() -> None:
     shown = re.findall(r"^#   (\[.*?\])", (K8S / "models" / "job.yaml").read_text(), re.MULTILINE)
-    assert [parser().parse_args(yaml.safe_load(args)).store for args in shown] == [Path("/models")] * 5
+    assert [parser().parse_args(yaml.safe_load(args)).store for args in shown] == [Path("/models")] * 6
 
 
 def test_training_reads_the_dataset_and_exports_what_it_trained() -> None:

@@ -42,6 +42,7 @@ def add_models(subparsers: Any) -> None:
     _add_pin(kinds)
     _add_label(kinds)
     _add_unlabel(kinds)
+    _add_share(kinds)
     _add_default(kinds)
     _add_prune(kinds)
 
@@ -196,14 +197,43 @@ def _add_unlabel(kinds: Any) -> None:
 def unlabel(*, store: Path, model: str, name: str) -> int:
     """Remove a label."""
     models = ModelStore(store)
+    models.set_rollout(model, _labelled(models, model, name).without(name))
+    print(f"{model}: label {name} removed")
+    return exit_codes.DONE
+
+
+def _add_share(kinds: Any) -> None:
+    command = kinds.add_parser(
+        "share",
+        help="give a share of the callers a labelled version",
+        description="Let a labelled version answer the requests of some callers, where they name no version. A caller "
+        "(its token, else its address) always gets the same one. The others get what serves, as all do without it.",
+    )
+    _add_store_and_model(command)
+    command.add_argument("label", metavar="LABEL", help="for example `canary`")
+    command.add_argument("percent", metavar="PERCENT", type=int, help="share of the callers, 0 to 100; 0 ends it")
+    command.set_defaults(
+        run=lambda given: share(store=given.store, model=given.model, name=given.label, percent=given.percent)
+    )
+
+
+def share(*, store: Path, model: str, name: str, percent: int) -> int:
+    """Let the version with a label answer a share of the callers, or with 0 none."""
+    models = ModelStore(store)
+    rollout = _labelled(models, model, name)
+    shares = {**rollout.shares, name: percent}
+    models.set_rollout(model, replace(rollout, shares={label: share for label, share in shares.items() if share}))
+    print(f"{model}: {percent} % of the callers get {name}, version {rollout.labels[name]}")
+    return exit_codes.DONE
+
+
+def _labelled(models: ModelStore, model: str, name: str) -> Rollout:
+    """Return the rollout of a model. Raises ConfigError if it has no such label."""
     rollout = models.rollout(model)
     if name not in rollout.labels:
         known = ", ".join(sorted(rollout.labels)) or "none"
         raise ConfigError(f"model {model!r} has no version label {name!r}; it has: {known}")
-    labels = {other: version for other, version in rollout.labels.items() if other != name}
-    models.set_rollout(model, replace(rollout, labels=labels))
-    print(f"{model}: label {name} removed")
-    return exit_codes.DONE
+    return rollout
 
 
 def _add_default(kinds: Any) -> None:
@@ -292,7 +322,8 @@ def _uses(rollout: Rollout, whole: list[int]) -> dict[int, list[str]]:
     elif whole:
         uses[whole[0]] = [LATEST]
     for name, version in sorted(rollout.labels.items()):
-        uses.setdefault(version, []).append(name)
+        share = f" for {rollout.shares[name]} % of callers" if name in rollout.shares else ""
+        uses.setdefault(version, []).append(name + share)
     return uses
 
 

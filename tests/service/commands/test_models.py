@@ -145,6 +145,19 @@ def test_labels_come_and_go_and_a_pin_stays(progan: Progan, store: Path) -> None
     assert ModelStore(store).rollout("tiny") == Rollout(1, {"stable": 2})
 
 
+def test_a_share_of_the_callers_gets_a_label_until_it_is_taken_back(progan: Progan, store: Path) -> None:
+    progan("models", "label", "tiny", "canary", "3", "--store", store)
+    ended = progan("models", "share", "tiny", "canary", "5", "--store", store)
+    assert ended == (0, "tiny: 5 % of the callers get canary, version 3\n", "")
+    assert ModelStore(store).rollout("tiny") == Rollout(0, {"canary": 3}, {"canary": 5})
+    assert "canary for 5 % of callers" in progan("models", "--store", store).out
+    progan("models", "share", "tiny", "canary", "0", "--store", store)
+    assert ModelStore(store).rollout("tiny") == Rollout(0, {"canary": 3})
+    progan("models", "share", "tiny", "canary", "5", "--store", store)
+    progan("models", "unlabel", "tiny", "canary", "--store", store)
+    assert ModelStore(store).rollout("tiny") == Rollout()
+
+
 def test_keys_of_a_newer_release_stay_in_the_rollout(progan: Progan, store: Path) -> None:
     file = store / "tiny" / "rollout.json"
     file.write_text('{"format_version": 1, "traffic": {"canary": 0.1}}')
@@ -217,6 +230,7 @@ def test_export_warns_when_a_second_model_leaves_requests_without_a_default(
         ),
         (["label", "tiny", "latest", "3"], "label is 'latest': must be none of latest, pinned, serves"),
         (["unlabel", "tiny", "canary"], "model 'tiny' has no version label 'canary'; it has: none"),
+        (["share", "tiny", "canary", "5"], "model 'tiny' has no version label 'canary'; it has: none"),
         (["verify", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
         (["prune", "cats"], "{store}: holds no model 'cats'; it holds: tiny"),
         (["prune", "--keep", "0"], "--keep is 0: must be 1 or more"),
@@ -229,7 +243,7 @@ def test_what_cannot_be_is_named(progan: Progan, store: Path, arguments: list[st
     assert ModelStore(store).rollout("tiny") == Rollout()
 
 
-@pytest.mark.parametrize("command", ["pin", "label", "unlabel", "default", "prune"])
+@pytest.mark.parametrize("command", ["pin", "label", "unlabel", "share", "default", "prune"])
 def test_what_changes_a_store_needs_its_name(progan: Progan, command: str) -> None:
     ended = progan("models", command)
     assert ended.code == 2

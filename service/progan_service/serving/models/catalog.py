@@ -145,13 +145,16 @@ class ModelCatalog:
         }
 
     @contextmanager
-    def use(self, name: str, version: int = 0, label: str = "", rights: Rights = ALL_RIGHTS) -> Iterator[LoadedVersion]:
+    def use(
+        self, name: str, version: int = 0, label: str = "", rights: Rights = ALL_RIGHTS, caller: str = ""
+    ) -> Iterator[LoadedVersion]:
         """Keep the version for a request loaded within the block.
 
-        An empty name is the default model. Without version and label it is the serving version.
+        An empty name is the default model. Without version and label it is the serving version, or the labelled one
+        whose share of the callers this one belongs to; an empty caller belongs to none.
         Raises InvalidArgument, ModelNotFound, FailedPrecondition or Unavailable.
         """
-        loaded = self._resolve(name, version, label, rights)
+        loaded = self._resolve(name, version, label, rights, caller)
         with loaded.gate.enter():
             yield loaded
 
@@ -181,7 +184,7 @@ class ModelCatalog:
         self._loader.close()
         self._looks.close()
 
-    def _resolve(self, name: str, version: int, label: str, rights: Rights) -> LoadedVersion:
+    def _resolve(self, name: str, version: int, label: str, rights: Rights, caller: str) -> LoadedVersion:
         if version and label:
             raise InvalidArgument("label", f"is {label!r}, and version is {version}: give one of them")
         model = self.model(name, rights)
@@ -189,6 +192,8 @@ class ModelCatalog:
             return self._labelled(model, label)
         if version:
             return self._numbered(model, version)
+        if shared := caller and model.labelled.get(model.rollout.label_for(caller)):
+            return shared
         if model.serving is None:
             why = f": {model.error}" if model.error else ""
             raise Unavailable(

@@ -23,7 +23,7 @@ class PermittedModels:
 
         An empty name is the caller's default model. Raises PermissionDenied and what ModelCatalog.use raises.
         """
-        with self._catalog.use(self._permitted(call, name), version, label, call.rights) as loaded:
+        with self._catalog.use(self._permitted(call, name), version, label, call.rights, call.owner) as loaded:
             call.model, call.version = loaded.name, loaded.number
             yield loaded
 

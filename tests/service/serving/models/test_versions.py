@@ -38,8 +38,8 @@ async def shade(loaded: LoadedVersion) -> int:
     return int((await loaded.batcher.submit(GREY)).pixels[0, 0, 0, 0])
 
 
-async def answer(catalog: ModelCatalog, version: int = 0, label: str = "") -> int:
-    with catalog.use("puppet", version, label) as loaded:
+async def answer(catalog: ModelCatalog, version: int = 0, label: str = "", caller: str = "") -> int:
+    with catalog.use("puppet", version, label, caller=caller) as loaded:
         return await shade(loaded)
 
 
@@ -278,6 +278,28 @@ async def test_labelled_versions_answer_beside_the_one_that_serves(store: Path, 
         assert [await answer(catalog, label=label) for label in ("", "stable", "canary")] == [20, 20, 30]
         assert await answer(catalog, version=3) == 30
         assert states(catalog) == {3: State.READY, 2: State.READY, 1: State.AVAILABLE}
+
+
+async def test_a_share_of_the_callers_gets_a_labelled_version_and_the_others_what_serves(
+    store: Path, publish_puppet: Publish
+) -> None:
+    """Of these, `zoe` belongs to the first 20 percent. A change in the store is followed without a restart."""
+    publish_puppet(store, "puppet", base=20)
+    ModelStore(store).set_rollout("puppet", Rollout(pinned=1, labels={"canary": 2}))
+    async with watching(store) as catalog:
+        assert [await answer(catalog, caller=caller) for caller in ("anna", "zoe", "")] == [10, 10, 10]
+        ModelStore(store).set_rollout("puppet", Rollout(pinned=1, labels={"canary": 2}, shares={"canary": 20}))
+        await catalog.refresh()
+        assert [await answer(catalog, caller=caller) for caller in ("anna", "zoe", "")] == [10, 20, 10]
+        assert [await answer(catalog, version=1, caller="zoe")] == [10]  # as a stream that goes on asks
+
+
+async def test_a_share_of_a_version_that_is_not_ready_gets_what_serves(store: Path, publish_puppet: Publish) -> None:
+    publish_puppet(store, "puppet", base=20)
+    damage(store, 2)
+    ModelStore(store).set_rollout("puppet", Rollout(pinned=1, labels={"canary": 2}, shares={"canary": 100}))
+    async with watching(store) as catalog:
+        assert await answer(catalog, caller="anna") == 10
 
 
 async def test_a_label_moves_once_its_new_version_is_ready(store: Path, publish_puppet: Publish) -> None:
