@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help serve test lint check compat soak bench overload protos locks clean
+.PHONY: help serve test lint check compat soak rehearse bench overload sbom release protos locks clean
 
 help:
 	@echo "make serve    serve the bundled model on localhost:8500"
@@ -13,8 +13,11 @@ help:
 	@echo "make check    lint, types, import contracts, stubs, image, manifests and alerts (needs kubectl 1.27 or newer, and npm)"
 	@echo "make compat   call the server by the clients of others, and open its page in a browser (needs chromium and node)"
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
+	@echo "make rehearse play a deployment from its manifests, under load, and print a table (needs kubectl; ten minutes)"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
 	@echo "make overload print how much is useful when too much is asked: simulated, and on a real server; takes 15 minutes"
+	@echo "make sbom     list what is delivered, as CycloneDX, in build/sbom"
+	@echo "make release  build wheels, lists and licences in build/release, and check each by installing it"
 	@echo "make protos   generate the stubs from the .proto again"
 	@echo "make locks    resolve the locked versions again"
 
@@ -47,6 +50,10 @@ compat: .venv/ready .venv-compat/ready
 soak: .venv/ready
 	$(BIN)/pytest -m 'soak or hypothesis' --hypothesis-profile random
 
+rehearse: export TF_CPP_MIN_LOG_LEVEL = 2
+rehearse: .venv/ready
+	$(BIN)/python tests/rehearsal/rehearse.py
+
 bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready
 	-@$(MAKE) .venv-peers/ready
@@ -67,6 +74,38 @@ bench: .venv/ready
 overload: export TF_CPP_MIN_LOG_LEVEL = 2
 overload: .venv/ready
 	$(BIN)/python tests/overload/table.py
+
+# One list for each lock: names, versions and hashes of all that is installed with it.
+CYCLONEDX := $(UV) tool run -q --python $(PYTHON) --from cyclonedx-bom==7.3.0 cyclonedx-py requirements --output-reproducible --of JSON
+sbom: $(UV)
+	mkdir -p build/sbom
+	$(CYCLONEDX) --pyproject client/pyproject.toml -o build/sbom/progan-client.cdx.json locks/client.txt
+	$(CYCLONEDX) --pyproject service/pyproject.toml -o build/sbom/progan-service-cpu.cdx.json locks/service-cpu.txt
+	$(CYCLONEDX) --pyproject service/pyproject.toml -o build/sbom/progan-service-gpu.cdx.json locks/service-gpu.txt
+
+# Each wheel is installed into an environment with nothing but its lock, from which is taken what the image leaves out.
+RELEASE := build/release
+release: sbom
+	rm -rf $(RELEASE) && mkdir -p $(RELEASE)
+	for package in protos client service; do $(UV) build -q --wheel -o $(RELEASE) $$package; done
+	cp build/sbom/*.cdx.json $(RELEASE)
+	$(call bare_environment,client)
+	$(UV) pip install -q --python $(RELEASE)/client --no-deps $(RELEASE)/progan_protos-*.whl $(RELEASE)/progan_client-*.whl
+	$(RELEASE)/client/bin/progan-client --version
+	$(RELEASE)/client/bin/python tests/release/licences.py > $(RELEASE)/licences-client.txt
+	$(call bare_environment,service-cpu)
+	$(UV) pip install -q --python $(RELEASE)/service-cpu --no-deps $(RELEASE)/progan_protos-*.whl $(RELEASE)/progan_service-*.whl
+	$(RELEASE)/service-cpu/bin/python tests/release/licences.py > $(RELEASE)/licences-service-cpu.txt
+	$(PYTHON) tests/release/left_out.py $(RELEASE)/service-cpu
+	$(PYTHON) tests/release/commands.py $(RELEASE)/service-cpu/bin/progan
+	rm -r $(RELEASE)/client $(RELEASE)/service-cpu
+	cd $(RELEASE) && sha256sum *.whl *.json *.txt > SHA256SUMS
+	@echo "$(RELEASE): wheels, lists of contents (CycloneDX), licences and checksums"
+
+define bare_environment
+	$(UV) venv -q --python $(PYTHON) $(RELEASE)/$(1)
+	$(UV) pip sync -q --python $(RELEASE)/$(1) --require-hashes locks/$(1).txt
+endef
 
 protos: $(UV)
 	$(call generate_stubs,protos)

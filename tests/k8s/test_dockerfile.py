@@ -23,7 +23,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 def instructions() -> list[tuple[str, str]]:
     """The Dockerfile as (INSTRUCTION, rest of the line) pairs."""
-    lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
+    whole = DOCKERFILE.replace("\\\n", "")
+    lines = [line for line in whole.splitlines() if line and not line.startswith("#")]
     pairs = [line.partition(" ") for line in lines]
     return [(name, rest) for name, _, rest in pairs]
 
@@ -82,6 +83,13 @@ def test_a_mirror_and_an_older_builder_will_do() -> None:
         "${BASE} AS serve",
     ]
     assert re.findall("<<|--link|--mount", DOCKERFILE) == []
+
+
+def test_the_labels_of_the_image_say_what_it_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="?([^"\s]+(?: [^"]+)?)"?', last("LABEL")))
+    project = toml("service/pyproject.toml")["project"]
+    assert (labels["version"], labels["licenses"]) == (project["version"], project["license"])
+    assert labels["revision"] == "$REVISION"
 
 
 @pytest.mark.check
