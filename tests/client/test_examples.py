@@ -31,7 +31,7 @@ def output_of(name: str, *arguments: str) -> str:
 
 def test_every_example_has_a_test() -> None:
     names = sorted(path.name for path in EXAMPLES.iterdir() if path.is_file())
-    assert names == ["asyncio_service.py", "fastapi_endpoint.py", "grid.py", "stream_many.py", "walk.py"]
+    assert names == ["asyncio_service.py", "fastapi_endpoint.py", "grid.py", "photo.py", "stream_many.py", "walk.py"]
 
 
 def test_grid() -> None:
@@ -44,6 +44,14 @@ def test_walk() -> None:
     assert output_of("walk.py") == "walk.webp: 93 frames\n"
     with Image.open("walk.webp") as walk:
         assert (walk.size, len(list(ImageSequence.Iterator(walk)))) == ((16, 16), 93)
+
+
+def test_photo(server_target: str) -> None:
+    with Client(server_target) as client:
+        client.generate(seed=5).save("me.png")
+    assert output_of("photo.py", "me.png").startswith("photo.webp: from <Inversion: ")
+    with Image.open("photo.webp") as walk:
+        assert (walk.size, len(list(ImageSequence.Iterator(walk)))) == ((16, 16), 62)
 
 
 def test_stream_many(server_target: str) -> None:
