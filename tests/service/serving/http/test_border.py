@@ -44,7 +44,7 @@ def until(holds: Callable[[], bool]) -> None:
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[dict[str, Any]]]:
     caplog.set_level("INFO", logger="progan_service.requests")
-    return lambda: [vars(record)["fields"] for record in caplog.records if "fields" in vars(record)]
+    return lambda: [fields for record in caplog.records if "code" in (fields := vars(record).get("fields", {}))]
 
 
 # --- tokens ---

@@ -181,7 +181,7 @@ def test_a_batch_holds_callers_of_all_protocols_and_a_full_queue_refuses_each_in
         waiting = {
             protocol: callers.submit(ask, puppets, "puppet", shades[protocol]) for protocol, ask in PROTOCOLS.items()
         }
-        until(lambda: metric(puppets, 'progan_queue_rows{priority="interactive"}') == len(PROTOCOLS))
+        until(lambda: metric(puppets, 'progan_queue_rows{model="puppet",priority="interactive"}') == len(PROTOCOLS))
         for protocol, ask in PROTOCOLS.items():
             with pytest.raises(RefusedError) as refused:
                 ask(puppets, "puppet", shades[protocol])

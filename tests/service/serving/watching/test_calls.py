@@ -13,7 +13,9 @@ import pytest
 from progan_protos.v1 import image_generator_pb2 as pb
 from progan_protos.v1 import image_generator_pb2_grpc as pb_grpc
 from progan_service.serving.protocols.progan_v1.servicer import ImageGeneratorServicer
+from progan_service.serving.server import Server
 from progan_service.serving.watching.calls import Call, log_call, new_id, sent_id
+from progan_service.serving.watching.refusals import Refusals
 
 PATIENCE_S = 60
 LOGGER = "progan_service.requests"
@@ -28,7 +30,7 @@ class Logged:
 
     @property
     def records(self) -> list[Any]:
-        return [record for record in self._caplog.records if record.name == LOGGER]
+        return [record for record in self._caplog.records if record.name == LOGGER and "code" in record.fields]
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -43,7 +45,8 @@ class Logged:
 
 
 @pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture) -> Logged:
+def logged(caplog: pytest.LogCaptureFixture, server: Server) -> Logged:
+    server._metrics.refusals = Refusals()  # those of other tests in this second do not count
     caplog.set_level(logging.INFO, logger=LOGGER)
     return Logged(caplog)
 
