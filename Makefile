@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: help serve test lint check compat soak rehearse bench overload sbom release protos locks clean
 
 help:
-	@echo "make serve    serve the bundled model on localhost:8500"
+	@echo "make serve    serve the bundled models on localhost:8500"
 	@echo "make test     run the tests"
 	@echo "make lint     lint, types and import contracts"
 	@echo "make check    lint, types, import contracts, stubs, image, manifests and alerts (needs kubectl 1.27 or newer, and npm)"

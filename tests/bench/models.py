@@ -40,9 +40,9 @@ def untrained(network: NetworkConfig) -> Iterator[Path]:
 
 
 def loaded(directory: Path) -> Servable:
-    """Load the only model of a store as a server does, and run each batch size once."""
+    """Load the only model of a store, or its default, as a server does, and run each batch size once."""
     store = ModelStore(directory)
-    [name] = store.models()
+    name = store.default().model or store.models()[0]
     version = store.versions(name)[0]
     servable = Servable(store.path(name, version), store.metadata(name, version))
     warm_up(servable, BatchingConfig().allowed_batch_sizes)

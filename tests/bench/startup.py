@@ -1,8 +1,9 @@
-"""Seconds from `progan serve` to ready, beside a script that imports TensorFlow, loads the same model and calls it.
+"""Seconds from `progan serve` to ready, beside a script that imports TensorFlow, loads the same models and calls them.
 
 The two take turns, and figures are medians.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -17,12 +18,16 @@ from progan_service.store.store import ModelStore
 
 ROUNDS = 3
 BARE = """
+import json
 import sys
 import tensorflow as tf
-path, latent_size, *batch_sizes = sys.argv[1:]
-generate = tf.saved_model.load(path).signatures["generate_uint8"]
-for size in batch_sizes:
-    generate(latents=tf.zeros([int(size), int(latent_size)]))["images"].numpy()
+models, batch_sizes = map(json.loads, sys.argv[1:])
+kept = []
+for path, latent_size in models:
+    generate = tf.saved_model.load(path).signatures["generate_uint8"]
+    kept.append(generate)
+    for size in batch_sizes:
+        generate(latents=tf.zeros([size, latent_size]))["images"].numpy()
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -47,10 +52,9 @@ def main() -> None:
 
 def bare() -> Start:
     store = ModelStore(BUNDLED_STORE)
-    [name] = store.models()
-    version = store.versions(name)[0]
-    sizes = (store.metadata(name, version).latent_size, *BatchingConfig().allowed_batch_sizes)
-    command = [sys.executable, "-c", BARE, str(store.path(name, version)), *map(str, sizes)]
+    served = [(name, store.serving(name)) for name in store.models()]
+    models = [(str(store.path(*each)), store.metadata(*each).latent_size) for each in served]
+    command = [sys.executable, "-c", BARE, json.dumps(models), json.dumps(BatchingConfig().allowed_batch_sizes)]
     started = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         process.stdout.readline()

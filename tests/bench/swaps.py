@@ -21,8 +21,8 @@ BATCH, SWAPS, QUIET_S = 16, 20, 1.0
 
 async def main() -> None:
     store = ModelStore(BUNDLED_STORE)
-    (name,) = store.models()
-    bundled = store.path(name, store.versions(name)[0])
+    name = "fruits"
+    bundled = store.path(name, store.serving(name))
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         (root / name).mkdir()

@@ -1,4 +1,4 @@
-"""The bundled model, a released version: it has to load for ever and to keep its pictures."""
+"""The bundled models, released versions: they have to load for ever and to keep their pictures."""
 
 import io
 from collections.abc import Callable
@@ -16,40 +16,59 @@ from progan_service.serving.models.servable import Servable
 from progan_service.serving.models.warm_up import check_golden
 from progan_service.serving.server import Server
 from progan_service.store.bundled import BUNDLED_STORE
-from progan_service.store.metadata import ModelMetadata
+from progan_service.store.metadata import GRADIENT_SIGNATURE, ModelMetadata
 from progan_service.store.store import ModelStore
 
-MODEL = BUNDLED_STORE / "fruits"
+STORE = ModelStore(BUNDLED_STORE)
+VERSIONS = {"faces": 1, "fruits": 3}
+DIRECTIONS = {
+    "faces": ["glasses", "long-hair", "dark-hair", "dark-skin"],
+    "fruits": ["size", "brightness", "redness", "aspect"],
+}
 
 
-@pytest.fixture(scope="module")
-def metadata() -> ModelMetadata:
-    return ModelStore(BUNDLED_STORE).verify("fruits", 2)
+@pytest.fixture(params=VERSIONS)
+def model(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_there_is_one_model_with_one_version() -> None:
-    store = ModelStore(BUNDLED_STORE)
-    assert store.models() == ["fruits"]
-    assert store.versions("fruits") == [2]
+@pytest.fixture
+def directory(model: str) -> Path:
+    return STORE.path(model, VERSIONS[model])
 
 
-def test_it_shows_its_golden_pictures_again(metadata: ModelMetadata) -> None:
+@pytest.fixture
+def metadata(model: str) -> ModelMetadata:
+    return STORE.verify(model, VERSIONS[model])
+
+
+def test_each_model_has_one_version_and_fruits_is_the_default() -> None:
+    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [1], "fruits": [3]}
+    assert STORE.default().model == "fruits"
+
+
+def test_it_shows_its_golden_pictures_again(directory: Path, metadata: ModelMetadata) -> None:
     assert list(metadata.golden) == ["0", "1", "2", "3"]
-    check_golden(Servable(MODEL / "2", metadata), MODEL / "2")
+    check_golden(Servable(directory, metadata), directory)
 
 
-def test_it_stays_small() -> None:
-    files = [file for file in (MODEL / "2").rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 10 * 2**20
+def test_it_stays_small(directory: Path) -> None:
+    files = [file for file in directory.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 12 * 2**20
 
 
-def test_it_says_where_it_comes_from(metadata: ModelMetadata) -> None:
+def test_its_card_says_where_it_comes_from(directory: Path, model: str, metadata: ModelMetadata) -> None:
     assert metadata.provenance["source"] == "progan train"
-    assert metadata.provenance["dataset"]["name"] == "fruits"
-    assert metadata.license.startswith("MIT License\n\nCopyright (c) 2017 Mihai Oltean, Horea Muresan\n")
-    card = (MODEL / "README.md").read_text()
-    assert metadata.digest in card
-    assert Path(MODEL / "samples.png").is_file()
+    assert metadata.provenance["dataset"]["name"] == model
+    assert metadata.digest in (directory.parent / "README.md").read_text()
+    assert (directory.parent / "samples.png").is_file()
+
+
+def test_it_can_be_edited_and_inverted(model: str, metadata: ModelMetadata) -> None:
+    directions = STORE.directions(model, VERSIONS[model])
+    assert list(directions) == DIRECTIONS[model]
+    assert all((direction.r or 0) >= 0.6 for direction in directions.values())
+    assert GRADIENT_SIGNATURE in metadata.signatures
 
 
 def test_a_smooth_walk_at_an_even_pace_makes_no_jolt(
@@ -67,13 +86,15 @@ def test_a_smooth_walk_at_an_even_pace_makes_no_jolt(
     assert accelerations.max() < 3 * accelerations.mean()  # 5.9 on great circles
 
 
-def test_its_pictures_have_the_licence_of_the_data(
-    metadata: ModelMetadata, run_server: Callable[[ServerConfig], AbstractContextManager[Server]]
+def test_pictures_of_fruits_have_the_licence_of_the_photographs(
+    run_server: Callable[[ServerConfig], AbstractContextManager[Server]],
 ) -> None:
+    licence = STORE.metadata("fruits", 3).license
+    assert licence.startswith("MIT License\n\nCopyright (c) 2017 Mihai Oltean, Horea Muresan\n")
     config = ServerConfig(BUNDLED_STORE, port=0, http_port=0, lame_duck_s=0)
     with run_server(config) as server, Client(f"127.0.0.1:{server.port}") as client:
         (file,) = client.generate(seeds=[1], encoding="png").files
         version = client.model("fruits").version()
     with Image.open(io.BytesIO(file)) as picture:
-        assert picture.text["License"] == metadata.license  # type: ignore[attr-defined]
-    assert version.license == metadata.license
+        assert picture.text["License"] == licence  # type: ignore[attr-defined]
+    assert version.license == licence

@@ -307,7 +307,7 @@ def _add_version(command: Any, *, changes: bool) -> None:
     if changes:
         add_path(command, "--store", type=directory, required=True, metavar="DIR", help="model store")
     else:
-        help_text = "model store (default: the bundled model)"
+        help_text = "model store (default: the bundled models)"
         add_path(command, "--store", type=directory, default=BUNDLED_STORE, metavar="DIR", help=help_text)
     command.add_argument("--model", required=True, metavar="NAME", help="name of the model")
 

@@ -25,7 +25,7 @@ LATEST = "latest"
 
 _HEADINGS = ("MODEL", "VERSION", "USE", "IMAGES", "LATENT", "LABELS", "EXPORTED", "DIGEST", "SOURCE")
 
-_STORE_HELP = "model store (default: the bundled model)"
+_STORE_HELP = "model store (default: the bundled models)"
 
 
 def add_models(subparsers: Any) -> None:

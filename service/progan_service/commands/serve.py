@@ -37,7 +37,7 @@ shutdown:
 
 EXAMPLES = """\
 examples:
-  Serve the bundled model to this machine only:
+  Serve the bundled models to this machine only:
     progan serve
 
   Serve your own models to other machines:

@@ -63,7 +63,7 @@ class ServerConfig(Settings):
         BUNDLED_STORE,
         "model store: a directory, or a URL that TensorFlow reads",
         group="model store",
-        default_help="the bundled model",
+        default_help="the bundled models",
     )
     cache: Path | None = setting(
         None, "local copy of a store behind a URL", metavar="DIR", default_help="a temporary directory"

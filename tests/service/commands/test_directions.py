@@ -12,7 +12,6 @@ from PIL import Image
 from progan_service.evaluation.directions import MEASURED_SEEDS, Pictures
 from progan_service.evaluation.thumbnails import thumbnails
 from progan_service.sources.fakes import Fakes
-from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.store import ModelStore
 
 SCORERS = """
@@ -164,9 +163,9 @@ def test_nearly_equal_directions_are_named(progan: Progan, store: Path) -> None:
     )
 
 
-def test_a_version_without_directions_says_so(progan: Progan) -> None:
-    ended = progan("directions", "show", "--store", BUNDLED_STORE, "--model", "fruits")
-    assert ended.out == f"fruits version {ModelStore(BUNDLED_STORE).serving('fruits')}: has no directions\n"
+def test_a_version_without_directions_says_so(progan: Progan, store: Path) -> None:
+    ended = progan("directions", "show", "--store", store, "--model", "tiny")
+    assert ended.out == "tiny version 1: has no directions\n"
 
 
 @pytest.mark.parametrize(

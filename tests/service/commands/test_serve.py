@@ -310,7 +310,7 @@ def test_the_manual_has_every_setting_with_its_default_in_a_group(manual: str) -
     text = " ".join(manual.split())
     for name in VALUES:
         assert f" --{name.replace('_', '-')} " in text.replace(",", " ")
-    for default in ["the bundled model", "127.0.0.1", "8500", "powers of two", "5", "auto", "true"]:
+    for default in ["the bundled models", "127.0.0.1", "8500", "powers of two", "5", "auto", "true"]:
         assert f"(default: {default})" in text
     titles = re.findall("^([a-z ]+):$", manual, flags=re.MULTILINE)
     assert {"model store", "listening", "security", "limits", "batching", "shutdown", "logging", "examples"} < set(
