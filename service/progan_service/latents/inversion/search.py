@@ -4,7 +4,7 @@
   and goes on from where it gets lowest.
 - Without a usable encoder it compares coarse images first: means of 4 x 4 squares, of 16 x 16, ..., at last pixels.
 - Labels that are not given are free at first. Then the class that fits best, or the attributes as found within 0..1,
-  are held, and the latent is found for them.
+  are held, and the latent is found for them. Where that leads nowhere, the next two classes are tried.
 
 It is a function of the image, the version and the budget: nothing in it is random, and no clock is read.
 """
@@ -34,6 +34,7 @@ _TRIED = 4, 20  # evaluations of each start before half of them are given up, at
 _COARSE_SHARE = 1 / 8  # of the budget, for each coarse stage
 _FREE_LABELS_SHARE = 1 / 3  # likewise, for labels that are free
 _AT_RIGHT_ANGLES = 1e-4  # cosine of a latent and a gradient that is zero but for rounding
+_CLASSES = 3  # that are tried, the strongest first, while nothing is gained with them
 _GAIN_DB, _GAIN_EVALUATIONS = 0.1, 30  # a search that gains less in so many has ended
 
 Rows = NDArray[np.float32]
@@ -86,11 +87,12 @@ class Space:
         size = self.latent_size
         return np.concatenate([self.inverse_metric @ gradient[:size], gradient[size:] / (1.0 + _DAMPING)])
 
-    def settled(self, labels: Vector) -> Rows:
-        """Return the labels [K] that free ones stand for: the strongest class, or attributes within 0..1."""
-        if self.are_classes and len(labels):
-            return np.asarray(np.arange(len(labels)) == labels.argmax(), np.float32)
-        return np.asarray(labels.clip(0.0, 1.0), np.float32)
+    def candidates(self, labels: Vector) -> list[Rows]:
+        """Return the labels [K] that free ones may stand for: the strongest classes, or the attributes within 0..1."""
+        if not self.are_classes:
+            return [np.asarray(labels.clip(0.0, 1.0), np.float32)]
+        strongest = np.argsort(-labels, kind="stable")[:_CLASSES]
+        return [np.asarray(np.arange(len(labels)) == column, np.float32) for column in strongest]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +152,16 @@ class Search:
         if not space.has_encoder:
             for coarseness in range(space.coarsest, 0, -2):
                 places, _ = yield from self._descend(places, labels, coarseness, _COARSE_SHARE)
-        if labels is None:
-            places, _ = yield from self._descend(places, None, 0, _FREE_LABELS_SHARE)
-            (found,) = places
-            places, labels = [found[:size]], space.settled(found[size:])
-        _, why = yield from self._descend(places, labels, 0, 1.0)
+        if labels is not None:
+            _, why = yield from self._descend(places, labels, 0, 1.0)
+            return why
+        (found,), _ = yield from self._descend(places, None, 0, _FREE_LABELS_SHARE)
+        below = math.inf
+        for candidate in space.candidates(found[size:]):
+            _, why = yield from self._descend([found[:size]], candidate, 0, 1.0, below)
+            if why != "no_gain":
+                break
+            below = self.best.loss if self.best else math.inf
         return why
 
     def _starts(self, encoded: Rows, labels: Rows | None) -> list[Vector]:
@@ -167,11 +174,12 @@ class Search:
         return [np.concatenate([latent, free]) for latent in latents]
 
     def _descend(
-        self, places: Sequence[Vector], labels: Rows | None, coarseness: int, share: float
+        self, places: Sequence[Vector], labels: Rows | None, coarseness: int, share: float, below: float = math.inf
     ) -> Stage[tuple[list[Vector], Why]]:
         """Descend from places, as far as this share of the budget goes. Return where it is lowest, and why it ended.
 
         labels   None: the last K numbers of a place are labels, free ones
+        below    what counts as found has a lower loss than this
         """
         runs = [Descent(place, self._space.conditioned) for place in places]
         limit = min(self._budget, self.evaluations + round(share * self._budget))
@@ -184,7 +192,8 @@ class Search:
             runs.sort(key=_loss)
             lowest = runs[0].best
             assert lowest is not None
-            self._note(lowest, labels)
+            if lowest.loss < below:
+                self._note(lowest, labels)
             reached_db = decibels(lowest.loss)
             if coarseness == 0 and labels is not None and reached_db >= self._enough_db:
                 return [lowest.point], "enough"
@@ -212,7 +221,7 @@ class Search:
             self._only_direction = along < _AT_RIGHT_ANGLES * length * float(np.linalg.norm(gradient))
         if self._only_direction:
             latent = latent * (math.sqrt(size) / length)
-        found = self._space.settled(lowest.point[size:]) if labels is None else labels
+        found = self._space.candidates(lowest.point[size:])[0] if labels is None else labels
         self.best = Best(latent.astype(np.float32), found, lowest.loss)
 
 

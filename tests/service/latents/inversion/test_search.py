@@ -127,3 +127,10 @@ def test_without_a_usable_encoder_coarse_images_are_compared_first() -> None:
     assert sum(count for level, count in seen if level == 5) == 20  # an eighth of the budget
     assert seen[0] == (5, 4)
     assert seen[-1] == (0, 1)
+
+
+def test_the_strongest_classes_are_tried_first() -> None:
+    tried = CLASSES.candidates(np.array([0.2, 0.1, 0.7]))
+    assert [labels.tolist() for labels in tried] == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+    (attributes,) = ATTRIBUTES.candidates(np.array([-0.2, 0.5, 1.7]))
+    assert attributes.tolist() == [0, 0.5, 1]
