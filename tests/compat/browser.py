@@ -46,7 +46,7 @@ def visit(browser: Browser, address: str, place: Path, token: str, screen: dict[
     page.wait_for_selector("#grid img")
     seen = {"refusal": refusal} if token else {}
     seen |= {"images": page.locator("#grid img").count(), "facts": page.inner_text("#facts")}
-    seen |= walk(page, place)
+    seen |= edit(page) | walk(page, place)
     page.screenshot(path=f"{place}.png", full_page=True)
     seen["problem"] = page.inner_text("#problem") if page.is_visible("#problem") else ""
     return {**seen, "faults": faults, "without a server": without_a_server(page)}
@@ -58,6 +58,23 @@ def without_a_server(page: Page) -> str:
     page.locator("#random").press("Enter")
     page.wait_for_selector("#problem:not([hidden])")
     return page.inner_text("#problem")
+
+
+def edit(page: Page) -> dict[str, Any]:
+    """Move the first slider by the keyboard and hold the second direction, if the version has any, and go back."""
+    if not page.is_visible("#edits"):
+        return {}
+    slider, hold = page.locator("#edits input[type=range]").first, page.locator("#edits input[type=checkbox]").nth(1)
+    for press in (lambda: slider.press("End"), lambda: hold.press("Space")):
+        before = page.get_attribute("#grid img", "src")
+        press()
+        page.wait_for_function("before => document.querySelector('#grid img')?.src !== before", arg=before)
+    code = page.inner_text("#code")
+    hold.press("Space")
+    slider.fill("0")
+    slider.dispatch_event("change")
+    page.wait_for_function("() => !document.querySelector('#code').innerText.includes('edits')")
+    return {"edited": code}
 
 
 def walk(page: Page, place: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import trustme
 from PIL import Image
 
 from progan_service.serving.config import ServerConfig
+from progan_service.store.bundled import BUNDLED_STORE
 
 pytestmark = pytest.mark.compat
 
@@ -44,6 +45,14 @@ def test_images_a_walk_and_its_animation(server: Any, screen: str) -> None:
     assert f"127.0.0.1:{server.port} progan.v1.ImageGeneratorService/Interpolate" in seen["code"]["grpcurl"]
     with Image.open(ROOT / "build" / "compat" / "open" / f"{screen}.webp") as saved:
         assert (saved.size, saved.n_frames) == ((8, 8), 10)
+
+
+def test_sliders_edit_all_images(run_server: Any) -> None:
+    with run_server(ServerConfig(BUNDLED_STORE, port=0, http_port=0, lame_duck_s=0)) as server:
+        for seen in open_page(f"http://127.0.0.1:{server.http_port}/", "edits").values():
+            assert (seen["problem"], seen["faults"]) == ("", [])
+            assert 'edits={"size": 3}' in seen["edited"]
+            assert 'hold=["brightness"]' in seen["edited"]
 
 
 def test_over_tls_the_page_asks_for_a_token_and_uses_it(tiny_store: Path, run_server: Any, tmp_path: Path) -> None:
