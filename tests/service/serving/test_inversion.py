@@ -1,8 +1,12 @@
 """A server finds the latents of pictures: of an untrained network of 8x8 pixels with 16 numbers a latent."""
 
+import base64
 import io
+import json
 import logging
+import struct
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -229,3 +233,15 @@ def test_the_log_says_how_much_was_done_and_holds_nothing_of_a_picture(
         inverted(stub, file(images(stub, 5)[0]), max_evaluations=4)
     lines = [record.getMessage() for record in caplog.records if "Invert" in record.getMessage()]
     assert any("Invert OK: 1 RAW image of tiny version 1" in line for line in lines)
+
+
+def test_it_works_over_http_too(stub: Stub, server: Server) -> None:
+    picture = base64.b64encode(file(images(stub, 5)[0])).decode()
+    message = json.dumps({"pictures": [picture], "maxEvaluations": 3}).encode()
+    url = f"http://127.0.0.1:{server.http_port}/progan.v1.ImageGeneratorService/Invert"
+    headers = {"Content-Type": "application/connect+json"}
+    request = urllib.request.Request(url, struct.pack(">BI", 0, len(message)) + message, headers)
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+        _, size = struct.unpack(">BI", answer.read(5))
+        reply = json.loads(answer.read(size))
+    assert (reply["evaluations"], reply["end"]) == (3, "INVERSION_END_BUDGET")
