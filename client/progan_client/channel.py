@@ -43,6 +43,8 @@ _COMMON: Options = (
     # gRPC's default backoff, one second to two minutes, is longer than a restart of the service.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # gRPC's default, 30 s, is longer than a rollout of two servers may take: a client would know none of the new ones.
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
 )
 
 # Requests for images go only to servers that report SERVING, not to servers that load or drain.

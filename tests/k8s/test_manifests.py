@@ -364,6 +364,10 @@ def test_servers_read_the_store_that_the_export_writes() -> None:
     assert named("base", "PersistentVolumeClaim", "progan-models")["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
+def test_a_client_that_asks_dns_every_30_s_knows_a_new_server_before_an_old_one_goes() -> None:
+    assert named("base", "Deployment", "progan")["spec"]["minReadySeconds"] == 30
+
+
 def test_servers_are_on_different_machines_and_in_different_zones() -> None:
     deployment = named("base", "Deployment", "progan")["spec"]
     spread = deployment["template"]["spec"]["topologySpreadConstraints"]
