@@ -23,7 +23,7 @@ PATIENCE_S = 60
 @contextmanager
 def serving(store: Path) -> Iterator[Served]:
     """A ready server that looks at its store all the time."""
-    with served("--store", store, "--poll-s", "0.1", "--no-log-requests") as server:
+    with served("--store", store, "--poll-s", "0.1", "--max-batch-size", "4", "--no-log-requests") as server:
         server.line("ready: ")
         yield server
 

@@ -54,7 +54,7 @@ def tar_of(*members: Member, headers: dict[str, str] | None = None) -> bytes:
 
 DIRECTORY: Member = ("./variables", tarfile.DIRTYPE, None)
 MODULE_TAR = tar_of(DIRECTORY, *(file(f"./{name}", content) for name, content in FILES.items()))
-MODULE_TAR_GZ = gzip.compress(MODULE_TAR)
+MODULE_TAR_GZ = gzip.compress(MODULE_TAR, mtime=0)
 PAGE = b"<html><body>Sign in to the network of the hotel</body></html>" * 20
 
 
@@ -219,10 +219,10 @@ LARGE = "takes more than 100000 bytes unpacked, the most that a module may have"
         (tar_of(("link", tarfile.SYMTYPE, "/etc")), f"'link' {FILES_ONLY}"),
         (tar_of(("link", tarfile.LNKTYPE, "/etc/passwd")), f"'link' {FILES_ONLY}"),
         (tar_of(("null", tarfile.CHRTYPE, None)), f"'null' {FILES_ONLY}"),
-        (gzip.compress(tar_of(file("saved_model.pb", bytes(200_000)))), LARGE),
-        (gzip.compress(tar_of(*(file(f"{n}", bytes(60_000)) for n in range(4)))), LARGE),
-        (gzip.compress(tar_of(file("saved_model.pb"), headers={"comment": "x" * 300_000})), LARGE),
-        (gzip.compress(MODULE_TAR + bytes(300_000)), LARGE),
+        (gzip.compress(tar_of(file("saved_model.pb", bytes(200_000))), mtime=0), LARGE),
+        (gzip.compress(tar_of(*(file(f"{n}", bytes(60_000)) for n in range(4))), mtime=0), LARGE),
+        (gzip.compress(tar_of(file("saved_model.pb"), headers={"comment": "x" * 300_000}), mtime=0), LARGE),
+        (gzip.compress(MODULE_TAR + bytes(300_000), mtime=0), LARGE),
         (
             tar_of(*(file(f"{n}") for n in range(11))),
             "has more than 10 files and directories; a module has a handful",
@@ -241,7 +241,7 @@ def test_an_archive_of_anything_but_a_module(archive: bytes, problem: str, tmp_p
     [
         (b"", "empty file"),
         (PAGE, "invalid header"),
-        (gzip.compress(PAGE), "invalid header"),
+        (gzip.compress(PAGE, mtime=0), "invalid header"),
         (MODULE_TAR[:1026], "unexpected end of data"),  # in the middle of a file
         (MODULE_TAR[:2600], "unexpected end of data"),  # of a header
         (MODULE_TAR[:2560], "unexpected end of data"),  # after a file
