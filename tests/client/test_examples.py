@@ -1,11 +1,16 @@
 """Each program of client/examples against a real server with the tiny model."""
 
+import ast
 import asyncio
 import importlib.util
+import io
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -13,7 +18,11 @@ from fastapi.testclient import TestClient
 from PIL import Image, ImageSequence
 
 from progan_client import Client
+from progan_service.serving.config import ServerConfig
+from progan_service.serving.server import Server
+from progan_service.store.bundled import BUNDLED_STORE
 
+RunServer = Callable[[ServerConfig], AbstractContextManager[Server]]
 EXAMPLES = Path(__file__).parents[2] / "client" / "examples"
 
 
@@ -31,7 +40,15 @@ def output_of(name: str, *arguments: str) -> str:
 
 def test_every_example_has_a_test() -> None:
     names = sorted(path.name for path in EXAMPLES.iterdir() if path.is_file())
-    assert names == ["asyncio_service.py", "fastapi_endpoint.py", "grid.py", "photo.py", "stream_many.py", "walk.py"]
+    assert names == [
+        "asyncio_service.py",
+        "fastapi_endpoint.py",
+        "grid.py",
+        "latent_space.ipynb",
+        "photo.py",
+        "stream_many.py",
+        "walk.py",
+    ]
 
 
 def test_grid() -> None:
@@ -113,3 +130,23 @@ def test_fastapi_endpoint_without_a_service(app: FastAPI, monkeypatch: pytest.Mo
     with TestClient(app) as http:
         reply = http.get("/images/1337.png")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+
+
+def test_the_notebook_shows_what_it_says(run_server: RunServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells run one after the other, as in Jupyter: the value of the last line is what a cell shows."""
+    notebook = json.loads((EXAMPLES / "latent_space.ipynb").read_text())
+    namespace: dict[str, Any] = {}
+    shown = []
+    with run_server(ServerConfig(BUNDLED_STORE, port=0, http_port=0, lame_duck_s=0)) as server:
+        monkeypatch.setenv("PROGAN_TARGET", f"127.0.0.1:{server.port}")
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                *before, last = ast.parse("".join(cell["source"])).body
+                exec(compile(ast.Module(before, []), "cell", "exec"), namespace)
+                assert isinstance(last, ast.Expr)
+                shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), namespace))
+    pictures = [value for value in shown if hasattr(value, "_repr_png_")]
+    assert [Image.open(io.BytesIO(picture._repr_png_())).mode for picture in pictures] == ["RGB"] * 7
+    assert "glasses" in shown[2]
+    assert namespace["found"].psnr_db[0] > 30
+    assert (len(namespace["frames"]), all(not cell.get("outputs") for cell in notebook["cells"])) == (41, True)
