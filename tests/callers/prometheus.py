@@ -20,10 +20,10 @@ _PATIENCE_S = 60
 
 
 def tool(name: str) -> str:
-    """The path of `prometheus` or `promtool`."""
+    """The path of `prometheus` or `promtool`. Without it the test is skipped."""
     found = shutil.which(name, path=f"{os.environ['PATH']}:{_UNPACKED}")
     if found is None:
-        pytest.fail(f"{name} is needed: `make .prometheus/ready` unpacks it, or install it and put it on the PATH.")
+        pytest.skip(f"{name} is needed: `make .prometheus/ready` unpacks it, or install it and put it on the PATH.")
     return found
 
 
