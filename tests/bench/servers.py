@@ -33,12 +33,14 @@ class Server:
 
 @contextmanager
 def progan(store: Path = BUNDLED_STORE) -> Iterator[Server]:
-    """Start `progan serve` with default settings but free ports, and wait until its model is ready."""
+    """Start `progan serve` with default settings but free ports, and wait until all its models are ready."""
     command = Path(sys.executable).with_name("progan")
     options = ("--store", store, "--port", "0", "--http-port", "0", "--lame-duck-s", "0")
     with running(command, "serve", *options) as server:
         with Client(server.target) as client:
             client.wait_until_ready(PATIENCE_S)
+            while any(model.serving_version is None for model in client.models()):
+                time.sleep(POLL_S)
         yield server
 
 
