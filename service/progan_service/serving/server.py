@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -81,6 +82,8 @@ class Server:
         self._hang_watch = HangWatch(config.hang_s)
         self._hanging: set[str] = set()
         self._ready: set[str] = set()
+        self._waiting = False
+        self._started = time.monotonic()
         self._reloading: set[Reloadable[Any]] = set()  # those whose files do not answer
 
         self._certificates = _certificates(config)
@@ -222,7 +225,7 @@ class Server:
         for name in hanging ^ self._hanging:
             self._metrics.model_hanging.labels(name).set(name in hanging)
         self._hanging = hanging
-        if self._ready_models() != self._ready:
+        if (self._ready_models(), self._is_waiting()) != (self._ready, self._waiting):
             await self._update_health()
 
     async def watch_connections(self) -> None:
@@ -266,8 +269,12 @@ class Server:
         await asyncio.to_thread(self._http.stop)
 
     async def _update_health(self) -> None:
-        self._ready = self._ready_models()
-        await self._health.models(self._catalog.models, self._ready)
+        self._ready, self._waiting = self._ready_models(), self._is_waiting()
+        await self._health.models(self._catalog.models, self._ready, waiting=self._waiting)
+
+    def _is_waiting(self) -> bool:
+        """Tell whether the default model is still to be loaded at the start: most calls are for it. Not for ever."""
+        return self._catalog.default_is_coming and time.monotonic() - self._started < self._config.hang_s
 
     def _ready_models(self) -> set[str]:
         return {version.name for version in self._catalog.serving_versions()} - self._hanging

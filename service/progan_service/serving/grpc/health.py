@@ -45,14 +45,17 @@ class Health:
         await self._set("", True)
         await self._set_ready(False)
 
-    async def models(self, known: Iterable[str], ready: Collection[str]) -> None:
-        """Report the models of the server and which of them answer. The server is ready when at least one does."""
+    async def models(self, known: Iterable[str], ready: Collection[str], *, waiting: bool = False) -> None:
+        """Report the models of the server and which of them answer. The server is ready when at least one does.
+
+        waiting   it is not ready yet all the same
+        """
         self._known = frozenset(known)
         self._models |= self._known
         self._ready_models = frozenset(ready)
         for name in self._models:
             await self._set_model(name, name in ready)
-        await self._set_ready(bool(ready))
+        await self._set_ready(bool(ready) and not waiting)
 
     def is_ready(self, model: str) -> bool:
         """Tell whether a model answers; with an empty name, whether any does."""

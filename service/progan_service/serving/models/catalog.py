@@ -125,6 +125,11 @@ class ModelCatalog:
         return self._default.name
 
     @property
+    def default_is_coming(self) -> bool:
+        """Whether the default model was there from the start, and nobody knows yet whether it can serve."""
+        return self.default in self.models and self._is_first(self.models[self.default])
+
+    @property
     def loading(self) -> bool:
         """Whether versions are being loaded, or it is being found out whether they can be."""
         return bool(self._bring_ups)
@@ -323,8 +328,8 @@ class ModelCatalog:
     def _note_unreadable(self, model: Model, status: VersionStatus, error: Exception) -> None:
         reported, status.tried = status.error, None
         status.fail(error)
-        known = isinstance(error, OSError | ModelStoreError)
         if status.error != reported:
+            known = isinstance(error, OSError | ModelStoreError)
             self._report_failure(model, status, error, "unreadable" if known else "error")
 
     def _note_bad(self, model: Model, status: VersionStatus, error: Exception, at_rest: bool) -> None:
@@ -341,6 +346,5 @@ class ModelCatalog:
         self._metrics.model_load_failures.labels(model.name, reason).inc()
         meanwhile = f"; version {model.serving.number} stays in use" if model.serving else ""
         retry = "there is room" if status.lacks_room else "its files change"
-        text = "model %s version %d cannot be served: %s%s; it is tried again when %s"
-        words = model.name, status.number, sentence(error), meanwhile, retry
-        log.error(text, *words, exc_info=error if reason == "error" else None)
+        words = model.name, status.number, f"{sentence(error)}{meanwhile}; it is tried again when {retry}"
+        log.error("model %s version %d cannot be served: %s", *words, exc_info=error if reason == "error" else None)

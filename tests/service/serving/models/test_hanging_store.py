@@ -316,3 +316,32 @@ async def test_a_version_that_is_pinned_away_while_it_loads_does_not_take_over(s
         assert serving.number == 1
     finally:
         catalog.close()
+
+
+async def test_a_server_is_ready_when_its_default_model_is_or_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, publish_puppet: Publish
+) -> None:
+    for name in ("another", "default"):
+        publish_puppet(tmp_path, name)
+    ModelStore(tmp_path).set_default("default")
+    gate = threading.Event()
+    verify = ModelStore.verify
+
+    def slow_verify(store: ModelStore, name: str, version: int) -> object:
+        assert name != "default" or gate.wait(PATIENCE_S)
+        return verify(store, name, version)
+
+    monkeypatch.setattr(ModelStore, "verify", slow_verify)
+    metrics = Metrics()
+    catalog = ModelCatalog(configured(tmp_path), metrics)
+    try:
+        while not catalog.models or not catalog.models["another"].serving:
+            await catalog.refresh(SHORT_S)
+        assert catalog.default_is_coming
+        gate.set()
+        await catalog.refresh()
+        assert not catalog.default_is_coming
+        assert {version.name for version in catalog.serving_versions()} == {"another", "default"}
+    finally:
+        gate.set()
+        catalog.close()

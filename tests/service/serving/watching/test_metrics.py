@@ -201,6 +201,17 @@ async def test_a_model_that_has_left_the_store_is_no_model_that_is_not_ready() -
     assert health.servicer.statuses["images/gone"] == health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+async def test_a_server_that_waits_for_its_default_model_is_not_ready_though_another_is() -> None:
+    metrics = Metrics()
+    health = Health(["images"], metrics, lambda model: True)
+    await health.models(["another", "default"], ["another"], waiting=True)
+    assert metrics.registry.get_sample_value("progan_ready") == 0
+    assert health.servicer.statuses["images"] == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert health.servicer.statuses["images/another"] == health_pb2.HealthCheckResponse.SERVING
+    await health.models(["another", "default"], ["another", "default"], waiting=False)
+    assert metrics.registry.get_sample_value("progan_ready") == 1
+
+
 async def test_a_server_that_leaves_is_not_ready_from_its_lame_duck_on() -> None:
     metrics = Metrics()
     health = Health(["images"], metrics, lambda model: True)
