@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from progan_client import Client, GeneratedImages
 
 IMAGES_A_CALL, PAUSE_S = 4, 0.1
-IMAGES_A_STREAM, READ_S = 30_000, 30.0  # 30 MB, more than gRPC buffers; read for longer than servers drain
+IMAGES_A_STREAM, READ_S = 30_000, 40.0  # 23 MB, more than gRPC buffers; read for longer than servers drain
 
 
 @dataclass
