@@ -1,6 +1,8 @@
 """Directions fitted to scores and measured, where the answer is known: a generator of one line."""
 
+import importlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from progan_service.store.bundled import BUNDLED_STORE
 from progan_service.store.metadata import ModelMetadata
 from progan_service.store.store import ModelStore
 
+EXAMPLES = Path(__file__).parents[3] / "service" / "examples"
 Floats = NDArray[np.float32]
 
 
@@ -80,28 +83,18 @@ def test_thumbnails_are_means_of_squares_of_pixels() -> None:
 # The bundled model
 
 
-def of_fruits(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Redness and brightness of what is not white, its size, and its height in widths."""
-    x = images.astype(np.float64) / 255
-    inside = x.min(axis=-1) < 0.85
-    size = inside.sum(axis=(1, 2)) + 1.0
-
-    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray((values * inside).sum(axis=(1, 2)) / size)
-
-    height, width = inside.any(axis=2).sum(axis=1) + 1, inside.any(axis=1).sum(axis=1) + 1
-    red = mean(x[..., 0] - x[..., 1])
-    return {"red": red, "bright": mean(x.mean(axis=-1)), "size": size, "aspect": np.log(height / width)}
-
-
 @pytest.mark.soak
-def test_directions_of_the_bundled_model_do_what_they_say_and_leave_what_is_held() -> None:
+def test_directions_of_the_bundled_model_do_what_they_say_and_leave_what_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Measured of version 2: brightness r 0.89; size held by red and aspect moves by 2.8, redness by 0.2."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    of_fruits = importlib.import_module("fruit_scores").scores
     store = ModelStore(BUNDLED_STORE)
     version = store.serving("fruits")
     pictures = Pictures(store.metadata("fruits", version), Fakes.open(store.path("fruits", version)).draw)
     found = fit(pictures, score_seeds(pictures, seed_range(0, 2000), of_fruits, silent), of_fruits)
-    bright, size, red = (found.scores.names.index(name) for name in ("bright", "size", "red"))
+    bright, size, red = (found.scores.names.index(name) for name in ("brightness", "size", "redness"))
     assert found.r[bright] >= 0.85
     assert found.monotone is not None
     assert found.monotone[bright] == 1
