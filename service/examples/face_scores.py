@@ -30,11 +30,11 @@ def scores(images: NDArray[np.uint8]) -> dict[str, Values]:
 def attributes(face: FaceAttributes) -> dict[str, float]:
     """Return what is scored, of a face that is known."""
     return {
-        "glasses": float(face.glasses),
-        "smile": float(face.smile),
-        "long-hair": float(face.hair_style in LONG_HAIR),
-        "dark-hair": 1 - _brightness(HAIR_COLOURS[face.hair_colour]),
-        "dark-skin": 1 - _brightness(SKINS[face.skin]),
+        "glasses": 0.4 + 0.6 * face.tint if face.glasses else 0.0,
+        "smile": 0.2 + face.smile_height if face.smile else face.mouth_curve,
+        "long-hair": face.hair_ends,
+        "dark-hair": 1 - _brightness(face.hair),
+        "dark-skin": 1 - _brightness(face.skin_colour),
         "tilt": face.tilt_degrees / 7,
     }
 

@@ -63,7 +63,7 @@ ATTRIBUTE_VALUES: dict[str, tuple[str, ...]] = {
 
 _SUPERSAMPLING = 4
 _MARGIN = 1.25  # width of the canvas / width of the picture, so that a tilted picture has no empty corners
-_HAIR_LENGTHS = {"bob": 0.8, "long": 1.5}  # y of the ends of the hair
+_HAIR_ENDS = {"short": 0.25, "bob": 0.8, "long": 1.35}  # y of the ends of the hair
 _WHITE = (255, 255, 255)
 _INK = (44, 34, 40)
 
@@ -90,6 +90,30 @@ class FaceAttributes:
     eye_size: float = 1.0
     brow_height: float = 0.0  # raised above the usual, in face units
     mouth_width: float = 0.36  # half-width, in face units
+    skin_shade: float = 0.0  # of the way to the next darker of SKINS, or to the next lighter one if negative
+    hair_shade: float = 0.0  # share of ink in the colour of the hair, or of white if negative
+    hair_length: float = 1.0  # of short hair, a bob or long hair, times the usual
+    smile_height: float = 0.3  # of the open mouth, in face units
+    mouth_curve: float = 0.02  # of a closed mouth: how far its middle hangs below its corners, in face units
+    frame_width: float = 0.09  # of the glasses, in face units
+    tint: float = 0.0  # of the lenses: 1 is black
+
+    @property
+    def skin_colour(self) -> Colour:
+        tones = list(SKINS)
+        index = tones.index(self.skin)
+        neighbour = min(max(index + (1 if self.skin_shade > 0 else -1), 0), len(tones) - 1)
+        return _mix(SKINS[self.skin], SKINS[tones[neighbour]], abs(self.skin_shade))
+
+    @property
+    def hair(self) -> Colour:
+        return _mix(HAIR_COLOURS[self.hair_colour], _INK if self.hair_shade > 0 else _WHITE, abs(self.hair_shade))
+
+    @property
+    def hair_ends(self) -> float:
+        """y of the ends of the hair that hangs down, in face units: -1 is the top of the head, 1 the chin."""
+        ends = _HAIR_ENDS | {"bald": -1.0, "bun": -0.3, "curly": 0.3}
+        return ends[self.hair_style] * (self.hair_length if self.hair_style in _HAIR_ENDS else 1.0)
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Self:
@@ -118,6 +142,13 @@ class FaceAttributes:
             eye_size=rng.uniform(0.9, 1.15),
             brow_height=rng.uniform(-0.03, 0.06),
             mouth_width=rng.uniform(0.31, 0.42),
+            skin_shade=rng.uniform(-0.5, 0.5),
+            hair_shade=rng.uniform(-0.3, 0.3),
+            hair_length=rng.uniform(0.75, 1.25),
+            smile_height=rng.uniform(0.14, 0.4),
+            mouth_curve=rng.uniform(-0.1, 0.1),
+            frame_width=rng.uniform(0.05, 0.13),
+            tint=rng.uniform(0.0, 0.9),
         )
 
 
@@ -181,7 +212,7 @@ def _curve(left: float, right: float, height: Callable[[float], float]) -> list[
 
 
 def _hair_behind(pen: _Pen, face: FaceAttributes) -> None:
-    hair, width = HAIR_COLOURS[face.hair_colour], face.face_width
+    hair, width = face.hair, face.face_width
     if face.hair_style == "bald":
         return
     if face.hair_style == "curly":
@@ -190,21 +221,20 @@ def _hair_behind(pen: _Pen, face: FaceAttributes) -> None:
         return
     if face.hair_style == "bun":
         pen.ellipse(0.0, -1.18, 0.38, 0.33, hair)
-    if face.hair_style in _HAIR_LENGTHS:
-        length = _HAIR_LENGTHS[face.hair_style]
-        pen.box(-width - 0.24, -0.6, width + 0.24, length, 0.4, _mix(hair, _INK, 0.2))
+    if face.hair_style in _HAIR_ENDS:
+        pen.box(-width - 0.24, -0.6, width + 0.24, face.hair_ends, 0.4, _mix(hair, _INK, 0.2))
     pen.ellipse(0.0, -0.22, width + 0.14, 0.98, hair)
 
 
 def _shoulders(pen: _Pen, face: FaceAttributes) -> None:
-    skin, shirt = SKINS[face.skin], SHIRTS[face.shirt]
+    skin, shirt = face.skin_colour, SHIRTS[face.shirt]
     pen.box(-1.25, 1.2, 1.25, 3.0, 0.5, shirt)
     pen.ellipse(0.0, 1.22, 0.42, 0.28, _mix(skin, _INK, 0.18))
     pen.box(-0.3, 0.6, 0.3, 1.3, 0.2, _mix(skin, _INK, 0.18))
 
 
 def _head(pen: _Pen, face: FaceAttributes) -> None:
-    skin, width = SKINS[face.skin], face.face_width
+    skin, width = face.skin_colour, face.face_width
     for side in (-1, 1):
         pen.ellipse(side * width, 0.08, 0.17, 0.22, skin)
         pen.ellipse(side * width, 0.08, 0.09, 0.13, _mix(skin, (200, 70, 60), 0.25))
@@ -214,9 +244,9 @@ def _head(pen: _Pen, face: FaceAttributes) -> None:
 
 
 def _hair_in_front(pen: _Pen, face: FaceAttributes) -> None:
-    hair, width = HAIR_COLOURS[face.hair_colour], face.face_width
+    hair, width = face.hair, face.face_width
     if face.hair_style == "bald":
-        pen.ellipse(-0.3, -0.72, 0.16, 0.09, _mix(SKINS[face.skin], _WHITE, 0.4))
+        pen.ellipse(-0.3, -0.72, 0.16, 0.09, _mix(face.skin_colour, _WHITE, 0.4))
         return
     if face.hair_style == "curly":
         for t in (-0.8, -0.4, 0.0, 0.4, 0.8):
@@ -236,18 +266,21 @@ def _hair_in_front(pen: _Pen, face: FaceAttributes) -> None:
 
 
 def _eyes(pen: _Pen, face: FaceAttributes) -> None:
+    def seen(colour: Colour) -> Colour:
+        return _mix(colour, _INK, face.tint) if face.glasses else colour
+
     for side in (-1, 1):
         x, size = side * face.eye_distance, face.eye_size
         if face.glasses:
-            pen.ellipse(x, 0.02, 0.31, 0.31, _mix(SKINS[face.skin], _WHITE, 0.45))
-        pen.ellipse(x, 0.02, 0.17 * size, 0.19 * size, _WHITE)
-        pen.ellipse(x, 0.03, 0.12 * size, 0.14 * size, EYE_COLOURS[face.eyes])
+            pen.ellipse(x, 0.02, 0.31, 0.31, seen(_mix(face.skin_colour, _WHITE, 0.45)))
+        pen.ellipse(x, 0.02, 0.17 * size, 0.19 * size, seen(_WHITE))
+        pen.ellipse(x, 0.03, 0.12 * size, 0.14 * size, seen(EYE_COLOURS[face.eyes]))
         pen.ellipse(x, 0.03, 0.065 * size, 0.08 * size, _INK)
-        pen.ellipse(x + 0.045, -0.03, 0.04, 0.04, _WHITE)
+        pen.ellipse(x + 0.045, -0.03, 0.04, 0.04, seen(_WHITE))
 
 
 def _brows(pen: _Pen, face: FaceAttributes) -> None:
-    colour = _mix(HAIR_COLOURS[face.hair_colour], _INK, 0.35)
+    colour = _mix(face.hair, _INK, 0.35)
     y = -0.36 - face.brow_height
     for side in (-1, 1):
         middle = side * face.eye_distance
@@ -255,7 +288,7 @@ def _brows(pen: _Pen, face: FaceAttributes) -> None:
 
 
 def _nose(pen: _Pen, face: FaceAttributes) -> None:
-    shade = _mix(SKINS[face.skin], (120, 40, 30), 0.32)
+    shade = _mix(face.skin_colour, (120, 40, 30), 0.32)
     if face.nose == "button":
         pen.ellipse(0.0, 0.3, 0.11, 0.08, shade)
     else:
@@ -266,17 +299,18 @@ def _mouth(pen: _Pen, face: FaceAttributes) -> None:
     width = face.mouth_width
     if face.smile:
         lip = _curve(-width, width, lambda t: 0.52)
-        pen.polygon(lip + _curve(width, -width, lambda t: 0.52 + 0.3 * (1 - t * t)), (150, 38, 52))
-        pen.polygon(lip + _curve(0.9 * width, -0.9 * width, lambda t: 0.54 + 0.09 * (1 - t * t)), _WHITE)
+        height = face.smile_height
+        pen.polygon(lip + _curve(width, -width, lambda t: 0.52 + height * (1 - t * t)), (150, 38, 52))
+        pen.polygon(lip + _curve(0.9 * width, -0.9 * width, lambda t: 0.54 + 0.3 * height * (1 - t * t)), _WHITE)
     else:
-        pen.stroke(_curve(-0.6 * width, 0.6 * width, lambda t: 0.6 + 0.02 * (1 - t * t)), 0.08, (150, 58, 62))
+        pen.stroke(_curve(-0.6 * width, 0.6 * width, lambda t: 0.6 + face.mouth_curve * (1 - t * t)), 0.08, (150, 58, 62))
 
 
 def _glasses(pen: _Pen, face: FaceAttributes) -> None:
     if not face.glasses:
         return
     for side in (-1, 1):
-        pen.ring(side * face.eye_distance, 0.02, 0.3, 0.09, _INK)
+        pen.ring(side * face.eye_distance, 0.02, 0.3, face.frame_width, _INK)
         pen.stroke([(side * (face.eye_distance + 0.3), -0.02), (side * face.face_width, -0.06)], 0.08, _INK)
     pen.stroke(_curve(0.3 - face.eye_distance, face.eye_distance - 0.3, lambda t: -0.05), 0.09, _INK)
 
