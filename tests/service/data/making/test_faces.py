@@ -45,6 +45,33 @@ def test_every_attribute_is_seen_at_32_pixels(attribute: str) -> None:
     assert len(pictures) == len(ATTRIBUTE_VALUES[attribute])
 
 
+def test_skin_and_hair_have_shades_between_the_named_colours() -> None:
+    assert dataclasses.replace(PLAIN, skin_shade=0.5).skin_colour == (232, 180, 136)  # half way from peach to tan
+    assert dataclasses.replace(PLAIN, skin_shade=-0.5).skin_colour == (250, 212, 182)  # half way to porcelain
+    assert dataclasses.replace(PLAIN, hair_shade=0.5).hair == (70, 46, 37)
+    assert dataclasses.replace(PLAIN, hair_shade=-0.5).hair == (176, 156, 144)
+
+
+def test_hair_hangs_down_as_far_as_it_is_long() -> None:
+    ends = [dataclasses.replace(PLAIN, hair_style="bob", hair_length=length).hair_ends for length in (0.75, 1.0, 1.25)]
+    assert ends == pytest.approx([0.6, 0.8, 1.0])
+    short, long = (
+        draw_face(dataclasses.replace(PLAIN, hair_style="bob", hair_length=length), 64) for length in (0.75, 1.25)
+    )
+    above_the_shoulder = (14, 51)
+    assert short.getpixel(above_the_shoulder) == (166, 224, 196)  # the background
+    assert long.getpixel(above_the_shoulder) != (166, 224, 196)
+
+
+def test_the_lenses_are_as_dark_as_their_tint() -> None:
+    eyes = [
+        draw_face(dataclasses.replace(PLAIN, glasses=True, tint=tint), 64).convert("L").crop((16, 28, 48, 38))
+        for tint in (0.0, 0.4, 0.8)
+    ]
+    clear, grey, dark = (np.asarray(eye).mean() for eye in eyes)
+    assert clear > grey + 10 > dark + 20
+
+
 def test_the_same_attributes_give_the_same_pixels() -> None:
     face = FaceAttributes.random(np.random.default_rng(1))
     assert draw_face(face, 32).tobytes() == draw_face(face, 32).tobytes()
