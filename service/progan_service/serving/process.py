@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _RELOAD_S = 5  # between two reads of certificates and tokens; Kubernetes takes a minute to replace them
 _DEVICES_S = 1  # between two checks whether a device hangs
-_CONNECTIONS_S = 1  # between two looks at the connections of the gRPC port
+_CONNECTIONS_S = 0.25  # between two looks at the connections of the gRPC port; a client tries again for 0.7 s
 _ONE_SIGNAL_S = 1  # signals within this time are one
 _FORCED_EXIT_CODE = 1
 

@@ -59,11 +59,11 @@ class ConnectionWatch:
 
     async def look(self) -> None:
         """Count the connections, and close those that are too many."""
-        used = self._callers.take()
         try:
             found = {connection.number: connection for connection in await asyncio.to_thread(self._connections.open)}
         except OSError:  # no descriptor is left to look with, or this system has no list of them
             return
+        used = self._callers.take()  # with those that have begun meanwhile
         order = [found[number] for number in self._order if number in found]
         order += [connection for number, connection in found.items() if number not in self._order]
         idle = [connection for connection in order if _peer(connection) not in used]
