@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from progan_service.data.making.faces import HAIR_COLOURS, SKINS, FaceAttributes, draw_face
+from progan_service.data.making.faces import FaceAttributes, draw_face
 
 DRAWN = 3000
 SIDE = 32  # pixels of the faces that are compared

@@ -303,7 +303,8 @@ def _mouth(pen: _Pen, face: FaceAttributes) -> None:
         pen.polygon(lip + _curve(width, -width, lambda t: 0.52 + height * (1 - t * t)), (150, 38, 52))
         pen.polygon(lip + _curve(0.9 * width, -0.9 * width, lambda t: 0.54 + 0.3 * height * (1 - t * t)), _WHITE)
     else:
-        pen.stroke(_curve(-0.6 * width, 0.6 * width, lambda t: 0.6 + face.mouth_curve * (1 - t * t)), 0.08, (150, 58, 62))
+        lips = _curve(-0.6 * width, 0.6 * width, lambda t: 0.6 + face.mouth_curve * (1 - t * t))
+        pen.stroke(lips, 0.08, (150, 58, 62))
 
 
 def _glasses(pen: _Pen, face: FaceAttributes) -> None:
