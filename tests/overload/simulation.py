@@ -13,6 +13,8 @@ from itertools import count
 
 from calls import INFINITY, Asked
 
+from progan_service.serving.batching.deadlines import Forecast
+from progan_service.serving.batching.flights import Flight, Flights
 from progan_service.serving.batching.pace import Pace
 from progan_service.serving.batching.queue import BatchQueue
 from progan_service.serving.batching.work import Slice, Work
@@ -75,29 +77,33 @@ class Rules:
     def __init__(self, machine: Machine) -> None:
         self._queue = BatchQueue(BatchingConfig())
         self._pace = Pace()
-        self._running: list[tuple[int, float] | None] = [None] * machine.devices
+        self._devices = [Flights() for _ in range(machine.devices)]
+        self._running: dict[int, Flight] = {}
         for size in SIZES:
             self._pace.record(size, machine.seconds(size), 0.0)
 
     def admit(self, work: Work, now: float) -> bool:
-        idle = not any(self._running)
-        return not self._queue.admit(work, self._pace.forecast(now, SIZES, self._running, at_worst=not idle))
+        idle = not self._running
+        return not self._queue.admit(work, self._forecast(now, at_worst=not idle))
 
     def late(self, now: float) -> list[Work]:
-        works = self._queue.late(now, self._pace.forecast(now, SIZES, self._running, at_worst=False))
+        works = self._queue.late(now, self._forecast(now, at_worst=False))
         for work in works:
             self._queue.discard(work)
         return works
 
     def take(self, device: int, now: float) -> list[Slice]:
-        slices = self._queue.take(SIZES[-1], self._pace.forecast(now, SIZES, self._running, at_worst=True))
+        slices = self._queue.take(SIZES[-1], self._forecast(now, at_worst=True))
         if slices:
-            self._running[device] = padded(slices), now
+            self._running[device] = self._devices[device].begin(padded(slices), now)
         return slices
 
     def end(self, device: int, size: int, seconds: float, now: float) -> None:
-        self._running[device] = None
+        self._devices[device].end(self._running.pop(device), now)
         self._pace.record(size, seconds, now)
+
+    def _forecast(self, now: float, *, at_worst: bool) -> Forecast | None:
+        return self._pace.forecast(now, SIZES, self._devices, at_worst=at_worst, alone=Pace())
 
 
 def padded(slices: Sequence[Slice]) -> int:

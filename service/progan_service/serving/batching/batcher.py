@@ -12,14 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from progan_service.serving.batching.deadlines import Forecast
-from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, Run
+from progan_service.serving.batching.device import Batch, Device, DeviceOutOfMemoryError, Run
+from progan_service.serving.batching.flights import Flight
 from progan_service.serving.batching.pace import MIN_RETRY_S, Pace, reason_to_drop
 from progan_service.serving.batching.queue import BatchQueue
 from progan_service.serving.batching.request import Generated, Request, deliver, gather
@@ -37,17 +37,11 @@ _TOO_SLOW = "the deadline cannot be met any more: the device has become slower"
 _CLOSED = "the server is shutting down; ask another one"
 
 
-@dataclass(eq=False)
-class _Device:
-    """A device, the padded size of the batch that it runs, and when that began; None while it is idle."""
-
-    run: Run
-    since: float | None = None
-    size: int = 0
-
-
 class DynamicBatcher:
     """Runs the requests of one version in shared batches, on whichever device is free.
+
+    A device may have two batches in flight, so that one is copied while the other is computed. The second one must be
+    full: fewer rows wait for the end of the first one, because others may still join them.
 
     Threads:
     - One event loop makes it and calls `submit` and `close`. Futures, `_room` and `_lag` are set in that loop only:
@@ -66,22 +60,31 @@ class DynamicBatcher:
         metrics: Metrics,
         model: str,
         largest: LargestBatch | None = None,
+        in_flight: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`largest` chooses among the allowed sizes; by default it begins with the largest of them."""
+        """Serve with these devices.
+
+        largest     chooses among the allowed sizes; by default it begins with the largest of them
+        in_flight   the most batches that a device has at a time, 1 or 2
+        """
         self._model = model
-        self._largest = largest or LargestBatch(config.allowed_batch_sizes)
-        self._devices = [_Device(run) for run in runs]
+        self._largest = largest or LargestBatch(config.allowed_batch_sizes, may_try=in_flight == 1)
+        self._in_flight = in_flight
+        self._clock = clock
+        self._devices = [Device(run) for run in runs]
         self._config = config
         self._metrics = metrics
         self._queue = BatchQueue(config)
         self._requests: dict[Work, Request] = {}
-        self._retries: deque[list[Slice]] = deque()  # parts of batches that did not fit into memory
+        self._retries: deque[list[Slice]] = deque()  # what did not fit into memory, to be run again
         self._loop = asyncio.get_running_loop()
         self._lock = threading.RLock()
         self._room = asyncio.Event()  # cleared by a request that waits for room
         self._room.set()
         self._closed = False
-        self._pace = Pace()
+        self._pace = Pace()  # how long a batch keeps its device busy
+        self._alone = Pace()  # from beginning to end, of batches that no other overlaps; empty with one in flight
         self._lag = Pace()  # from the end of a batch until the event loop has its images; used in that loop only
 
     async def submit(
@@ -104,7 +107,7 @@ class DynamicBatcher:
         Raises QueueFull at once when there is no room or the deadline cannot be met, and later if the device has become
         so slow that it cannot be met any more. Raises Unavailable once closed. Cancelling drops the rows that wait.
         """
-        now = time.monotonic()
+        now = self._clock()
         due = deadline - min(self._lag.seconds_at_worst(1), (deadline - now) * _MOST_LAG)
         work = Work(len(inputs[0]), due, now, flow, priority, caller, patient, self._model)
         request = Request(work, inputs, self._loop.create_future())
@@ -127,9 +130,9 @@ class DynamicBatcher:
 
     @property
     def rows_at_once(self) -> int:
-        """The most rows that all devices together compute at a time, a trial of the next larger size included."""
+        """The most rows that all devices together have in flight, a trial of the next larger size included."""
         with self._lock:
-            return self._largest.tried * len(self._devices)
+            return self._largest.tried * len(self._devices) * self._in_flight
 
     @property
     def images_per_s(self) -> float:
@@ -146,8 +149,8 @@ class DynamicBatcher:
     def busy_s(self) -> float:
         """Return how long the oldest batch that still runs has been running, in seconds; 0 when none runs."""
         with self._lock:
-            now = time.monotonic()
-            return max((now - device.since for device in self._devices if device.since is not None), default=0.0)
+            now = self._clock()
+            return max((now - batch.since for device in self._devices for batch in device.flights.batches), default=0.0)
 
     def close(self) -> None:
         """Refuse new work. What is queued or runs fails with Unavailable."""
@@ -166,7 +169,7 @@ class DynamicBatcher:
         with self._lock:
             if self._closed:
                 raise Unavailable(_CLOSED)
-            now = time.monotonic()
+            now = self._clock()
             if work.deadline <= now:
                 self._metrics.rows_dropped.labels(self._model, "expired").inc(work.rows)
                 raise DeadlineExceeded(_EXPIRED)
@@ -184,10 +187,11 @@ class DynamicBatcher:
 
     def _start_at_once_locked(self, request: Request, now: float) -> bool:
         """Run a small request that is alone, if it can be in time, as the rules of the queue would decide."""
-        work, idle = request.work, next((device for device in self._devices if device.since is None), None)
+        work, idle = request.work, next((device for device in self._devices if not device.flights), None)
         if not idle or self._queue.rows or self._retries or work.rows >= self.max_batch_size:
             return False
-        if now + self._pace.seconds(self._padded(work.rows)) > work.deadline:
+        size = self._padded(work.rows)
+        if now + (self._alone.seconds(size) or self._pace.seconds(size)) > work.deadline:
             return False
         self._largest.next(work.rows)
         self._requests[work] = request
@@ -198,27 +202,32 @@ class DynamicBatcher:
         """Return what the devices can do in batches of up to `most_rows`, by default of the size in use."""
         allowed, most_rows = self._config.allowed_batch_sizes, most_rows or self.max_batch_size
         sizes = allowed if most_rows == allowed[-1] else tuple(size for size in allowed if size <= most_rows)
-        running = [None if device.since is None else (device.size, device.since) for device in self._devices]
-        return self._pace.forecast(now, sizes, running, at_worst=at_worst)
+        flights = [device.flights for device in self._devices]
+        return self._pace.forecast(now, sizes, flights, at_worst=at_worst, alone=self._alone)
 
     def _is_idle_locked(self) -> bool:
-        return all(device.since is None for device in self._devices)
+        return not any(device.flights for device in self._devices)
 
     def _seconds_for(self, rows: float) -> float:
         """Estimate how long so many rows take."""
-        batches = math.ceil(rows / self.rows_at_once)
+        batches = math.ceil(rows * self._in_flight / self.rows_at_once)
         return max(batches * (self._pace.seconds(self.max_batch_size) or _UNKNOWN_BATCH_S), MIN_RETRY_S)
 
     def _dispatch_locked(self) -> None:
-        """Give every idle device a batch, as long as there are rows."""
-        for device in self._devices:
-            if device.since is None and not self._closed and (slices := self._next_batch_locked()):
-                self._begin_locked(device, slices)
+        """Give the devices batches, as long as there are rows and a device is free."""
+        while not self._closed and (device := self._free_device_locked()) and (slices := self._next_batch_locked()):
+            self._begin_locked(device, slices)
+
+    def _free_device_locked(self) -> Device | None:
+        """Return an idle device, or one that a full batch may overlap; None if there is none."""
+        device = min(self._devices, key=lambda each: len(each.flights))
+        is_full = self._queue.rows >= self.max_batch_size and not self._retries
+        return device if len(device.flights) < (self._in_flight if is_full else 1) else None
 
     def _next_batch_locked(self) -> list[Slice]:
         if not self._queue.rows and not self._retries:
             return []
-        now = time.monotonic()
+        now = self._clock()
         self._drop_late_locked(now)
         while self._retries:
             parts = [piece for piece in self._retries.popleft() if self._is_wanted_locked(piece.work)]
@@ -244,11 +253,12 @@ class DynamicBatcher:
     def _is_wanted_locked(self, work: Work) -> bool:
         return work in self._requests and not self._requests[work].done.done()
 
-    def _begin_locked(self, device: _Device, slices: list[Slice]) -> None:
-        device.since = started = time.monotonic()
+    def _begin_locked(self, device: Device, slices: list[Slice]) -> None:
+        started = self._clock()
         requests = [self._requests[piece.work] for piece in slices]
         rows = sum(piece.rows for piece in slices)
-        size = device.size = self._padded(rows)
+        size = self._padded(rows)
+        flight = device.flights.begin(size, started)
         self._metrics.batch_rows.observe(rows)
         self._metrics.batch_padding_rows.inc(size - rows)
         for request in requests:
@@ -256,7 +266,7 @@ class DynamicBatcher:
             request.queue_s = max(request.queue_s, wait)
             request.batch_rows = max(request.batch_rows, rows)
             self._metrics.queue_duration.labels(self._model, request.work.priority.label).observe(wait)
-        end = partial(self._end, device, slices, requests)
+        end = partial(self._end, device, flight, slices, requests)
         try:
             inputs = gather(slices, requests, size)
         except MemoryError as error:
@@ -264,19 +274,25 @@ class DynamicBatcher:
             return
         device.run(inputs, end)
 
-    def _end(self, device: _Device, slices: list[Slice], requests: list[Request], outcome: Batch | Exception) -> None:
+    def _end(
+        self,
+        device: Device,
+        flight: Flight,
+        slices: list[Slice],
+        requests: list[Request],
+        outcome: Batch | Exception,
+    ) -> None:
         """Take the outcome of a batch, in any thread. The device gets its next batch before anything else happens."""
         with self._lock:
-            assert device.since is not None
-            now = time.monotonic()
-            seconds, device.since = now - device.since, None
-            retry = isinstance(outcome, DeviceOutOfMemoryError) and sum(piece.rows for piece in slices) > 1
-            if retry:
-                self._halve_locked(slices)
-            elif isinstance(outcome, Batch):
-                self._pace.record(len(outcome.pixels), seconds, now)
-                self._largest.record(len(outcome.pixels), outcome.seconds)
-            else:
+            now = self._clock()
+            share_s = device.flights.end(flight, now)
+            retry = isinstance(outcome, DeviceOutOfMemoryError) and self._retry_locked(flight, slices)
+            if isinstance(outcome, Batch):
+                self._pace.record(flight.size, share_s, now)
+                self._largest.record(flight.size, outcome.seconds if flight.alone else min(share_s, outcome.seconds))
+                if flight.alone and self._in_flight > 1:
+                    self._alone.record(flight.size, now - flight.since, now)
+            elif not retry:
                 for request in requests:
                     self._discard_locked(request.work)
             self._dispatch_locked()
@@ -284,16 +300,27 @@ class DynamicBatcher:
             self._in_loop(self._deliver, now, slices, requests, outcome)
 
     def _deliver(self, ended: float, slices: list[Slice], requests: list[Request], outcome: Batch | Exception) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._lag.record(1, now - ended, now)
         deliver(slices, requests, outcome)
 
-    def _halve_locked(self, slices: list[Slice]) -> None:
-        """Run a batch that did not fit in two parts, and never again so many rows at once."""
+    def _retry_locked(self, flight: Flight, slices: list[Slice]) -> bool:
+        """Run a batch that did not fit again, and return True, unless it was a single row that was alone.
+
+        If another overlapped it, none may overlap from now on. Else it is run in two parts, and so many rows never
+        again.
+        """
         rows = sum(piece.rows for piece in slices)
-        self._largest.exclude(self._padded(rows))
+        if flight.alone and rows == 1:
+            return False
         self._metrics.out_of_memory.labels(self._model).inc()
-        self._retries.extend(in_parts(slices, ceil_div(rows, 2)))
+        if flight.alone:
+            self._largest.exclude(flight.size)
+            self._retries.extend(in_parts(slices, ceil_div(rows, 2)))
+        else:
+            self._in_flight, self._alone = 1, Pace()
+            self._retries.append(slices)
+        return True
 
     def _padded(self, rows: int) -> int:
         """Return the smallest allowed batch size that holds `rows`."""

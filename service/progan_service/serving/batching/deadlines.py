@@ -5,8 +5,8 @@ until then [Baruah, Mok and Rosier 1990]. If they fit, earliest deadline first m
 followed as long as they still fit after each batch.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,16 @@ _ROUNDING_S = 1e-9
 class Forecast:
     """What the devices can do from now on.
 
-    free_at   when each device has finished the batch that it runs, rising; the first one gets the next batch
-    sizes     batch sizes, rising
-    seconds   how long a batch of each size takes, not falling
+    free_at      when each device has finished the batches that it runs; the first one gets the next batch
+    sizes        batch sizes, rising
+    seconds      how long a batch of each size keeps a device busy, not falling
+    not_before   by size: the earliest end of a batch that begins now, where batches overlap (flights.py)
     """
 
     free_at: tuple[float, ...]
     sizes: tuple[int, ...]
     seconds: tuple[float, ...]
+    not_before: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def largest(self) -> int:
@@ -46,7 +48,9 @@ class Forecast:
     def rows_by(self, times: Floats) -> Floats:
         """Return how many rows are done by each time, in full batches only."""
         done = np.zeros(len(times))
-        for start in self.free_at:
+        earliest = self.not_before[self.largest] - self.seconds[-1] if self.not_before else min(self.free_at)
+        for free_at in self.free_at:
+            start = max(free_at, earliest)
             done += self.largest * np.floor(np.maximum(times - start + _ROUNDING_S, 0.0) / self.seconds[-1])
         return done
 
@@ -65,7 +69,8 @@ class Forecast:
 
     def end_of(self, size: int) -> float:
         """Return when the next batch ends if it is of this size."""
-        return self.free_at[0] + self.seconds[self.sizes.index(size)]
+        end = self.free_at[0] + self.seconds[self.sizes.index(size)]
+        return max(end, self.not_before[size]) if self.not_before else end
 
     def is_met_at_once(self, work: Work) -> bool:
         """Return whether the next batch can hold all rows of a work, and ends before its deadline."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 from progan_service.serving.batching.deadlines import Forecast
+from progan_service.serving.batching.flights import Flights, Seconds
 from progan_service.serving.batching.work import Work
 from progan_service.serving.watching.calls import ran_out_of_time
 
@@ -49,25 +50,36 @@ class Pace:
         return _estimate(size, self._at_worst)
 
     def forecast(
-        self, now: float, sizes: tuple[int, ...], running: Sequence[tuple[int, float] | None], *, at_worst: bool
+        self,
+        now: float,
+        sizes: tuple[int, ...],
+        devices: Sequence[Flights],
+        *,
+        at_worst: bool,
+        alone: "Pace",
     ) -> Forecast | None:
         """Return what the devices can do from `now` on.
 
         None: unknown, for no batch has been run, or none for a second. A call that comes then is let in, to measure.
 
         sizes      of batches, rising
-        running    for each device the size of the batch that it runs and when that began; None for an idle one
+        devices    what each has in flight; one with fewer batches in flight gets the next one
         at_worst   estimate by the time that most batches kept, else by the usual one
+        alone      how long batches take that no other overlaps; empty where none ever overlap
         """
-        if not self._measured or (now - self._measured_at > _STALE_S and not any(running)):
+        if not self._measured or (now - self._measured_at > _STALE_S and not any(map(len, devices))):
             return None
-        seconds = self.seconds_at_worst if at_worst else self.seconds
+        seconds = self._time(at_worst)
         if (sizes, at_worst) not in self._estimates:
             falling = accumulate(map(seconds, reversed(sizes)), min)  # a batch takes no longer than a larger one
             self._estimates[sizes, at_worst] = tuple(falling)[::-1]
-        ends = [now if batch is None else batch[1] + seconds(batch[0]) for batch in running]
-        free_at = sorted(now + abs(end - now) for end in ends)  # a batch that is late may be as late again
-        return Forecast(tuple(free_at), sizes, self._estimates[sizes, at_worst])
+        alone_s = alone._time(at_worst)
+        free_at = sorted((len(device), device.free_at(now, seconds, alone_s)) for device in devices)
+        not_before = {size: now + alone_s(size) for size in sizes} if alone_s(sizes[-1]) else {}
+        return Forecast(tuple(at for _, at in free_at), sizes, self._estimates[sizes, at_worst], not_before)
+
+    def _time(self, at_worst: bool) -> Seconds:
+        return self.seconds_at_worst if at_worst else self.seconds
 
 
 def _estimate(size: int, known: Mapping[int, float]) -> float:

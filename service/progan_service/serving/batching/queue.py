@@ -15,7 +15,8 @@ Letting in
 - Whoever has nothing waiting needs no more than that its work can be in time.
 
 Taking a batch
-- A batch is taken whenever a device is free. It holds the rows that wait, up to its largest size.
+- A batch is taken whenever a device is free (batcher.py says when a busy one takes another). It holds the rows that
+  wait, up to its largest size.
 - Rows without which a promise would be broken come first, earliest deadline first. The others follow in turns
   (turns.py), interactive ones before bulk. Bulk comes first in every eighth batch.
 - A batch is smaller if it would end after the deadline of one of its rows.

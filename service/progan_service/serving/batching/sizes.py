@@ -9,7 +9,8 @@ Timings are noisy, and all of them change when something else runs on the machin
 that ran one after the other. In doubt the larger size is used: a smaller size takes over when three of four of its
 ratios are good enough, a larger one when half of them are. Each change of size asks for more ratios than the last one.
 
-While calls wait, every eighth batch may be a trial of another size. Trials cost at most 2 % of the time.
+While calls wait, every eighth batch may be a trial of another size. Trials cost at most 2 % of the time. There are none
+where batches overlap: the ends of two batches then do not tell how long each of them took, so sizes cannot be compared.
 
 Pure: no clock, no thread, no TensorFlow.
 """
@@ -35,12 +36,16 @@ class LargestBatch:
     Threads: not synchronized, its owner holds a lock. Any thread may read `rows` and `images_per_s`.
     """
 
-    def __init__(self, sizes: Sequence[int], rounds: Sequence[Mapping[int, float]] = ()) -> None:
+    def __init__(
+        self, sizes: Sequence[int], rounds: Sequence[Mapping[int, float]] = (), *, may_try: bool = True
+    ) -> None:
         """Choose one of `sizes`, which rise.
 
-        rounds   seconds by size, of batches that ran one after the other; of the sizes that may be chosen
+        rounds    seconds by size, of batches that ran one after the other; of the sizes that may be chosen
+        may_try   correct the choice by trials
         """
         self._sizes = tuple(sizes)
+        self._may_try = may_try
         self._needed = _FIRST_RATIOS
         self._batches = 0  # since the last trial
         self.images_per_s = 0.0
@@ -56,14 +61,15 @@ class LargestBatch:
     @property
     def tried(self) -> int:
         """Return the next larger size if a trial may take it, else `rows`."""
-        return next((size for size in self._sizes if size > self.rows and self._is_bearable(size)), self.rows)
+        larger = (size for size in self._sizes if size > self.rows and self._is_bearable(size))
+        return next(larger, self.rows) if self._may_try else self.rows
 
     def next(self, waiting: int) -> int:
         """Return how many rows the next batch may hold, now that so many wait. It may be a trial of another size."""
         if waiting < self.rows:
             self._last_s = 0.0  # the device comes to rest: its last batch is no measure for later ones
         self._batches += 1
-        if not self._last_s or self._debt_s or self._batches < _BATCHES_PER_TRIAL:
+        if not self._may_try or not self._last_s or self._debt_s or self._batches < _BATCHES_PER_TRIAL:
             return self.rows
         self._batches = 0
         candidates = [size for size in self._ratios if size <= waiting and self._is_bearable(size)]
@@ -74,7 +80,7 @@ class LargestBatch:
         self._debt_s = max(0.0, self._debt_s - _TRIAL_COST * seconds)
         if size == self.rows:
             self._measure(seconds)
-        elif self._last_s and size in self._ratios:
+        elif self._may_try and self._last_s and size in self._ratios:
             self._compare(size, seconds)
             self._note_cost(size)
             self._decide(self._needed)

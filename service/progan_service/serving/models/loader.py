@@ -15,7 +15,7 @@ from progan_service.host.aside import aside, in_time
 from progan_service.host.tensorflow import import_tensorflow
 from progan_service.latents.inversion.search import Space
 from progan_service.serving.batching.batcher import DynamicBatcher
-from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, DeviceThread, Run
+from progan_service.serving.batching.device import Batch, DeviceOutOfMemoryError, DeviceThreads, Run
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.gate import Gate
 from progan_service.serving.models.room import NoRoomError, estimated_bytes, fits, require_room
@@ -37,7 +37,7 @@ class Loader:
 
     Threads: the event loop calls everything that is public. Each version is loaded in a thread of its own. Loads take
     turns, so that each has the machine to itself when it times its batches; but a turn ends after `hang_s`, so that one
-    that hangs holds up no others. Batches run in a thread for each device (`_runners`). These threads only look up
+    that hangs holds up no others. Batches run in the threads of each device (`_runners`). These threads only look up
     `_servables`: a version stays there from before its first batch until after its last call. `_preparing` is the only
     lock: the devices are made once.
     """
@@ -50,7 +50,7 @@ class Loader:
         self._of_gradients.out_of_memory = metrics.out_of_memory  # but a device that is full is full
         self._turn = asyncio.Lock()
         self._preparing = threading.Lock()
-        self._devices: dict[DeviceThread, str] = {}  # and their names in TensorFlow
+        self._devices: dict[DeviceThreads, str] = {}  # and their names in TensorFlow
         self._memories: dict[str, DeviceMemory] = {}  # by device
         self._needs: dict[str, int] = {}  # the bytes that versions took on a device, by digest
         self._servables: dict[tuple[str, int], dict[str, Servable]] = {}  # by device
@@ -69,7 +69,9 @@ class Loader:
         self._metrics.model_memory.labels(name, str(version)).set(memory_bytes)
         sizes = servable.batch_sizes
         batching = replace(self._config.batching, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
-        batcher = DynamicBatcher(self._runners(name, version), batching, self._metrics, name, servable.largest_batch())
+        in_flight = min(each.in_flight for each in servables.values())
+        runners = self._runners(name, version, overlap=in_flight > 1)
+        batcher = DynamicBatcher(runners, batching, self._metrics, name, servable.largest_batch(), in_flight)
         loaded = LoadedVersion(
             name,
             version,
@@ -113,8 +115,8 @@ class Loader:
 
     def close(self) -> None:
         """End the threads of the devices after their current work."""
-        for thread in self._devices:
-            thread.close()
+        for threads in self._devices:
+            threads.close()
 
     async def _loading(self, name: str, version: int) -> "dict[str, tuple[Servable, int]]":
         """Load the version in its turn. If nobody waits for it any more, nothing keeps it in memory."""
@@ -137,7 +139,10 @@ class Loader:
                 names = prepare_devices() or [""] * self._config.replicas
                 self._memories = {device: DeviceMemory(device) for device in names}
                 self._measure_memory()
-                self._devices = {DeviceThread(f"model {number}"): device for number, device in enumerate(names)}
+                self._devices = {
+                    DeviceThreads(f"model {number}", 2 if "GPU" in device else 1): device
+                    for number, device in enumerate(names)
+                }
                 gc.freeze()  # later collections skip all that is in memory now, such as TensorFlow
         return {device: self._load_on(device, name, version) for device in self._memories}
 
@@ -181,10 +186,10 @@ class Loader:
         del self._servables[name, version]
         gc.collect()  # a loaded SavedModel refers to itself
 
-    def _runners(self, name: str, version: int, *, gradients: bool = False) -> list[Run]:
-        """Return a function for each device that runs a batch in its thread: of images, or of gradients.
+    def _runners(self, name: str, version: int, *, gradients: bool = False, overlap: bool = False) -> list[Run]:
+        """Return a function for each device that runs a batch in its threads: of images, or of gradients.
 
-        Gradients are computed in the background: images go first.
+        Gradients are computed in the background: images go first. With `overlap` two batches may run at a time.
         """
 
         def compute(device: str, inputs: tuple[NDArray[Any], ...]) -> Batch:
@@ -196,7 +201,9 @@ class Loader:
                 self._metrics.inference_duration.labels(name, str(version), str(len(pixels))).observe(seconds)
             return Batch(pixels, seconds)
 
-        def runner(thread: DeviceThread, device: str) -> Run:
-            return lambda inputs, done: thread.start(partial(compute, device, inputs), done, background=gradients)
+        def runner(threads: DeviceThreads, device: str) -> Run:
+            return lambda inputs, done: threads.start(
+                partial(compute, device, inputs), done, background=gradients, overlaps=overlap
+            )
 
-        return [runner(thread, device) for thread, device in self._devices.items()]
+        return [runner(threads, device) for threads, device in self._devices.items()]

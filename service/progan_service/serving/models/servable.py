@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ class Servable:
     directions    of the version, by name
     guide         by which the latents of images are found; None for a version without one, or without gradients
     rounds        timings of the warm-up: in each round the seconds of batches that ran one after the other, by size
+    in_flight     how many batches the device is to have at a time, as the warm-up chose
 
     Threads: the loader's thread loads it and warms it up. After that, the threads of devices call `generate`, several
     at a time where replicas share a device. Nothing changes any more then, so there is no lock.
@@ -47,6 +49,7 @@ class Servable:
         self.precision = "float32"
         self.batch_sizes: tuple[int, ...] = ()
         self.rounds: Sequence[Mapping[int, float]] = ()
+        self.in_flight = 1
         self.directions: Mapping[str, Direction] = {}
         self.guide: Guide | None = None
         self._device = device
@@ -118,9 +121,23 @@ class Servable:
         self.generate(inputs)
         return time.monotonic() - started
 
+    @property
+    def can_overlap(self) -> bool:
+        """Return whether the device copies one batch while it computes another, as GPUs do."""
+        return "GPU" in self._device
+
+    def seconds_of(self, batches: int, batch_size: int, in_flight: int) -> float:
+        """Run batches, so many at a time, and return how long all of them took."""
+        inputs = self._inputs(np.arange(batch_size, dtype=np.uint64))
+        with ThreadPoolExecutor(in_flight) as pool:
+            started = time.monotonic()
+            for _ in pool.map(self.generate, [inputs] * batches):
+                pass
+            return time.monotonic() - started
+
     def largest_batch(self) -> LargestBatch:
         """Return the choice of the largest batch size, as the timings of the warm-up have it."""
-        return LargestBatch(self.batch_sizes, self.rounds)
+        return LargestBatch(self.batch_sizes, self.rounds, may_try=self.in_flight == 1)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -62,6 +62,17 @@ def test_several_devices_compute_at_the_same_time() -> None:
     assert lacking(deadlines(), Work(8, 1.4), pair) == 4
 
 
+def test_where_batches_overlap_the_first_of_an_idle_device_takes_longer_than_the_others() -> None:
+    """A batch of 4 ends 1.5 s after it has begun, and 1 s after the one before it."""
+    idle = Forecast((0.0, 0.0), IDLE.sizes, IDLE.seconds, not_before={1: 0.75, 4: 1.5})
+    alone = Forecast((0.0,), IDLE.sizes, IDLE.seconds, idle.not_before)
+    assert [lacking(deadlines(), Work(rows, 1.5), alone) for rows in (1, 4, 8)] == [0, 0, 4]
+    assert [lacking(deadlines(), Work(rows, 2.5), alone) for rows in (8, 12)] == [0, 4]
+    assert lacking(deadlines(), Work(4, 1.4), alone) == 3  # a batch of 1 ends in time
+    assert lacking(deadlines(), Work(8, 1.5), idle) == 0
+    assert lacking(deadlines(), Work(8, 1.4), idle) == 7
+
+
 def test_those_due_first_come_first_and_those_that_came_first_of_these() -> None:
     late, early, same = Work(2, 3.0), Work(2, 1.0), Work(2, 1.0)
     assert list(deadlines(late, early, same).first(5)) == [(early, 2), (same, 2), (late, 1)]

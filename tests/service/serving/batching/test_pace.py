@@ -1,5 +1,7 @@
 """How long a batch takes, and when devices will be free."""
 
+from progan_service.serving.batching.deadlines import Forecast
+from progan_service.serving.batching.flights import Flights
 from progan_service.serving.batching.pace import Pace
 
 
@@ -10,6 +12,15 @@ def paced(**seconds: list[float]) -> Pace:
         for each in measured:
             pace.record(int(size.removeprefix("of_")), each, 10.0)
     return pace
+
+
+def forecast(pace: Pace, now: float, sizes: tuple[int, ...], *devices: list[tuple[int, float]]) -> Forecast | None:
+    """The usual forecast for devices with batches in flight: their sizes, and when they began."""
+    flights = [Flights() for _ in devices]
+    for device, batches in zip(flights, devices, strict=True):
+        for size, since in batches:
+            device.begin(size, since)
+    return pace.forecast(now, sizes, flights, at_worst=False, alone=Pace())
 
 
 def test_before_the_first_batch_nothing_is_known() -> None:
@@ -44,29 +55,29 @@ def test_a_size_that_was_not_measured_is_not_underestimated() -> None:
 
 
 def test_before_the_first_batch_there_is_no_forecast() -> None:
-    assert Pace().forecast(10.0, (1, 4), [None], at_worst=False) is None
+    assert forecast(Pace(), 10.0, (1, 4), []) is None
 
 
 def test_an_idle_device_may_have_another_pace_after_a_second() -> None:
     pace = paced(of_4=[2.0])
-    assert pace.forecast(11.1, (4,), [None], at_worst=False) is None
-    assert pace.forecast(11.1, (4,), [(4, 10.0)], at_worst=False)
+    assert forecast(pace, 11.1, (4,), []) is None
+    assert forecast(pace, 11.1, (4,), [(4, 10.0)])
 
 
 def test_a_device_is_free_when_its_batch_ends() -> None:
-    forecast = paced(of_4=[2.0]).forecast(10.0, (1, 4), [(4, 9.5), None], at_worst=False)
-    assert forecast
-    assert (forecast.free_at, forecast.sizes, forecast.seconds) == ((10.0, 11.5), (1, 4), (2.0, 2.0))
+    found = forecast(paced(of_4=[2.0]), 10.0, (1, 4), [(4, 9.5)], [])
+    assert found
+    assert (found.free_at, found.sizes, found.seconds) == ((10.0, 11.5), (1, 4), (2.0, 2.0))
 
 
 def test_a_batch_that_is_late_may_be_as_late_again() -> None:
-    forecast = paced(of_4=[2.0]).forecast(10.0, (4,), [(4, 7.5)], at_worst=False)
-    assert forecast
-    assert forecast.free_at == (10.5,)
+    found = forecast(paced(of_4=[2.0]), 10.0, (4,), [(4, 7.5)])
+    assert found
+    assert found.free_at == (10.5,)
 
 
 def test_a_batch_is_never_expected_to_take_longer_than_a_larger_one() -> None:
     """A size that was measured once, when something held it up, does not spoil the others."""
-    forecast = paced(of_1=[1.0], of_4=[70.0], of_8=[2.0]).forecast(10.0, (1, 4, 8), [None], at_worst=False)
-    assert forecast
-    assert forecast.seconds == (1.0, 2.0, 2.0)
+    found = forecast(paced(of_1=[1.0], of_4=[70.0], of_8=[2.0]), 10.0, (1, 4, 8), [])
+    assert found
+    assert found.seconds == (1.0, 2.0, 2.0)

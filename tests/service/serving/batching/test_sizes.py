@@ -199,3 +199,14 @@ def test_a_size_that_does_not_fit_into_memory_is_never_used_again() -> None:
     assert largest.rows == 1
     largest.record(16, 0.04)  # of a batch that was under way
     assert largest.next(1000) == 1
+
+
+def test_without_trials_the_size_stays_and_its_images_per_s_are_measured() -> None:
+    """Here all batches overlap, and end every 0.01 s whatever their size."""
+    largest = LargestBatch(list(ON_A_GPU), [ON_A_GPU] * 5, may_try=False)
+    assert (largest.rows, largest.tried) == (16, 16)
+    assert {largest.next(waiting=1000) for _ in range(100)} == {16}
+    for size in [4, 16] * 50:
+        largest.record(size, 0.01)
+    assert largest.rows == 16
+    assert largest.images_per_s == 1600
