@@ -4,8 +4,9 @@ The versions here are of one shade: every pixel is 100, or another shade, if one
 algorithms for CPUs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -19,6 +20,7 @@ from progan_service.export.exportable import Exportable, Images
 from progan_service.export.version import export_version
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
+from progan_service.serving.batching.sizes import LargestBatch
 from progan_service.serving.models import warm_up
 from progan_service.serving.models.servable import Servable
 from progan_service.serving.models.warm_up import check_golden, load_servable
@@ -186,6 +188,8 @@ class Played:
         self.image_shape = (4, 4, 3)
         self.batch_sizes: tuple[int, ...] = ()
         self.rounds: list[dict[int, float]] = []
+        self.can_overlap = True  # as on a GPU
+        self.gains: Iterator[float] = repeat(1.0)  # of two batches in flight
         self.timed: list[int] = []
         self.most_rows = 1000  # that fit into its memory
         self._seconds = seconds
@@ -195,6 +199,15 @@ class Played:
         if len(seeds) > self.most_rows:
             raise DeviceOutOfMemoryError
         return np.zeros((len(seeds), 4, 4, 3), np.uint8)
+
+    def largest_batch(self) -> LargestBatch:
+        return LargestBatch(self.batch_sizes, self.rounds)
+
+    def seconds_of(self, batches: int, size: int, in_flight: int) -> float:
+        if in_flight * size > self.most_rows:
+            raise DeviceOutOfMemoryError
+        self.timed.append(size)
+        return batches * self._seconds[size] / (next(self.gains) if in_flight == 2 else 1.0)
 
     def seconds(self, size: int) -> float:
         self.timed.append(size)
@@ -260,3 +273,49 @@ def test_sizes_for_which_the_device_has_no_memory_are_left_out() -> None:
     played.most_rows = 0
     with pytest.raises(DeviceOutOfMemoryError):
         warm_up.warm_up(cast(Servable, played), [1, 2, 4])
+
+
+def in_flight(played: Played, *gains: float, holds: Callable[[float], bool] = lambda growth: True) -> int:
+    """The number of batches in flight that is chosen if two make so many times the images/s of one, round by round."""
+    played.gains = iter(gains)
+    played.timed.clear()
+    return warm_up.batches_in_flight(cast(Servable, played), holds)
+
+
+QUICK = {1: 0.010, 2: 0.015, 4: 0.020}
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [
+        ([1.06, 1.3, 1.07, 1.2, 1.05], 2),
+        ([1.3, 0.7, 1.3, 1.3, 1.3], 2),  # something else ran in one round
+        ([1.04, 1.04, 1.04, 1.04, 1.04], 1),
+        ([1.3, 1.0, 1.3, 1.0, 1.3], 1),  # in doubt
+        ([0.8, 0.9, 0.8, 0.9, 0.8], 1),
+    ],
+)
+def test_two_batches_are_in_flight_if_that_is_clearly_faster(gains: list[float], expected: int) -> None:
+    played = warmed(QUICK)
+    assert in_flight(played, *gains) == expected
+    assert played.timed == [4] * 10  # the size in use, one and two in flight in turns
+
+
+def test_cpus_have_one_batch_in_flight_without_a_trial() -> None:
+    played = warmed(QUICK)
+    played.can_overlap = False
+    assert in_flight(played) == 1
+    assert played.timed == []
+
+
+def test_two_batches_are_not_tried_where_they_do_not_fit_into_memory() -> None:
+    played = warmed(QUICK)
+    assert in_flight(played, holds=lambda growth: growth < 2.0) == 1
+    assert played.timed == []
+    played.most_rows = 7
+    assert in_flight(played) == 1
+
+
+def test_batches_that_take_long_stay_alone() -> None:
+    """A trial of several rounds would take too long, and copies are a small part of such a batch."""
+    assert in_flight(warmed({1: 0.4}), 1.5, 1.5, 1.5, 1.5, 1.5) == 1
