@@ -45,6 +45,13 @@ def progan(store: Path = BUNDLED_STORE) -> Iterator[Server]:
 
 
 @contextmanager
+def simplest(store: Path) -> Iterator[Server]:
+    """Start a server that makes batches and does nothing else: latents and images are the bytes of its messages."""
+    with running(sys.executable, Path(__file__).parent / "contenders" / "simple_batcher.py", store) as server:
+        yield server
+
+
+@contextmanager
 def echo(reply_bytes: int) -> Iterator[Server]:
     """Start a server that answers every call with the same bytes: the cost of gRPC itself."""
     with running(sys.executable, Path(__file__).with_name("echo.py"), str(reply_bytes)) as server:

@@ -1,13 +1,14 @@
 """A small model with 32 clients: images/s beside bare loops, and the CPU time of the server besides the model.
 
-The lower bound is a gRPC server that echoes as many bytes. All take turns, and figures are medians.
+Beside it are the simplest gRPC server that makes batches, and as a lower bound one that echoes as many bytes. All take
+turns, and figures are medians.
 """
 
 import grpc
 from loops import METHOD, Loop, bare_loop, client_loop
-from models import SMALL, bare_call, loaded, request_for, untrained
+from models import SMALL, bare_call, latents, loaded, request_for, untrained
 from results import Row, medians, publish
-from servers import Server, echo, progan
+from servers import Server, echo, progan, simplest
 
 from progan_service.serving.models.servable import Servable
 
@@ -17,10 +18,10 @@ CLIENTS = 32
 
 
 def main() -> None:
-    with untrained(SMALL) as store, progan(store) as server:
+    with untrained(SMALL) as store, progan(store) as server, simplest(store) as simple:
         servable = loaded(store)
         with echo(reply_bytes(server, request_for(servable, 1))) as echoing:
-            publish("serving-small", rows(*medians(loops(servable, server, echoing) for _ in range(ROUNDS))))
+            publish("serving-small", rows(*medians(loops(servable, server, simple, echoing) for _ in range(ROUNDS))))
 
 
 def reply_bytes(server: Server, request: bytes) -> int:
@@ -28,18 +29,19 @@ def reply_bytes(server: Server, request: bytes) -> int:
         return len(channel.unary_unary(METHOD)(request))
 
 
-def loops(servable: Servable, server: Server, echoing: Server) -> tuple[Loop, ...]:
+def loops(servable: Servable, server: Server, simple: Server, echoing: Server) -> tuple[Loop, ...]:
     one, eight = request_for(servable, 1), request_for(servable, 8)
     return (
         bare_loop(bare_call(servable, 8), SECONDS),
         bare_loop(bare_call(servable, 16), SECONDS),
         client_loop(server, one, CLIENTS, SECONDS),
         client_loop(server, eight, CLIENTS, SECONDS),
+        client_loop(simple, latents(servable, 1).tobytes(), CLIENTS, SECONDS),
         client_loop(echoing, one, CLIENTS, SECONDS),
     )
 
 
-def rows(bare_8: Loop, bare_16: Loop, one: Loop, eight: Loop, echoed: Loop) -> list[Row]:
+def rows(bare_8: Loop, bare_16: Loop, one: Loop, eight: Loop, simple: Loop, echoed: Loop) -> list[Row]:
     bare, model_s = bare_8.per_s * 8, bare_16.own_cpu_s / 16
     rest_s = one.server_cpu_s - model_s
 
@@ -54,9 +56,11 @@ def rows(bare_8: Loop, bare_16: Loop, one: Loop, eight: Loop, echoed: Loop) -> l
         rate("bare loop, batch 16", bare_16.per_s * 16),
         rate(f"server, {CLIENTS} clients, calls of 1", one.per_s),
         rate(f"server, {CLIENTS} clients, calls of 8", eight.per_s * 8),
+        rate("the simplest batcher, calls of 1", simple.per_s),
         cpu("server, calls of 1", one.server_cpu_s),
         cpu("the model's part of it", model_s, "bare loop, batch 16"),
         cpu("the rest of it", rest_s, f"{rest_s / echoed.server_cpu_s:.2f} times the echo"),
+        cpu("the simplest batcher, calls of 1", simple.server_cpu_s),
         cpu("echo server, as many bytes", echoed.server_cpu_s),
         cpu("client, calls of 1", one.own_cpu_s),
         cpu("server, calls of 8", eight.server_cpu_s / 8),

@@ -72,6 +72,8 @@ class Rollout:
 
         A caller gets the same on every server and at every time. A larger share keeps the callers of a smaller one.
         """
+        if not self.shares:
+            return ""
         place = int.from_bytes(hashlib.sha256(caller.encode()).digest()[:8]) % 100
         for label, percent in sorted(self.shares.items()):
             if place < percent:
