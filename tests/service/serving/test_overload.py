@@ -59,7 +59,7 @@ class Host:
         self.stub = pb_grpc.ImageGeneratorServiceStub(self.channel)
 
     def ask(
-        self, *rows: tuple[float, ...], timeout_s: float = PATIENCE_S, format: pb.OutputFormat | None = None
+        self, *rows: tuple[float, ...], timeout_s: float | None = PATIENCE_S, format: pb.OutputFormat | None = None
     ) -> Any:
         """A call under way."""
         request = pb.GenerateRequest(latents=vectors(*rows), format=format)
@@ -267,10 +267,10 @@ def test_of_a_hundred_calls_for_files_at_a_held_encoder_twenty_are_let_in_and_pi
 def test_a_hundred_cancelled_calls_and_a_hundred_late_ones_are_never_run(open_host: OpenHost, hold: Path) -> None:
     with open_host(1000) as host:
         running = host.hold_the_device()
-        stay = [host.ask(GREY) for _ in range(5)]
+        stay = [host.ask(GREY, timeout_s=None) for _ in range(5)]
         gone = [host.ask(GREY) for _ in range(100)]
         late = [host.ask(GREY, timeout_s=5) for _ in range(100)]
-        stay += [host.ask(GREY) for _ in range(5)]
+        stay += [host.ask(GREY, timeout_s=None) for _ in range(5)]
         host.queued(210)
         for call in gone:
             call.cancel()
