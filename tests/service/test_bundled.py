@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image
+from tensor_cores import BFLOAT16_BITS, TF32, TF32_BITS, TF32_PSNR_DB, cut
 
 from progan_client import Client
+from progan_service.evaluation.psnr import psnr_db
 from progan_service.evaluation.thumbnails import thumbnails
+from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.config import ServerConfig
 from progan_service.serving.models.servable import Servable
 from progan_service.serving.models.warm_up import check_golden
 from progan_service.serving.server import Server
 from progan_service.store.bundled import BUNDLED_STORE
-from progan_service.store.metadata import GRADIENT_SIGNATURE, ModelMetadata
+from progan_service.store.metadata import GRADIENT_SIGNATURE, UINT8_SIGNATURE, ModelMetadata
 from progan_service.store.store import ModelStore
 
 STORE = ModelStore(BUNDLED_STORE)
@@ -47,9 +52,28 @@ def test_each_model_has_one_version_and_fruits_is_the_default() -> None:
     assert STORE.default().model == "fruits"
 
 
+@pytest.mark.golden
 def test_it_shows_its_golden_pictures_again(directory: Path, metadata: ModelMetadata) -> None:
     assert list(metadata.golden) == ["0", "1", "2", "3"]
-    check_golden(Servable(directory, metadata), directory)
+    servable = Servable(directory, metadata, "GPU:0" if tf.config.list_logical_devices("GPU") else "")
+    if TF32:
+        assert psnr_db(servable.from_seeds(np.arange(4, dtype=np.uint64)), golden(directory)) > TF32_PSNR_DB
+    else:
+        check_golden(servable, directory)
+
+
+def test_tf32_comes_near_enough_to_the_golden_pictures_and_bfloat16_does_not(
+    directory: Path, metadata: ModelMetadata
+) -> None:
+    version = tf.saved_model.load(directory)
+    generate = version.signatures[UINT8_SIGNATURE]
+    latents = latents_from_seeds(np.arange(4, dtype=np.uint64), metadata.latent_size)
+    tf32, bfloat16 = (cut(generate, bits)(latents)[0] for bits in (TF32_BITS, BFLOAT16_BITS))
+    assert psnr_db(tf32, golden(directory)) > TF32_PSNR_DB > psnr_db(bfloat16, golden(directory))
+
+
+def golden(directory: Path) -> NDArray[np.uint8]:
+    return np.stack([np.asarray(Image.open(directory / "golden" / f"seed-{seed}.png")) for seed in range(4)])
 
 
 def test_it_stays_small(directory: Path) -> None:

@@ -12,11 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensor_cores import BFLOAT16_BITS, TF32, TF32_ATOL, TF32_BITS, cut
 
 from progan_service.model.config import NetworkConfig
 from progan_service.model.networks import Discriminator, Generator
 
 Array = NDArray[np.float32]
+
+ATOL = TF32_ATOL if TF32 else 1e-5
+LODS = [0, 0.5, 1, 1.75]
 
 REFERENCES = {
     "reference_res32": NetworkConfig(resolution=32, fmap_base=256, fmap_max=32),
@@ -85,20 +89,37 @@ def reference(request: pytest.FixtureRequest) -> Reference:
     return Reference(arrays, config, generator, discriminator)
 
 
-@pytest.mark.parametrize("lod", [0, 0.5, 1, 1.75])
+@pytest.mark.golden
+@pytest.mark.parametrize("lod", LODS)
 def test_the_same_images(reference: Reference, lod: float) -> None:
     resolution, alpha = at(lod, reference.config)
     latents, labels = reference.arrays["latents"], reference.arrays["labels"]
     images = reference.generator(latents, labels, resolution=resolution, alpha=alpha)
-    np.testing.assert_allclose(images, original_images(reference, lod), atol=1e-5)
+    np.testing.assert_allclose(images, original_images(reference, lod), atol=ATOL)
 
 
-@pytest.mark.parametrize("lod", [0, 0.5, 1, 1.75])
+@pytest.mark.golden
+@pytest.mark.parametrize("lod", LODS)
 def test_the_same_scores_and_label_logits(reference: Reference, lod: float) -> None:
     resolution, alpha = at(lod, reference.config)
     scores, labels = reference.discriminator(original_images(reference, lod), resolution=resolution, alpha=alpha)
-    np.testing.assert_allclose(scores, reference.arrays[f"scores_lod{lod}"][:, 0], atol=1e-5)
-    np.testing.assert_allclose(labels, reference.arrays[f"dlabels_lod{lod}"], atol=1e-5)
+    np.testing.assert_allclose(scores, reference.arrays[f"scores_lod{lod}"][:, 0], atol=ATOL)
+    np.testing.assert_allclose(labels, reference.arrays[f"dlabels_lod{lod}"], atol=ATOL)
+
+
+@pytest.mark.parametrize("lod", [0, 0.5])
+def test_the_tolerance_of_tf32_is_enough_for_it_and_too_little_for_bfloat16(reference: Reference, lod: float) -> None:
+    resolution, alpha = at(lod, reference.config)
+    latents, labels = reference.arrays["latents"], reference.arrays["labels"]
+    generator = tf.function(lambda: reference.generator(latents, labels, resolution=resolution, alpha=alpha))
+    images = original_images(reference, lod)
+    discriminator = tf.function(lambda: reference.discriminator(images, resolution=resolution, alpha=alpha)[0])
+
+    def differences(bits: int) -> tuple[float, float]:
+        (made,), (scores,) = (cut(each.get_concrete_function(), bits)() for each in (generator, discriminator))
+        return np.abs(made - images).max(), np.abs(scores - reference.arrays[f"scores_lod{lod}"][:, 0]).max()
+
+    assert max(differences(TF32_BITS)) < TF32_ATOL < max(differences(BFLOAT16_BITS))
 
 
 def at(lod: float, config: NetworkConfig) -> tuple[int, tf.Tensor | None]:
