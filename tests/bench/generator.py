@@ -9,6 +9,7 @@ figures are medians. They are printed and written to build/bench/generator-*.jso
 
 import argparse
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from contenders.protocol import PRODUCT_SIDE
+from contenders.protocol import PRODUCT_SIDES
+from numpy.typing import NDArray
 from results import ROOT, Row, publish
 
 from progan_service.checks import resolutions_up_to
@@ -35,7 +37,8 @@ from progan_service.export.weights_file import save_weights  # noqa: E402
 from progan_service.model.networks import Generator  # noqa: E402
 
 COMPARED = 8  # images of each contender
-PRODUCT_FLOPS = 2.0 * PRODUCT_SIDE**3  # two a multiplication with addition
+PRODUCTS = "matrix_products.py"
+REFERENCE = "plain-fp32"  # what the others are compared with
 OURS, PEERS = sys.executable, ".venv-peers/bin/python"
 WEIGHTS, LATENTS = "weights.safetensors", "latents.npy"
 
@@ -48,9 +51,9 @@ class Entry(NamedTuple):
 
 
 ENTRIES = [
-    Entry("TensorFlow", OURS, "matrix_products.py", "fp32"),
-    Entry("TensorFlow", OURS, "matrix_products.py", "bf16"),
-    Entry("TensorFlow", OURS, "tensorflow_graph.py", "plain-fp32"),  # what the others are compared with
+    Entry("TensorFlow", OURS, PRODUCTS, "fp32"),
+    Entry("TensorFlow", OURS, PRODUCTS, "bf16"),
+    Entry("TensorFlow", OURS, "tensorflow_graph.py", REFERENCE),
     Entry("TensorFlow", OURS, "tensorflow_graph.py", "fused-fp32"),
     Entry("TensorFlow", OURS, "tensorflow_graph.py", "xla-fp32"),
     Entry("TensorFlow", OURS, "tensorflow_graph.py", "exported-fp32"),
@@ -69,17 +72,18 @@ ENTRIES = [
 
 
 class Contender:
-    """The process of an entry: ready for its turns, or failed."""
+    """The process of an entry on a device, cpu or gpu: ready for its turns, or failed for the reason in `failure`."""
 
-    def __init__(self, entry: Entry, directory: Path) -> None:
-        self.entry = entry
+    def __init__(self, entry: Entry, directory: Path, device: str = "cpu") -> None:
+        self.entry, self.failure = entry, ""
         self.rates: defaultdict[int, list[float]] = defaultdict(list)  # by the size of the batch
         self.images, self._log = (directory / f"{entry.script}-{entry.variant}.{kind}" for kind in ("npy", "log"))
         script = Path(__file__).parent / "contenders" / entry.script
-        command = [entry.python, script, entry.variant, directory / WEIGHTS, directory / LATENTS, self.images]
+        command = [entry.python, script, device, entry.variant, directory / WEIGHTS, directory / LATENTS, self.images]
+        environment = os.environ | ({"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {})
         with self._log.open("wb") as log:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
-            self._process = subprocess.Popen(command, cwd=ROOT, bufsize=0, **pipes)
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, bufsize=0, **pipes)
         self.version = self._answer().removeprefix("ready ")
         print(f"{entry.library} {entry.variant}: {self.failure or 'ready'}", file=sys.stderr)
 
@@ -92,13 +96,6 @@ class Contender:
         """Return images or matrix products per second."""
         return statistics.median(self.rates[batch])
 
-    @property
-    def failure(self) -> str:
-        """The reason why the process has ended, or "" while it runs."""
-        if self._process.poll() is None:
-            return ""
-        return self._log.read_text().strip().split("\n")[-1] or f"exit status {self._process.returncode}"
-
     def end(self) -> None:
         self._process.communicate()
 
@@ -110,8 +107,14 @@ class Contender:
     def _answer(self) -> str:
         """Return the next line, or "" when there are no more."""
         if not (line := self._process.stdout.readline()):
-            self._process.wait()
+            self.failure = reason(self._log.read_text()) or f"exit status {self._process.wait()}"
         return line.decode().strip()
+
+
+def reason(log: str) -> str:
+    """Return the line of a log that says why a process ended: the last one that names an error, else the last one."""
+    lines = log.strip().split("\n")
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1])
 
 
 def main() -> None:
@@ -168,28 +171,40 @@ def flops_by_definition(generator: Generator, resolution: int) -> float:
     return sum(2.0 * math.prod(layer.kernel.shape) * r**2 for r, layer in layers)
 
 
-def table(contenders: list[Contender], batch: int, flops: float) -> list[Row]:
-    fp32, bf16, reference, *_ = contenders
-    peaks = {"fp32": PRODUCT_FLOPS * fp32.rate(batch), "bf16": PRODUCT_FLOPS * bf16.rate(batch)}
+def table(contenders: list[Contender], batch: int, flops: float, device: str = "cpu") -> list[Row]:
+    """Return a row for each contender. `flops` are operations per image."""
+    reference = next(contender for contender in contenders if contender.entry.variant == REFERENCE)
+    peaks = measured_peaks(contenders, batch, device)
     return [row(contender, batch, reference, flops, peaks) for contender in contenders]
 
 
+def measured_peaks(contenders: list[Contender], batch: int, device: str) -> dict[str, float]:
+    """Return the operations per second of matrix products, by precision."""
+    flops = 2.0 * PRODUCT_SIDES[device] ** 3  # two a multiplication with addition
+    products = [c for c in contenders if c.entry.script == PRODUCTS and c.rates[batch]]
+    return {contender.entry.variant: flops * contender.rate(batch) for contender in products}
+
+
 def row(contender: Contender, batch: int, reference: Contender, flops: float, peaks: dict[str, float]) -> Row:
-    """Return a row. `flops` are operations per image, `peaks` operations per second."""
-    entry = contender.entry
+    entry, precision = contender.entry, contender.entry.variant.split("-")[-1]
     what = f"{f'{entry.library} {contender.version}'.strip()}, {entry.variant.replace('-', ' ')}"
-    if contender.failure:
-        return Row(what, 0.0, "images/s", f"failed: {contender.failure}")
-    rate, precision = contender.rate(batch), entry.variant.split("-")[-1]
-    if entry.script == "matrix_products.py":
+    if entry.script == PRODUCTS and precision in peaks:
         return Row(f"{what} matrix products", peaks[precision] / 1e9, "GFLOP/s")
-    note = f"{rate * flops / peaks[precision]:.0%} of the peak"
-    if contender is not reference:
-        images, expected = np.load(contender.images), np.load(reference.images)
-        levels = np.abs(images.astype(int) - expected).max()
-        times = f"{rate / reference.rate(batch):.2f} times as fast as plain fp32"
-        note = f"{times}, {note}; largest difference {levels}, {psnr_db(images, expected):.1f} dB"
-    return Row(what, rate, "images/s", note)
+    if not contender.rates[batch]:
+        return Row(what, 0.0, "images/s", f"failed: {contender.failure}")
+    rate, notes = contender.rate(batch), []
+    if contender is not reference and reference.rates[batch]:
+        notes.append(f"{rate / reference.rate(batch):.2f} times as fast as {REFERENCE.replace('-', ' ')}")
+    if precision in peaks:
+        notes.append(f"{rate * flops / peaks[precision]:.0%} of the peak")
+    if contender is not reference and reference.images.exists():
+        notes.append(difference(np.load(contender.images), np.load(reference.images)))
+    return Row(what, rate, "images/s", "; ".join(notes))
+
+
+def difference(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> str:
+    levels = np.abs(images.astype(int) - expected).max()
+    return f"largest difference {levels}, {psnr_db(images, expected):.1f} dB"
 
 
 if __name__ == "__main__":

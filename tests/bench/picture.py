@@ -76,7 +76,9 @@ def draw_bars(draw: ImageDraw.ImageDraw, y: int, compared: list[Row]) -> int:
 def origin(results: list[Result]) -> list[str]:
     """Return machines, versions and dates, one line each; all of them if benchmarks differ."""
     machines = [result["machine"] for result in results]
-    where = (f"{m['processor']}, {m['cpus']} CPUs, {m['memory_gib']} GiB, {m['system']}" for m in machines)
+    devices = [f"{m['gpu']}, " if "gpu" in m else "" for m in machines]
+    rest = [f"{m['processor']}, {m['cpus']} CPUs, {m['memory_gib']} GiB, {m['system']}" for m in machines]
+    where = map("".join, zip(devices, rest, strict=True))
     versions = (", ".join(f"{package} {version}" for package, version in m["versions"].items()) for m in machines)
     commits = (f"commit {result['commit']}" for result in results if result["commit"])
     first, last = (result["date"][:16].replace("T", " ") for result in (results[0], results[-1]))

@@ -38,14 +38,14 @@ def medians(rounds: Iterable[Iterable[Measured]]) -> list[Measured]:
     return [type(turn[0])(*map(statistics.median, zip(*turn, strict=True))) for turn in turns]
 
 
-def publish(name: str, rows: Sequence[Row]) -> None:
-    """Print the figures of a benchmark and write build/bench/NAME.json."""
+def publish(name: str, rows: Sequence[Row], gpu: str = "") -> None:
+    """Print the figures of a benchmark and write build/bench/NAME.json. `gpu` names the one that made them."""
     print(f"{name}\n{table(rows)}\n", flush=True)
     result = {
         "name": name,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "machine": machine(),
+        "machine": machine() | ({"gpu": gpu} if gpu else {}),
         "rows": [asdict(row) for row in rows],
     }
     DIRECTORY.mkdir(parents=True, exist_ok=True)

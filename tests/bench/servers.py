@@ -6,16 +6,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from progan_client import Client
+from progan_client.errors import DeadlineExceededError
 from progan_service.store.bundled import BUNDLED_STORE
 
-PATIENCE_S = 120
+PATIENCE_S = 600  # cuDNN tries many algorithms
+LOOK_S = 5
 POLL_S = 0.01
+AS_IT_IS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -32,16 +35,35 @@ class Server:
 
 
 @contextmanager
-def progan(store: Path = BUNDLED_STORE) -> Iterator[Server]:
-    """Start `progan serve` with default settings but free ports, and wait until all its models are ready."""
+def progan(store: Path = BUNDLED_STORE, *options: str, environment: Mapping[str, str] = AS_IT_IS) -> Iterator[Server]:
+    """Start `progan serve` with default settings but free ports, and wait until all its models are ready.
+
+    options       further ones of the command
+    environment   variables besides those of this process
+    Raises RuntimeError with the reason when a version cannot be served.
+    """
     command = Path(sys.executable).with_name("progan")
-    options = ("--store", store, "--port", "0", "--http-port", "0", "--lame-duck-s", "0")
-    with running(command, "serve", *options) as server:
+    places = ("--store", store, "--port", "0", "--http-port", "0", "--lame-duck-s", "0")
+    with running(command, "serve", *places, *options, environment=environment) as server:
         with Client(server.target) as client:
-            client.wait_until_ready(PATIENCE_S)
-            while any(model.serving_version is None for model in client.models()):
-                time.sleep(POLL_S)
+            wait_until_served(client)
         yield server
+
+
+def wait_until_served(client: Client) -> None:
+    """Return when all models are ready. Raise RuntimeError when a version fails, or none is ready in time."""
+    started = time.monotonic()
+    while time.monotonic() - started < PATIENCE_S:
+        with suppress(DeadlineExceededError):
+            client.wait_until_ready(LOOK_S)
+        waiting = [model for model in client.models() if model.serving_version is None]
+        if not waiting:
+            return
+        for version in (version for model in waiting for version in model.versions):
+            if version.state == "failed":
+                raise RuntimeError(version.error)
+        time.sleep(POLL_S)
+    raise RuntimeError(f"not ready within {PATIENCE_S} s")
 
 
 @contextmanager
@@ -59,9 +81,10 @@ def echo(reply_bytes: int) -> Iterator[Server]:
 
 
 @contextmanager
-def running(*command: str | Path) -> Iterator[Server]:
+def running(*command: str | Path, environment: Mapping[str, str] = AS_IT_IS) -> Iterator[Server]:
     """Start a server, whose log goes to a file, and return its address."""
-    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, stdout=log) as process:
+    variables = os.environ | environment
+    with tempfile.NamedTemporaryFile() as log, subprocess.Popen(command, stdout=log, env=variables) as process:
         try:
             yield Server(listening(process, Path(log.name)), process.pid)
         finally:

@@ -7,7 +7,7 @@ machine's matrix-multiply peak. Steps of all kinds take turns; figures are media
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -20,6 +20,7 @@ from progan_service.training.config import DatasetConfig, RunConfig, TrainingCon
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
+from contenders.precisions import use  # noqa: E402
 
 from progan_service.training.stage import Phase  # noqa: E402
 from progan_service.training.state import TrainingState  # noqa: E402
@@ -29,8 +30,7 @@ NETWORK = NetworkConfig(64, fmap_base=1024, fmap_max=128)  # of the presets for 
 WIDE = NetworkConfig(64)  # the paper's
 BATCH = 16
 ROUNDS = 7
-PRECISIONS = ("float32", "bfloat16")
-KINDS = [(precision, fused) for precision in PRECISIONS for fused in (False, True)]
+KINDS = [(precision, fused) for precision in ("fp32", "bf16") for fused in (False, True)]
 CONVOLUTIONS = {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"}
 MATRIX_SIDE = 2048
 
@@ -45,24 +45,37 @@ def compare(benchmark: str, network: NetworkConfig, resolutions: tuple[int, ...]
     publish(benchmark, rows)
 
 
-def rates(network: NetworkConfig, resolution: int, batch_size: int) -> Iterator[Row]:
-    runs = {kind: prepared(network, resolution, batch_size, *kind) for kind in KINDS}
-    peaks = {precision: matrix_multiply(precision) for precision in PRECISIONS}
+def rates(
+    network: NetworkConfig,
+    resolution: int,
+    batch_size: int,
+    kinds: Sequence[tuple[str, bool]] = KINDS,
+    side: int = MATRIX_SIDE,
+) -> list[Row]:
+    """Return a row for each kind of step.
+
+    kinds   precision and whether kernels are fused; float32 products of a process are either fp32 or tf32
+    side    of the matrices by which the peak is measured
+    """
+    runs = {kind: prepared(network, resolution, batch_size, *kind) for kind in kinds}
+    peaks = {precision: matrix_multiply(precision, side) for precision, _ in kinds}
     for run, _ in runs.values():
         run()
-    times = {kind: [] for kind in [*KINDS, *peaks]}
+    times = {kind: [] for kind in [*kinds, *peaks]}
     for _ in range(ROUNDS):
         for kind, run in [*((kind, run) for kind, (run, _) in runs.items()), *peaks.items()]:
             times[kind].append(seconds(run))
     medians = {kind: statistics.median(values) for kind, values in times.items()}
+    rows = []
     for kind, (_, flops) in runs.items():
         precision, fused = kind
-        peak = 2 * MATRIX_SIDE**3 / medians[precision]
+        peak = 2 * side**3 / medians[precision]
         share = flops / medians[kind] / peak
         note = f"{digits(flops / batch_size / 1e9)} GFLOP per image, {share:.0%} of the peak"
-        if fused:
+        if fused and (precision, False) in runs:
             note += f", {medians[precision, False] / medians[kind]:.2f} times as fast as plain"
-        yield Row(f"{resolution}x{resolution}, {name(kind)}", batch_size / medians[kind], "images/s", note)
+        rows.append(Row(f"{resolution}x{resolution}, {name(kind)}", batch_size / medians[kind], "images/s", note))
+    return rows
 
 
 def name(kind: tuple[str, bool]) -> str:
@@ -73,7 +86,7 @@ def prepared(
     network: NetworkConfig, resolution: int, batch_size: int, precision: str, fused: bool
 ) -> tuple[Callable[[], Any], float]:
     """Return a training step to call, and its number of floating-point operations."""
-    training = TrainingConfig(batch_sizes={4: batch_size}, precision=precision, fused_kernels=fused)
+    training = TrainingConfig(batch_sizes={4: batch_size}, precision=use(precision), fused_kernels=fused)
     config = RunConfig(DatasetConfig("zeros", 1), replace(network), training)
     step = Step(TrainingState.fresh(config), config, Phase(resolution, 1.0, batch_size, 0.001))
     none = tf.zeros([batch_size, 0])
@@ -99,8 +112,8 @@ def count_flops(graph: tf.Graph) -> float:
 
 
 @cache
-def matrix_multiply(precision: str) -> Callable[[], Any]:
-    matrix = tf.cast(tf.random.normal([MATRIX_SIDE, MATRIX_SIDE]), precision)
+def matrix_multiply(precision: str, side: int) -> Callable[[], Any]:
+    matrix = tf.cast(tf.random.normal([side, side]), use(precision))
     multiply = tf.function(lambda x: tf.reduce_sum(tf.matmul(x, x)[0]))
     multiply(matrix)
     return lambda: multiply(matrix).numpy()

@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from callers import Account, Callers
+from deployment import Deployment, until
 from jobs import run_job
 from names import NameServer
 from pods import ROOT, Machine, NoKubectlError, render
-from servers import Deployment, until
 
 # As small as can be: three resolutions, a few seconds a stage. Only sizes and lengths differ from the manifests.
 DATASET = ["--resolution", "16", "--count", "100"]

@@ -1,19 +1,20 @@
-"""The peak: products of two matrices, counted like images; variants fp32 and bf16."""
+"""The peak: products of two matrices, counted like images; variants fp32, tf32 and bf16."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from protocol import PRODUCT_SIDE, Generate, contend
+from protocol import PRODUCT_SIDES, Generate, contend
 
 from progan_service.host.tensorflow import import_tensorflow
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
+from precisions import use  # noqa: E402
 
 
-def build(variant: str, weights: Path) -> Generate:
-    matrix = tf.cast(tf.random.normal([PRODUCT_SIDE, PRODUCT_SIDE]), {"fp32": tf.float32, "bf16": tf.bfloat16}[variant])
+def build(device: str, variant: str, weights: Path) -> Generate:
+    matrix = tf.cast(tf.random.normal([PRODUCT_SIDES[device]] * 2), use(variant))
 
     @tf.function
     def corner() -> tf.Tensor:

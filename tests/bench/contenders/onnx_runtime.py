@@ -7,7 +7,7 @@ from onnx_graph import generator
 from protocol import CPUS, Generate, contend
 
 
-def build(variant: str, weights: Path) -> Generate:
+def build(device: str, variant: str, weights: Path) -> Generate:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = CPUS
     session = onnxruntime.InferenceSession(generator(weights), options, providers=["CPUExecutionProvider"])

@@ -13,7 +13,7 @@ from protocol import CPUS, Generate, contend
 PRECISIONS = {"fp32": openvino.Type.f32, "bf16": openvino.Type.bf16}
 
 
-def build(variant: str, weights: Path) -> Generate:
+def build(device: str, variant: str, weights: Path) -> Generate:
     options = {
         hint.performance_mode: hint.PerformanceMode.LATENCY,
         hint.inference_precision: PRECISIONS[variant],

@@ -1,7 +1,8 @@
-"""What every contender does: `python CONTENDER.py VARIANT WEIGHTS.safetensors LATENTS.npy OUT.npy`.
+"""What every contender does: `python CONTENDER.py DEVICE VARIANT WEIGHTS.safetensors LATENTS.npy OUT.npy`.
 
-It writes its images of the latents, prints "ready" and its library's version, and then, for each line "BATCH SECONDS"
-that it reads, makes batches for that time, one at least, and prints how many images a second these were.
+DEVICE is cpu or gpu. The contender writes its images of the latents, prints "ready" and its library's version, and
+then, for each line "BATCH SECONDS" that it reads, makes batches for that time, one at least, and prints how many images
+a second these were.
 """
 
 import os
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 Generate = Callable[[NDArray[np.float32]], NDArray[np.uint8]]  # latents [N, L] -> images [N, R, R, C]
 
 CPUS = len(os.sched_getaffinity(0))
-PRODUCT_SIDE = 4096  # of the matrices of matrix_products.py
+PRODUCT_SIDES = {"cpu": 4096, "gpu": 16384}  # of the matrices of matrix_products.py: each product takes milliseconds
 
 
-def contend(version: str, build: Callable[[str, Path], Generate]) -> None:
-    """`build` makes a network of a variant and a weights file."""
-    variant, weights, latents_file, out = sys.argv[1:]
-    generate, latents = build(variant, Path(weights)), np.load(latents_file)
+def contend(version: str, build: Callable[[str, str, Path], Generate]) -> None:
+    """`build` makes a network on a device, of a variant and a weights file."""
+    device, variant, weights, latents_file, out = sys.argv[1:]
+    generate, latents = build(device, variant, Path(weights)), np.load(latents_file)
     np.save(out, generate(latents))
     print("ready", version, flush=True)
     for line in sys.stdin:

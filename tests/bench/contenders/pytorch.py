@@ -1,9 +1,10 @@
-"""PyTorch, channels last; variants eager-fp32, eager-bf16, compiled-fp32 and compiled-bf16.
+"""PyTorch, channels last; variants eager and compiled, each -fp32, -tf32 or -bf16.
 
 Compiling needs a C++ compiler; freezing the weights, as Inductor can, makes this network slower.
 """
 
 import ctypes
+import sys
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,17 +76,27 @@ def keep_freed_memory() -> None:
     libc.mallopt(m_trim_threshold, never)
 
 
-def build(variant: str, weights: Path) -> Generate:
+def prepare_gpu(precision: str) -> None:
+    if not torch.cuda.is_available():
+        sys.exit("this PyTorch sees no GPU")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = True  # times the algorithms of each size, as TensorFlow does
+
+
+def build(device: str, variant: str, weights: Path) -> Generate:
+    mode, precision = variant.split("-")
+    if device == "gpu":
+        prepare_gpu(precision)
     keep_freed_memory()
     torch.set_num_threads(CPUS)
-    mode, precision = variant.split("-")
-    network = Generator(Weights(weights)).eval().to(memory_format=torch.channels_last)
+    place = {"cpu": "cpu", "gpu": "cuda"}[device]
+    network = Generator(Weights(weights)).eval().to(place, memory_format=torch.channels_last)
     network = network.bfloat16() if precision == "bf16" else network
-    run = torch.compile(network) if mode == "compiled" else network
+    run = torch.compile(network, dynamic=False) if mode == "compiled" else network  # each batch size on its own, as XLA
 
     @torch.inference_mode()
     def generate(latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return run(torch.from_numpy(latents)).numpy()
+        return run(torch.from_numpy(latents).to(place)).cpu().numpy()
 
     return generate
 

@@ -1,5 +1,5 @@
-"""TensorFlow; variants, each -fp32 or -bf16: plain: the network as the paper draws it; fused: its upscaling within its
-convolutions, as it is trained; xla: that, compiled; exported: as it is published and served."""
+"""TensorFlow; variants, each -fp32, -tf32 or -bf16: plain: the network as the paper draws it; fused: its upscaling
+within its convolutions, as it is trained; xla: that, compiled; exported: as it is published and served."""
 
 import tempfile
 from pathlib import Path
@@ -13,6 +13,7 @@ from progan_service.store.store import ModelStore
 
 import_tensorflow()
 import tensorflow as tf  # noqa: E402
+from precisions import use  # noqa: E402
 
 from progan_service.export.exportable import Exportable  # noqa: E402
 from progan_service.export.trained import TrainedGenerator  # noqa: E402
@@ -23,14 +24,13 @@ from progan_service.model.pixels import to_uint8  # noqa: E402
 from progan_service.serving.models.servable import Servable  # noqa: E402
 
 
-def build(variant: str, weights: Path) -> Generate:
+def build(device: str, variant: str, weights: Path) -> Generate:
     made, precision = variant.split("-")
-    trained = load_weights(weights)
-    return exported(trained, precision) if made == "exported" else trainable(trained, made, precision)
+    trained, activations = load_weights(weights), use(precision)
+    return exported(trained, device, activations) if made == "exported" else trainable(trained, made, activations)
 
 
-def trainable(trained: TrainedGenerator, made: str, precision: str) -> Generate:
-    activations = {"fp32": "float32", "bf16": "bfloat16"}[precision]
+def trainable(trained: TrainedGenerator, made: str, activations: str) -> Generate:
     generator = Generator(trained.generator.config, fused=made != "plain", activations=activations)
     generator.set_weights(trained.generator.get_weights())
 
@@ -44,13 +44,13 @@ def trainable(trained: TrainedGenerator, made: str, precision: str) -> Generate:
     return generate
 
 
-def exported(trained: TrainedGenerator, precision: str) -> Generate:
+def exported(trained: TrainedGenerator, device: str, activations: str) -> Generate:
     with tempfile.TemporaryDirectory() as directory:
         store = ModelStore(Path(directory))
-        version = export_version(Exportable.of(trained), store, "contender")
-        device = "GPU:0" if tf.config.list_logical_devices("GPU") else ""
-        servable = Servable(store.path("contender", version), store.metadata("contender", version), device)
-    servable = servable.in_bfloat16() if precision == "bf16" else servable
+        version = export_version(Exportable.of(trained, tune=device == "cpu"), store, "contender")
+        place = {"cpu": "", "gpu": "GPU:0"}[device]
+        servable = Servable(store.path("contender", version), store.metadata("contender", version), place)
+    servable = servable.in_bfloat16() if activations == "bfloat16" else servable
     return lambda latents: servable.generate((latents,))
 
 
