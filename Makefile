@@ -4,7 +4,7 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 
-.PHONY: help serve test lint check compat soak rehearse bench overload sbom release protos locks clean
+.PHONY: help serve test lint check compat soak rehearse bench bench-gpu overload sbom release protos locks clean
 
 help:
 	@echo "make serve    serve the bundled models on localhost:8500"
@@ -15,6 +15,7 @@ help:
 	@echo "make soak     run the tests that take minutes: overload, departures, a rolling restart, random search"
 	@echo "make rehearse play a deployment from its manifests, under load, and print a table (needs kubectl; ten minutes)"
 	@echo "make bench    measure this machine; draws build/bench/results.png"
+	@echo "make bench-gpu measure a GPU, and compare its images with golden ones; says so where TensorFlow sees none"
 	@echo "make overload print how much is useful when too much is asked: simulated, and on a real server; takes 15 minutes"
 	@echo "make sbom     list what is delivered, as CycloneDX, in build/sbom"
 	@echo "make release  build wheels, lists and licences in build/release, and check each by installing it"
@@ -70,6 +71,13 @@ bench: .venv/ready
 	$(BIN)/python tests/bench/evaluation.py
 	$(BIN)/python tests/bench/autoscaling.py
 	$(BIN)/python tests/bench/picture.py
+
+# Where there is no driver for GPUs, nothing is installed for them: .venv's TensorFlow sees none, either.
+GPU_VENV := $(if $(wildcard /dev/nvidiactl /dev/dxg),.venv-gpu,.venv)
+bench-gpu: export TF_CPP_MIN_LOG_LEVEL = 2
+bench-gpu: $(GPU_VENV)/ready
+	-@[ $(GPU_VENV) = .venv ] || $(MAKE) .venv-peers-gpu/ready
+	@$(GPU_VENV)/bin/python tests/bench/gpu.py
 
 overload: export TF_CPP_MIN_LOG_LEVEL = 2
 overload: .venv/ready
@@ -147,6 +155,14 @@ locks: $(UV)
 	VIRTUAL_ENV=.venv $(UV) pip install -q --no-deps -e protos -e client -e service
 	@touch $@
 
+.venv-gpu/ready: export UV_COMPILE_BYTECODE = 1
+.venv-gpu/ready: locks/service-gpu.txt locks/dev.txt protos/pyproject.toml client/pyproject.toml service/pyproject.toml | $(UV)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-gpu
+	VIRTUAL_ENV=.venv-gpu $(UV) pip sync -q locks/service-gpu.txt
+	VIRTUAL_ENV=.venv-gpu $(UV) pip install -q -c locks/dev.txt pytest pytest-asyncio hypothesis
+	VIRTUAL_ENV=.venv-gpu $(UV) pip install -q --no-deps -e protos -e client -e service
+	@touch $@
+
 # PyPI's PyTorch for Linux brings gigabytes of CUDA. The build for CPUs is taken from where pip has been told to look, or
 # from PyTorch's own index, which uv knows.
 TORCH := torch==2.13.0
@@ -156,6 +172,15 @@ TORCH := torch==2.13.0
 	@.uv/bin/pip --python .venv-peers install -q --no-deps $(TORCH)+cpu 2>/dev/null \
 	  || VIRTUAL_ENV=.venv-peers $(UV) pip install -q --no-deps --torch-backend cpu $(TORCH) 2>/dev/null \
 	  || echo "PyTorch is left out: no build of it for CPUs can be had here"
+	@touch $@
+
+# For GPUs, the build for this driver is taken from PyTorch's own index, or else PyPI's.
+.venv-peers-gpu/ready: locks/peers.txt | $(UV)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-peers-gpu
+	VIRTUAL_ENV=.venv-peers-gpu $(UV) pip sync -q locks/peers.txt
+	@VIRTUAL_ENV=.venv-peers-gpu $(UV) pip install -q --torch-backend auto $(TORCH) 2>/dev/null \
+	  || VIRTUAL_ENV=.venv-peers-gpu $(UV) pip install -q $(TORCH) 2>/dev/null \
+	  || echo "PyTorch is left out: no build of it for GPUs can be had here"
 	@touch $@
 
 # What other clients need clashes with what the server needs. TensorFlow Serving's stubs are for the server's TensorFlow.
@@ -183,4 +208,4 @@ $(UV):
 	.uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
 
 clean:
-	rm -rf .venv .venv-peers .venv-compat .uv .prometheus build
+	rm -rf .venv .venv-gpu .venv-peers .venv-peers-gpu .venv-compat .uv .prometheus build
