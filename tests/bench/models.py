@@ -35,7 +35,7 @@ def untrained(network: NetworkConfig) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as directory:
         keras.utils.set_random_seed(0)
         trained = TrainedGenerator(Generator(network), network.resolution, 1.0, (), {"source": "benchmark"})
-        export_version(Exportable.of(trained), ModelStore(Path(directory)), "untrained")
+        export_version(Exportable.of(trained), ModelStore(Path(directory)), "untrained", invert=False)
         yield Path(directory)
 
 

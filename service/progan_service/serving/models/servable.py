@@ -126,6 +126,11 @@ class Servable:
         """Return whether the device copies one batch while it computes another, as GPUs do."""
         return "GPU" in self._device
 
+    @property
+    def rounds_factors(self) -> bool:
+        """Return whether the device may round the factors of float32 products, as GPUs do to TF32."""
+        return "GPU" in self._device
+
     def seconds_of(self, batches: int, batch_size: int, in_flight: int) -> float:
         """Run batches, so many at a time, and return how long all of them took."""
         inputs = self._inputs(np.arange(batch_size, dtype=np.uint64))

@@ -148,6 +148,23 @@ def test_golden_pictures_are_checked_in_every_precision(
         served(published(bfloat16=100, cpu=103), precision)
 
 
+def test_where_factors_are_rounded_golden_pictures_may_differ_by_eight_levels(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Servable, "rounds_factors", True)
+    timed(monkeypatch, 3.0)
+    assert served(published(bfloat16=100, cpu=108), "float32") == ("float32", 108)
+
+
+def test_where_factors_are_rounded_they_may_not_differ_by_nine(
+    published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Servable, "rounds_factors", True)
+    timed(monkeypatch, 3.0)
+    with pytest.raises(ModelStoreError, match="seed 0 differs from golden/seed-0.png by 9 levels; 8 are allowed$"):
+        served(published(bfloat16=100, cpu=109), "float32")
+
+
 def test_in_bfloat16_golden_seeds_must_come_as_near_as_where_the_version_was_exported(published: Published) -> None:
     """Two levels of difference are 42.1 dB; 3 dB less would do."""
     store = published(bfloat16=102)
