@@ -25,9 +25,9 @@ from progan_service.store.metadata import GRADIENT_SIGNATURE, UINT8_SIGNATURE, M
 from progan_service.store.store import ModelStore
 
 STORE = ModelStore(BUNDLED_STORE)
-VERSIONS = {"faces": 1, "fruits": 3}
+VERSIONS = {"faces": 2, "fruits": 3}
 DIRECTIONS = {
-    "faces": ["glasses", "long-hair", "dark-hair", "dark-skin"],
+    "faces": ["glasses", "dark-hair", "dark-skin"],
     "fruits": ["size", "brightness", "redness", "aspect"],
 }
 
@@ -48,7 +48,7 @@ def metadata(model: str) -> ModelMetadata:
 
 
 def test_each_model_has_one_version_and_fruits_is_the_default() -> None:
-    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [1], "fruits": [3]}
+    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [2], "fruits": [3]}
     assert STORE.default().model == "fruits"
 
 
@@ -83,7 +83,7 @@ def test_it_stays_small(directory: Path) -> None:
 
 def test_its_card_says_where_it_comes_from(directory: Path, model: str, metadata: ModelMetadata) -> None:
     assert metadata.provenance["source"] == "progan train"
-    assert metadata.provenance["dataset"]["name"] == model
+    assert metadata.provenance["dataset"]["name"].startswith(model)
     assert metadata.digest in (directory.parent / "README.md").read_text()
     assert (directory.parent / "samples.png").is_file()
 
@@ -91,7 +91,7 @@ def test_its_card_says_where_it_comes_from(directory: Path, model: str, metadata
 def test_it_can_be_edited_and_inverted(model: str, metadata: ModelMetadata) -> None:
     directions = STORE.directions(model, VERSIONS[model])
     assert list(directions) == DIRECTIONS[model]
-    assert all((direction.r or 0) >= 0.6 for direction in directions.values())
+    assert all((direction.r or 0) >= 0.7 for direction in directions.values())
     assert GRADIENT_SIGNATURE in metadata.signatures
 
 
