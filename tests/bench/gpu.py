@@ -153,7 +153,7 @@ def published(directory: Path) -> Path:
     """Make a store with the generator of the contenders, whose golden pictures a CPU makes, and return it."""
     (directory / "store").mkdir()
     store = ModelStore(directory / "store")
-    export_version(Exportable.of(load_weights(directory / WEIGHTS), tune=False), store, "full-size")
+    export_version(Exportable.of(load_weights(directory / WEIGHTS), tune=False), store, "full-size", invert=False)
     return store.root
 
 

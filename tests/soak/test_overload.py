@@ -133,7 +133,7 @@ async def test_ten_times_the_load_costs_nothing_of_the_goodput_and_leaves_nothin
         )
     assert faults == []
     assert health == {("alive", "SERVING")}
-    assert goodput > 0.9 * peak
+    assert goodput > 0.95 * peak
     assert p99_s < MARGIN * BATCHES_TO_WAIT * pace_s
     assert max(resident_mb[len(resident_mb) // 2 :]) < max(resident_mb[:10]) + 16
     assert alone_after < 2 * alone_before

@@ -47,7 +47,7 @@ def trainable(trained: TrainedGenerator, made: str, activations: str) -> Generat
 def exported(trained: TrainedGenerator, device: str, activations: str) -> Generate:
     with tempfile.TemporaryDirectory() as directory:
         store = ModelStore(Path(directory))
-        version = export_version(Exportable.of(trained, tune=device == "cpu"), store, "contender")
+        version = export_version(Exportable.of(trained, tune=device == "cpu"), store, "contender", invert=False)
         place = {"cpu": "", "gpu": "GPU:0"}[device]
         servable = Servable(store.path("contender", version), store.metadata("contender", version), place)
     servable = servable.in_bfloat16() if activations == "bfloat16" else servable
