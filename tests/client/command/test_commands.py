@@ -424,7 +424,7 @@ def test_ctrl_c_reports_what_was_written(server_target: str, tmp_path: Path) -> 
     command = [str(Path(sys.executable).with_name("progan-client")), "--target", server_target, "generate"]
     command += ["--seed", "5", "--count", "100000000", "-o", "images/"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not (tmp_path / "images" / "image-0002.png").exists():
+        while not (tmp_path / "images" / "image-0003.png").exists():  # then the three before it are written and counted
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         out, err = process.communicate()
