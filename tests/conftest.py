@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as for every command
 
 from progan_service.model.config import NetworkConfig
 from progan_service.serving.config import BatchingConfig, ServerConfig

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from progan_service.export.trained import TrainedGenerator
+from progan_service.host.tensorflow import begin_bfloat16
 from progan_service.label_kind import LabelKind
 from progan_service.model.inference.cpu_tuning import tuned_for_cpu
 from progan_service.model.inference.generator import InferenceGenerator
@@ -53,6 +54,7 @@ class Exportable:
         config, network = trained.generator.config, (trained.generator, trained.resolution, trained.alpha)
         others: dict[str, Images] = {}
         algorithms = {}
+        begin_bfloat16()
         with tf.device("CPU:0"):
             images = InferenceGenerator(*network)
             half = others[BFLOAT16_SIGNATURE] = InferenceGenerator(*network, activations="bfloat16")

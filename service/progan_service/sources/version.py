@@ -16,6 +16,7 @@ from progan_service import formats
 from progan_service.errors import BadInputError
 from progan_service.export.exportable import Exportable
 from progan_service.export.trained import TrainedGenerator
+from progan_service.host.tensorflow import begin_bfloat16
 from progan_service.latents.seeds import latents_from_seeds, seed_range
 from progan_service.model.config import NetworkConfig
 from progan_service.model.layers import EqualizedConv2D, EqualizedDense
@@ -48,6 +49,7 @@ def _wrapped(directory: Path, reason: VersionError) -> Exportable:
     """Return the function of a version. Raises `reason` if it has none that can be exported again."""
     store, name, version = ModelStore.of_version(directory)
     directory, metadata = store.path(name, version), store.metadata(name, version)
+    begin_bfloat16()
     module = tf.saved_model.load(str(directory))
     if DIFFERENTIABLE_SIGNATURE not in module.signatures:
         raise reason
@@ -97,6 +99,7 @@ def _generator(directory: Path, metadata: ModelMetadata) -> Generator:
         raise VersionError("it does not say which network it was made of")
     network = NetworkConfig(**formats.field_values(NetworkConfig, described, "provenance.network"))
     generator = Generator(network)
+    begin_bfloat16()
     module = tf.saved_model.load(str(directory))  # must outlive the signature
     signature = module.signatures[FLOAT_SIGNATURE]
     _assign(generator, metadata.resolution, [variable.numpy() for variable in signature.variables])

@@ -24,6 +24,8 @@ from progan_service.progress import Progress
 
 WORTH_TRYING = 10**8  # multiplications per image in the largest layer; smaller networks gain little
 _TURNS = 8  # the first one includes tracing and does not count
+_TURNS_OF_THE_SLOW = 3  # for algorithms that are then so many times as slow as the fastest one of the layer:
+_SLOW = 3.0
 _STRIP_ROWS = 16
 _TILES = {"float32": (2, 4), "bfloat16": (2,)}  # along both axes; rounding errors of larger ones are too large
 _BATCHES = {  # sizes that are timed; single images count as much as batches
@@ -147,11 +149,16 @@ def time_algorithms(
     }
     trials = {name: [Trial(one, activations) for one in algorithms] for name, algorithms in layers.items()}
     for of_layer in trials.values():
-        for _ in range(_TURNS):
-            for trial in of_layer:
+        for turn in range(_TURNS):
+            for trial in of_layer if turn < _TURNS_OF_THE_SLOW else _without_slow(of_layer):
                 trial.take_turn()
             after_turn()
     return trials
+
+
+def _without_slow(trials: Sequence[Trial]) -> list[Trial]:
+    fastest = min(trial.seconds for trial in trials)
+    return [trial for trial in trials if trial.seconds <= _SLOW * fastest]
 
 
 def _fastest(trials: Sequence[Trial]) -> _Fastest:

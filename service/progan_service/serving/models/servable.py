@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tensorflow.python.client import device_lib
 
 from progan_service.host.memory import Bound, resident_bytes, tightest_bound
+from progan_service.host.tensorflow import begin_bfloat16
 from progan_service.latents.inversion.guide import Guide
 from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
@@ -54,6 +55,7 @@ class Servable:
         self.guide: Guide | None = None
         self._device = device
         try:
+            begin_bfloat16()
             with tf.device(device or None):
                 self._loaded = tf.saved_model.load(str(path))
             self._generate = self._fastest(UINT8_SIGNATURE)

@@ -155,6 +155,22 @@ def test_the_search_tells_how_far_it_is(network: InferenceGenerator, generator: 
     assert (told[0], told[-1], len(told)) == ((stage, 1, 48), (stage, 48, 48), 48)
 
 
+def test_slow_algorithms_are_tried_three_times_and_others_eight_times(
+    network: InferenceGenerator, generator: Generator, set_pace: SetPace
+) -> None:
+    tried: list[str] = []
+
+    def pace(layer: Layer, height: int) -> float:
+        if height == 32:
+            tried.append(type(layer).__name__)
+        return 1.0 if isinstance(layer, ROWS_FIRST) else 2.9 if isinstance(layer, Winograd) else 3.1
+
+    set_pace(pace)
+    tuned_for_cpu(network, generator)
+    assert tried.count("Winograd") == 4 * 8  # tiles of two and of four, each with all rows and in strips
+    assert tried.count("Convolution") == 8 + 3  # (3.1 + 1.0) / 2 s as a batch, 3.1 s one by one
+
+
 def test_where_batches_are_sooner_the_network_is_left_alone(
     network: InferenceGenerator, generator: Generator, set_pace: SetPace
 ) -> None:
