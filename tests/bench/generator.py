@@ -121,6 +121,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     resolutions = resolutions_up_to(1024)
     parser.add_argument("--resolution", type=int, default=128, choices=resolutions, help="of the network")
+    parser.add_argument("--fmap-base", type=int, default=8192, help="of the network; 1024 is that of the bundled fruits")
+    parser.add_argument("--fmap-max", type=int, default=512, help="of the network; 128 is that of the bundled fruits")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 1], help="their sizes, a table each")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a turn")
@@ -128,29 +130,29 @@ def main() -> None:
     entries = [entry for entry in ENTRIES if (ROOT / entry.python).exists()]
     if len(entries) < len(ENTRIES):
         print("other libraries are not installed: `make .venv-peers/ready` installs them", file=sys.stderr)
+    network = NetworkConfig(options.resolution, fmap_base=options.fmap_base, fmap_max=options.fmap_max)
+    name = f"generator-{network.resolution}x{network.resolution}-fmap-{network.fmap_base}-{network.fmap_max}"
     with tempfile.TemporaryDirectory() as directory:
-        flops = write_inputs(Path(directory), options.resolution)
+        flops = write_inputs(Path(directory), network)
         contenders = [Contender(entry, Path(directory)) for entry in entries]
         for _ in range(options.rounds):
             for contender in contenders:
                 for batch in options.batches:
                     contender.take_turn(batch, options.seconds)
         for batch in options.batches:
-            publish(
-                f"generator-{options.resolution}x{options.resolution}-batch-{batch}", table(contenders, batch, flops)
-            )
+            publish(f"{name}-batch-{batch}", table(contenders, batch, flops))
         for contender in contenders:
             contender.end()
 
 
-def write_inputs(directory: Path, resolution: int) -> float:
-    """Make untrained weights of the paper's network and latents, the same in every run.
+def write_inputs(directory: Path, network: NetworkConfig) -> float:
+    """Make untrained weights of the network and latents, the same in every run.
 
-    Floating-point operations of an image by definition: two a multiplication with addition.
+    Return the floating-point operations of an image by definition: two a multiplication with addition.
     """
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
-    generator = Generator(NetworkConfig(resolution))
+    generator, resolution = Generator(network), network.resolution
     for weight in generator.weights:
         if weight.name == "bias":
             weight.assign(random.normal(0.0, 0.1, weight.shape))

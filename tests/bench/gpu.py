@@ -86,7 +86,7 @@ def main() -> None:
         print(NO_GPU)
         return
     with tempfile.TemporaryDirectory() as directory:
-        flops = write_inputs(Path(directory), FULL_SIZE.resolution)
+        flops = write_inputs(Path(directory), FULL_SIZE)
         contenders = [measured(entry, Path(directory)) for entry in ENTRIES if installed(entry)]
         for batch in BATCHES:
             publish(f"gpu-generator-batch-{batch}", generator_rows(contenders, batch, flops), gpu)
