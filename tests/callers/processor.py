@@ -1,4 +1,4 @@
-"""What the processor of this machine can do: without AVX-512, TensorFlow computes by Eigen and not by oneDNN."""
+"""What the processor of this machine can do: without AVX-512, oneDNN has no bfloat16, and sums in varying order."""
 
 from pathlib import Path
 
