@@ -5,6 +5,10 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from threading import Lock
+
+_turn = Lock()  # or one thread would take another's nowhere for stderr, and put it back
 
 
 def import_tensorflow() -> None:
@@ -19,10 +23,11 @@ def import_tensorflow() -> None:
         return
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    with _unheard():
+    with unheard():
         import tensorflow  # noqa: F401
 
 
+@cache
 def begin_bfloat16() -> None:
     """Make a first tensor in bfloat16, and discard what oneDNN says to it: that it needs AVX-512 for this type.
 
@@ -30,19 +35,20 @@ def begin_bfloat16() -> None:
     """
     import tensorflow as tf
 
-    with _unheard(), tf.device("CPU:0"):
+    with unheard(), tf.device("CPU:0"):
         tf.zeros([1], tf.bfloat16)
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """Discard what is written to stderr meanwhile, by libraries in C++, too."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
+def unheard() -> Iterator[None]:
+    """Discard what the process writes to stderr meanwhile, its libraries in C++, too. One thread at a time."""
+    with _turn:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

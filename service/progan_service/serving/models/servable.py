@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tensorflow.python.client import device_lib
 
 from progan_service.host.memory import Bound, resident_bytes, tightest_bound
-from progan_service.host.tensorflow import begin_bfloat16
+from progan_service.host.tensorflow import begin_bfloat16, unheard
 from progan_service.latents.inversion.guide import Guide
 from progan_service.latents.seeds import latents_from_seeds
 from progan_service.serving.batching.device import DeviceOutOfMemoryError
@@ -54,6 +54,7 @@ class Servable:
         self.directions: Mapping[str, Direction] = {}
         self.guide: Guide | None = None
         self._device = device
+        self._gradients_begun = False
         try:
             begin_bfloat16()
             with tf.device(device or None):
@@ -93,7 +94,10 @@ class Servable:
         try:
             with tf.device(self._device or None):
                 arguments = {name: tf.constant(values) for name, values in zip(names, inputs, strict=True)}
-                found = self._loaded.signatures[GRADIENT_SIGNATURE](**arguments)
+                # At the first one, TensorFlow's remapper reports as errors what it cannot fuse, and leaves it as it is.
+                with nullcontext() if self._gradients_begun else unheard():
+                    found = self._loaded.signatures[GRADIENT_SIGNATURE](**arguments)
+                self._gradients_begun = True
                 columns = [found["loss"][:, None]]
                 columns += [found[name] for name in ("gradient", "label_gradient") if name in found]
                 values: NDArray[np.float32] = tf.concat(columns, axis=1).numpy()

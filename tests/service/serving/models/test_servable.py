@@ -1,6 +1,9 @@
 """A loaded version on a device of its own."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -28,6 +31,33 @@ def test_named_devices_give_the_same_images(tiny_store: Path) -> None:
     images = named.generate((LATENTS,))
     assert (images.shape, images.dtype) == ((3, 8, 8, 3), np.uint8)
     np.testing.assert_array_equal(images, anywhere.generate((LATENTS,)))
+
+
+GRADIENT = """
+import sys
+from pathlib import Path
+import numpy as np
+from progan_service.host.tensorflow import import_tensorflow
+import_tensorflow()
+from progan_service.serving.models.servable import Servable
+from progan_service.store.store import ModelStore
+store = ModelStore(Path(sys.argv[1]))
+tiny = Servable(store.path("tiny", 1), store.metadata("tiny", 1))
+inputs = np.ones([1, 16], np.float32), np.zeros([1, 8, 8, 3], np.uint8), np.zeros([1], np.int32)
+print(tiny.loss_gradient(inputs).shape, tiny.loss_gradient(inputs).shape)
+print("heard again", file=sys.stderr)
+"""
+
+
+def test_the_first_gradient_says_nothing_of_what_tensorflow_could_not_fuse(tiny_store: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GRADIENT, tiny_store],
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("(1, 17) (1, 17)\n", "heard again\n")
 
 
 def test_too_little_memory_is_an_error_of_its_own(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
