@@ -25,9 +25,9 @@ from progan_service.store.metadata import GRADIENT_SIGNATURE, UINT8_SIGNATURE, M
 from progan_service.store.store import ModelStore
 
 STORE = ModelStore(BUNDLED_STORE)
-VERSIONS = {"faces": 2, "fruits": 3}
+VERSIONS = {"faces": 3, "fruits": 3}
 DIRECTIONS = {
-    "faces": ["glasses", "dark-hair", "dark-skin"],
+    "faces": ["glasses", "dark-hair", "dark-skin", "tilt"],
     "fruits": ["size", "brightness", "redness", "aspect"],
 }
 
@@ -48,7 +48,7 @@ def metadata(model: str) -> ModelMetadata:
 
 
 def test_each_model_has_one_version_and_fruits_is_the_default() -> None:
-    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [2], "fruits": [3]}
+    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [3], "fruits": [3]}
     assert STORE.default().model == "fruits"
 
 
