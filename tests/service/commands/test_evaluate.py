@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from progan_command import refusal
 
 from progan_service import __version__
 from progan_service.commands import parser as cli
@@ -236,10 +237,6 @@ def test_a_model_with_labels_draws_those_of_the_dataset(
 
 
 # What cannot be measured
-
-
-def refusal(sentence: str) -> tuple[int, str, str]:
-    return 78, "", f"progan: {sentence}\n"
 
 
 def test_a_source_that_is_none(evaluate: Evaluate, tmp_path: Path) -> None:

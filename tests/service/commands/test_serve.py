@@ -1,6 +1,5 @@
 """The settings of `progan serve`: by flag, environment, file or default, and logged with their source."""
 
-import argparse
 import json
 import os
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from progan_command import help_of, refusal
 
 from progan_service.commands.parser import parser
 from progan_service.errors import ConfigError
@@ -231,6 +231,18 @@ def test_a_wrong_flag_is_wrong_usage_and_the_rest_is_bad_configuration(
     assert progan("serve") == (78, "", "progan: PROGAN_PORT is 'x': must be a whole number\n")
 
 
+def test_serve_refuses_a_cache_for_a_store_that_is_not_copied(progan: Progan, tmp_path: Path) -> None:
+    ended = progan("serve", "--store", tmp_path, "--cache", tmp_path / "cache")
+    assert ended == refusal(
+        f"--cache is '{tmp_path}/cache': must be left out: --store '{tmp_path}' is a directory and needs no copy"
+    )
+
+
+def test_serve_refuses_a_cache_that_holds_other_models(progan: Progan, tiny_store: Path) -> None:
+    ended = progan("serve", "--store", "gs://bucket/models", "--cache", tiny_store, "--log-format", "text")
+    assert ended == refusal(f"{tiny_store}: has models that are no copy of gs://bucket/models; give another directory")
+
+
 # Variables that nobody reads
 
 
@@ -301,9 +313,7 @@ def test_one_line_contains_what_is_no_default() -> None:
 
 @pytest.fixture
 def manual() -> str:
-    [subparsers] = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]
-    text: str = subparsers.choices["serve"].format_help()
-    return text
+    return help_of("serve")
 
 
 def test_the_manual_has_every_setting_with_its_default_in_a_group(manual: str) -> None:
