@@ -4,8 +4,7 @@ import sys
 
 import grpc
 import uvloop
-
-from progan_client.channel import SERVICE
+from bytes_server import serve
 
 
 async def main(reply_bytes: int) -> None:
@@ -14,13 +13,7 @@ async def main(reply_bytes: int) -> None:
     async def generate(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         return reply
 
-    server = grpc.aio.server()
-    handlers = {"Generate": grpc.unary_unary_rpc_method_handler(generate)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(f"listening: gRPC 127.0.0.1:{port}, no HTTP", flush=True)
-    await server.wait_for_termination()
+    await serve(generate)
 
 
 if __name__ == "__main__":

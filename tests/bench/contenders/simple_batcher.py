@@ -13,9 +13,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bytes_server import serve
 from models import loaded
 
-from progan_client.channel import SERVICE
 from progan_service.serving.models.servable import Servable
 
 MAX_BATCH_ROWS = 8
@@ -29,13 +29,7 @@ async def main(store: Path) -> None:
         waiting.put_nowait((np.frombuffer(request, np.float32)[np.newaxis], reply))
         return await reply
 
-    server = grpc.aio.server()
-    handlers = {"Generate": grpc.unary_unary_rpc_method_handler(generate)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(f"listening: gRPC 127.0.0.1:{port}, no HTTP", flush=True)
-    await make_batches(servable, waiting)
+    await asyncio.gather(serve(generate), make_batches(servable, waiting))
 
 
 async def make_batches(servable: Servable, waiting: asyncio.Queue) -> None:
