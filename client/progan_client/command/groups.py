@@ -67,7 +67,7 @@ def add_edit_options(group: argparse._ArgumentGroup) -> None:
         metavar="NAME=VALUE",
         type=amount,
         action="append",
-        help="move to this many standard deviations, wherever the seed is; repeat it",
+        help="move to this many standard deviations, wherever the image is; repeat it",
     )
     add_hold(group)
 
@@ -78,6 +78,10 @@ def add_hold(group: argparse._ArgumentGroup) -> None:
 
 def add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--format", choices=("png", "jpeg", "webp"), help="format of the files in DIR/ (default: png)")
+    add_picture_options(group)
+
+
+def add_picture_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--quality",
         metavar="N",

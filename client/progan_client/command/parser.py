@@ -17,6 +17,7 @@ from progan_client.command.groups import (
     add_hold,
     add_model_options,
     add_output_options,
+    add_picture_options,
     add_search_options,
 )
 from progan_client.command.usage import Parser
@@ -154,7 +155,7 @@ def _add_walk(subparsers: Any) -> None:
     paths.add_argument("--linear", action="store_true", help="follow straight lines instead of great circles")
     paths.add_argument("--smooth", action="store_true", help="follow a curve without a turn at key frames")
     source.add_argument(
-        "--even", action="store_true", help="let each frame differ as much from the last one; begins later"
+        "--even", action="store_true", help="let all frames differ equally from the one before; begins later"
     )
     source.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
     add_edit_options(source)
@@ -192,8 +193,8 @@ def _add_sheet(subparsers: Any) -> None:
     add_model_options(source)
     output = command.add_argument_group("output")
     add_file(output, "-o", "--output", metavar="PATH", required=True, help="sheet.png (or .jpg, .webp)")
-    add_output_options(output)
-    command.set_defaults(each=False)
+    add_picture_options(output)
+    command.set_defaults(each=False, format=None)
 
 
 def _add_edit(subparsers: Any) -> None:
@@ -206,8 +207,8 @@ def _add_edit(subparsers: Any) -> None:
     output = command.add_argument_group("output")
     add_file(output, "-o", "--output", metavar="PATH", required=True, help="edited.png (or .jpg, .webp)")
     output.add_argument("--beside", action="store_true", help="draw the image that was found beside the edited one")
-    add_output_options(output)
-    command.set_defaults(each=False)
+    add_picture_options(output)
+    command.set_defaults(each=False, format=None)
 
 
 def _add_invert(subparsers: Any) -> None:

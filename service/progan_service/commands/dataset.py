@@ -18,7 +18,7 @@ _LABELS_HELP = (
 
 def add_dataset(subparsers: Any) -> None:
     command = subparsers.add_parser(
-        "dataset", help="make or verify training data", description="Make or verify training data."
+        "dataset", help="make, label or verify training data", description="Make, label or verify training data."
     )
     kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_build(kinds)
@@ -30,7 +30,7 @@ def add_dataset(subparsers: Any) -> None:
 def _add_build(kinds: Any) -> None:
     command = kinds.add_parser(
         "build",
-        help="from a folder, zip or tar of images",
+        help="make a dataset from a folder, zip or tar of images",
         description="Make a dataset of multi-resolution TFRecords from images of any size. All images are checked "
         "first. If one is broken or too small, the error names it and no files are left. What is no image is counted.",
     )
@@ -64,7 +64,7 @@ def _add_build(kinds: Any) -> None:
         default=3,
         help="3 for colour, 1 for grey (default: %(default)s)",
     )
-    add_path(command, "--labels", type=str, metavar="LABELS", help=f"labels of the images, too: {_LABELS_HELP}")
+    add_path(command, "--labels", type=str, metavar="LABELS", help=f"take labels of the images from {_LABELS_HELP}")
     command.add_argument(
         "--skip-unusable", action="store_true", help="leave out images that are broken or too small, and name them"
     )
@@ -152,7 +152,7 @@ def label_dataset(*, directory: Path, labels: str) -> int:
 def _add_demo(kinds: Any) -> None:
     command = kinds.add_parser(
         "demo",
-        help="from drawn faces, without a download",
+        help="draw a dataset of simple faces, without a download",
         description="Draw a labelled dataset of simple faces. attributes.csv in it lists the attributes of each face.",
     )
     add_path(command, "out", metavar="OUT", help=_OUT_HELP)

@@ -125,14 +125,14 @@ def _add_fit(kinds: Any) -> None:
     command = kinds.add_parser(
         "fit",
         help="publish directions that are fitted to scores of images",
-        description="Fit a direction to each score of a CSV, or of a scorer, and publish all of them. Printed is how "
+        description="Fit a direction to each score of a CSV, or of a scorer, and publish all of them. Print how "
         "well each foretells scores that it has not seen (r), for how many of ten seeds the score rises with every "
         "step from -3 to 3, and what else changes.",
     )
     _add_version(command, changes=True)
     source = command.add_mutually_exclusive_group(required=True)
     add_path(
-        source, "--scores", metavar="FILE.csv", help="columns seed,NAME,...; some 2000 rows, 0 and 1 for yes and no"
+        source, "--scores", metavar="FILE.csv", help="columns seed,NAME,...; some 2000 rows, 1 and 0 for yes and no"
     )
     _add_scorer(source)
     _add_samples(command, 2000)
@@ -200,8 +200,8 @@ def _add_score(kinds: Any) -> None:
     command = kinds.add_parser(
         "score",
         help="write the scores of images of many seeds to a CSV",
-        description="Let a Python function score the images of the seeds 0, 1, 2, ... and write a CSV for `fit`. With "
-        "classes, seeds take turns; attributes do not hold.",
+        description="Let a Python function score the images of the seeds 0, 1, 2, ... and write a CSV for `fit`. The "
+        "classes of a model take turns; attributes are 0.",
     )
     _add_version(command, changes=False)
     _add_scorer(command, required=True)
@@ -230,7 +230,7 @@ def _add_show(kinds: Any) -> None:
     command = kinds.add_parser(
         "show",
         help="list the directions of the version that serves",
-        description="List the directions of the version that serves, and draw what they do.",
+        description="List the directions of the version that serves; --sheets draws what they do.",
     )
     _add_version(command, changes=False)
     _add_sheets(command)

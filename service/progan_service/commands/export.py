@@ -291,8 +291,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="run directory of `progan train`; weights file (.safetensors, .npz); NVIDIA's pickle (.pkl) or PyTorch "
         "checkpoint of genforce or pytorch_GAN_zoo (.pth, .pt), read without running code in it; or TF Hub module: "
-        "https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory; or a version STORE/MODEL/VERSION, to "
-        "export it again",
+        "https://tfhub.dev/..., its Kaggle address, a .tar.gz or a directory; or a version STORE/MODEL/VERSION",
     )
     command.add_argument(
         "--sha256",

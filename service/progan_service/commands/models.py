@@ -207,7 +207,7 @@ def _add_share(kinds: Any) -> None:
         "share",
         help="give a share of the callers a labelled version",
         description="Let a labelled version answer the requests of some callers, where they name no version. A caller "
-        "(its token, else its address) always gets the same one. The others get what serves, as all do without it.",
+        "(its token, else its address) always gets the same one. All others get the version that serves.",
     )
     _add_store_and_model(command)
     command.add_argument("label", metavar="LABEL", help="for example `canary`")

@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 def add_serve(subparsers: Any) -> None:
     command = subparsers.add_parser(
         "serve",
-        help="serve the models of a store over gRPC",
+        help="serve the models of a store over gRPC and HTTP",
         formatter_class=HelpPage,
         usage="%(prog)s [--config FILE] [--SETTING VALUE ...]",
         description=DESCRIPTION,

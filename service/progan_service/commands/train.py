@@ -84,7 +84,7 @@ devices:
   command on each with its own TF_CONFIG (see tf.distribute) and the same
   --run; the first machine writes it. They wait ten minutes for each other; if
   one is missing or lost, the others end with 75. A batch must be a multiple of
-  the number of devices times mbstd_group_size. The result is that of one
+  the number of devices times --mbstd-group-size. The result is that of one
   device, up to rounding."""
 
 EXAMPLES = """\
