@@ -45,7 +45,7 @@ def commands(here: Path) -> list[list[str]]:
             "--no-invert",
         ],
         ["models", "--store", store],
-        ["models", "pin", "faces", "4", "--store", store],
+        ["models", "pin", "faces", "5", "--store", store],
         ["models", "prune", "--keep", "1", "--store", store],
         ["directions", "discover", "--model", "faces", "--store", store, "--count", "1", "--samples", "100"],
     ]

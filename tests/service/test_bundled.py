@@ -25,9 +25,9 @@ from progan_service.store.metadata import GRADIENT_SIGNATURE, UINT8_SIGNATURE, M
 from progan_service.store.store import ModelStore
 
 STORE = ModelStore(BUNDLED_STORE)
-VERSIONS = {"faces": 3, "fruits": 3}
+VERSIONS = {"faces": 4, "fruits": 3}
 DIRECTIONS = {
-    "faces": ["glasses", "dark-hair", "dark-skin", "tilt"],
+    "faces": ["glasses", "dark-hair", "dark-skin", "tilt", "long-hair"],
     "fruits": ["size", "brightness", "redness", "aspect"],
 }
 
@@ -48,7 +48,7 @@ def metadata(model: str) -> ModelMetadata:
 
 
 def test_each_model_has_one_version_and_fruits_is_the_default() -> None:
-    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [3], "fruits": [3]}
+    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [4], "fruits": [3]}
     assert STORE.default().model == "fruits"
 
 
@@ -92,6 +92,7 @@ def test_it_can_be_edited_and_inverted(model: str, metadata: ModelMetadata) -> N
     directions = STORE.directions(model, VERSIONS[model])
     assert list(directions) == DIRECTIONS[model]
     assert all((direction.r or 0) >= 0.7 for direction in directions.values())
+    assert all((direction.monotone or 0) >= 0.9 for direction in directions.values())
     assert GRADIENT_SIGNATURE in metadata.signatures
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from progan_service.evaluation.directions import MEASURED_SEEDS, Pictures, discover, fit, score_seeds
+from progan_service.evaluation.directions import AMOUNTS, MEASURED_SEEDS, Pictures, discover, fit, score_seeds
 from progan_service.evaluation.thumbnails import thumbnails
 from progan_service.latents.edits import without
 from progan_service.latents.seeds import seed_range
@@ -108,3 +108,30 @@ def test_directions_of_the_bundled_model_do_what_they_say_and_leave_what_is_held
     shifts = (scores(2) - scores(-2)).mean(axis=0) / found.scores.values.std(axis=0)
     assert shifts[size] >= 2.4
     assert abs(shifts[red]) <= 0.4
+
+
+@pytest.mark.soak
+def test_bundled_directions_of_faces_do_what_they_say_and_leave_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    of_faces = importlib.import_module("face_scores").scores
+    store = ModelStore(BUNDLED_STORE)
+    version = store.serving("faces")
+    pictures = Pictures(store.metadata("faces", version), Fakes.open(store.path("faces", version)).draw)
+    directions = store.directions("faces", version)
+    deviations = score_seeds(pictures, seed_range(0, 2000), of_faces, silent).values.std(axis=0)
+
+    def scores(vector: NDArray[np.float64], amount: float) -> dict[str, NDArray[np.float64]]:
+        """Return scores [10] by name, in deviations."""
+        found = of_faces(np.concatenate(list(pictures.images(MEASURED_SEEDS, vector, amount))))
+        return {name: values / deviation for (name, values), deviation in zip(found.items(), deviations, strict=True)}
+
+    for name, direction in directions.items():
+        along = np.stack([scores(direction.array, amount)[name] for amount in AMOUNTS])
+        assert (np.diff(along, axis=0) > -0.1).all(axis=0).sum() >= 9, name
+        held = [other for other in directions if other != name]
+        alone, left = without(direction.array, np.stack([directions[other].array for other in held]))
+        assert left > 0.9, name
+        low, high = scores(alone, -2), scores(alone, 2)
+        assert (high[name] - low[name]).mean() > 2, name
+        for other in held:
+            assert abs((high[other] - low[other]).mean()) <= 0.4, f"{name} moves {other}"
