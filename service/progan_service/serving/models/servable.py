@@ -68,7 +68,7 @@ class Servable:
     def _fastest(self, signature: str) -> Any:
         """Return the function of a signature: on a CPU the one made for CPUs, if there is one."""
         signatures, for_cpus = self._loaded.signatures, signature + ON_CPU
-        return signatures[for_cpus if "GPU" not in self._device and for_cpus in signatures else signature]
+        return signatures[for_cpus if not self.on_gpu and for_cpus in signatures else signature]
 
     def generate(self, inputs: tuple[NDArray[np.float32], ...]) -> NDArray[np.uint8]:
         """Return images uint8 [N, R, R, C] of latents [N, L], and labels [N, K] for a model with labels.
@@ -128,13 +128,8 @@ class Servable:
         return time.monotonic() - started
 
     @property
-    def can_overlap(self) -> bool:
-        """Return whether the device copies one batch while it computes another, as GPUs do."""
-        return "GPU" in self._device
-
-    @property
-    def rounds_factors(self) -> bool:
-        """Return whether the device may round the factors of float32 products, as GPUs do to TF32."""
+    def on_gpu(self) -> bool:
+        """Return whether it runs on a GPU, which copies one batch while it computes another, and rounds to TF32."""
         return "GPU" in self._device
 
     def seconds_of(self, batches: int, batch_size: int, in_flight: int) -> float:

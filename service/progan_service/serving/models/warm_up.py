@@ -20,7 +20,7 @@ from progan_service.store.store import ModelStore
 log = logging.getLogger(__name__)
 
 GOLDEN_TOLERANCE = 2  # levels of 255: another kind of processor moves a few values by one
-TF32_TOLERANCE = 8  # where factors are rounded; cut to TF32 on a CPU, images of 64 seeds moved by up to four
+TF32_TOLERANCE = 8  # on GPUs, which round factors to TF32; cut to it on a CPU, images of 64 seeds moved by up to four
 
 _GOOD_PSNR_DB = 40.0  # of bfloat16 against float32, needed by "auto": differences of two or three levels of 255
 _PSNR_LOSS_DB = 3.0  # another kind of processor rounds differently, but not twice as coarsely
@@ -167,7 +167,7 @@ def batches_in_flight(servable: Servable, holds: Holds = lambda growth: True) ->
     On CPUs it is 1 without a trial: they compute all the time that a batch takes.
     """
     size, gains, spent_s = servable.largest_batch().rows, list[float](), 0.0
-    if not servable.can_overlap or not holds(2.0):
+    if not servable.on_gpu or not holds(2.0):
         return 1
     try:
         while len(gains) < _ROUNDS and spent_s < _TIMING_S:
@@ -202,7 +202,7 @@ def check_golden(servable: Servable, path: Path) -> None:
     if servable.precision == "bfloat16":
         _check_nearness(servable, path, psnr_db(images, pictures))
         return
-    allowed = TF32_TOLERANCE if servable.rounds_factors else GOLDEN_TOLERANCE
+    allowed = TF32_TOLERANCE if servable.on_gpu else GOLDEN_TOLERANCE
     differences = np.abs(images.astype(np.int16) - pictures).max(axis=(1, 2, 3))
     for (seed, file), difference in zip(golden.items(), differences, strict=True):
         if difference > allowed:

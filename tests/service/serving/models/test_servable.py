@@ -104,7 +104,7 @@ async def test_two_batches_in_flight_give_the_same_images_to_the_bit(tiny_store:
 def test_batches_are_timed_one_or_two_at_a_time(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ModelStore(tiny_store)
     tiny = Servable(store.path("tiny", 1), store.metadata("tiny", 1))
-    assert not tiny.can_overlap
+    assert not tiny.on_gpu
     monkeypatch.setattr(tiny, "generate", lambda inputs: time.sleep(0.05))
     assert tiny.seconds_of(4, 2, in_flight=1) >= 0.2
     assert 0.1 <= tiny.seconds_of(4, 2, in_flight=2) < 0.2

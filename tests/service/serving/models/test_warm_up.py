@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from PIL import Image
 
 from progan_service.export.exportable import Exportable, Images
 from progan_service.export.version import export_version
@@ -148,21 +149,21 @@ def test_golden_pictures_are_checked_in_every_precision(
         served(published(bfloat16=100, cpu=103), precision)
 
 
-def test_where_factors_are_rounded_golden_pictures_may_differ_by_eight_levels(
-    published: Published, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Servable, "rounds_factors", True)
-    timed(monkeypatch, 3.0)
-    assert served(published(bfloat16=100, cpu=108), "float32") == ("float32", 108)
+def check_golden_on_a_gpu(store: ModelStore, level: int) -> None:
+    """Check the golden pictures of version 1 when they are of another shade."""
+    path = store.path("grey", 1)
+    for picture in (path / "golden").iterdir():
+        Image.new("RGB", (4, 4), (level, level, level)).save(picture)
+    check_golden(Servable(path, store.metadata("grey", 1), "GPU:0"), path)
 
 
-def test_where_factors_are_rounded_they_may_not_differ_by_nine(
-    published: Published, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Servable, "rounds_factors", True)
-    timed(monkeypatch, 3.0)
+def test_on_gpus_golden_pictures_may_differ_by_eight_levels(published: Published) -> None:
+    check_golden_on_a_gpu(published(), 108)
+
+
+def test_on_gpus_they_may_not_differ_by_nine(published: Published) -> None:
     with pytest.raises(ModelStoreError, match="seed 0 differs from golden/seed-0.png by 9 levels; 8 are allowed$"):
-        served(published(bfloat16=100, cpu=109), "float32")
+        check_golden_on_a_gpu(published(), 109)
 
 
 def test_in_bfloat16_golden_seeds_must_come_as_near_as_where_the_version_was_exported(published: Published) -> None:
@@ -205,7 +206,7 @@ class Played:
         self.image_shape = (4, 4, 3)
         self.batch_sizes: tuple[int, ...] = ()
         self.rounds: list[dict[int, float]] = []
-        self.can_overlap = True  # as on a GPU
+        self.on_gpu = True
         self.gains: Iterator[float] = repeat(1.0)  # of two batches in flight
         self.timed: list[int] = []
         self.most_rows = 1000  # that fit into its memory
@@ -320,7 +321,7 @@ def test_two_batches_are_in_flight_if_that_is_clearly_faster(gains: list[float],
 
 def test_cpus_have_one_batch_in_flight_without_a_trial() -> None:
     played = warmed(QUICK)
-    played.can_overlap = False
+    played.on_gpu = False
     assert in_flight(played) == 1
     assert played.timed == []
 
