@@ -126,8 +126,8 @@ class Client:
         `frames_between`  int            30            new frames between two key frames, F
         `path`            str            "spherical"   "spherical" (great circles), "linear", or "smooth" (along a
                                                        spline on the sphere: no turn at key frames)
-        `pace`            str            "uniform"     "uniform" (F frames between key frames) or "even" (all frames
-                                                       differ equally from the one before; begins later)
+        `pace`            str            "uniform"     "uniform" (F frames between key frames) or "even" (neighbouring
+                                                       frames differ by the same amount; begins later)
         `loop`            bool           False         return from the last key frame to the first
         `labels`          float [K, M]                 one label vector per key frame, or as in `generate`
 

@@ -155,7 +155,7 @@ def _add_walk(subparsers: Any) -> None:
     paths.add_argument("--linear", action="store_true", help="follow straight lines instead of great circles")
     paths.add_argument("--smooth", action="store_true", help="follow a curve without a turn at key frames")
     source.add_argument(
-        "--even", action="store_true", help="let all frames differ equally from the one before; begins later"
+        "--even", action="store_true", help="let neighbouring frames differ by the same amount; begins later"
     )
     source.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
     add_edit_options(source)

@@ -112,7 +112,7 @@ def add_walk(subparsers: Any) -> None:
     }.items():
         paths.add_argument(f"--{path}", dest="path", action="store_const", const=path, default="spherical", help=text)
     command.add_argument(
-        "--even", action="store_true", help="let all frames differ equally from the one before; takes longer"
+        "--even", action="store_true", help="let neighbouring frames differ by the same amount; takes longer"
     )
     command.add_argument("--loop", action="store_true", help="return from the last key frame to the first")
     command.add_argument(
