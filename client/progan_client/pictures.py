@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from progan_client.errors import ArgumentError
 from progan_client.images import Pixels, to_image
@@ -47,7 +47,7 @@ def _file(argument: str, picture: Picture) -> bytes:
 
 
 def _png(image: Image.Image) -> bytes:
-    return _written(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGBA"), "PNG")
+    return _written(image if image.mode in ("L", "RGB", "RGBA") else _shown(image), "PNG")
 
 
 def _small(argument: str, content: bytes) -> bytes:
@@ -56,22 +56,47 @@ def _small(argument: str, content: bytes) -> bytes:
         return content
     try:
         with Image.open(io.BytesIO(content)) as image:
-            opaque = _opaque(ImageOps.exif_transpose(image))
+            shown = _shown(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow has no class for broken files
         raise ArgumentError(argument, "must be a picture", f"{len(content)} bytes") from error
     for side in _SIDES:
-        opaque.thumbnail((side, side), Image.Resampling.LANCZOS)
-        small = _written(opaque, "JPEG", quality=_QUALITY)
+        shown.thumbnail((side, side), Image.Resampling.LANCZOS)
+        small = _written(shown, "JPEG", quality=_QUALITY)
         if len(small) <= _MAX_FILE_BYTES:
             break
     return small
 
 
+def _shown(image: Image.Image) -> Image.Image:
+    """Return a picture as a viewer shows it on white: RGB, in the colours of sRGB, without a profile."""
+    opaque = _opaque(_8_bits(image))
+    converted = _in_srgb(opaque, image.info.get("icc_profile")) or opaque.convert("RGB")
+    converted.info.pop("icc_profile", None)
+    return converted
+
+
+def _8_bits(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+
+
 def _opaque(image: Image.Image) -> Image.Image:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode in ("L", "CMYK", "LAB") else image.convert("RGB")
     with_alpha = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha).convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """Return the picture in the colours of sRGB; None where its profile is missing, damaged, or for other channels."""
+    if not profile:
+        return None
+    try:
+        source, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
 
 
 def _written(image: Image.Image, kind: str, **options: int) -> bytes:

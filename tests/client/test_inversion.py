@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from display_p3 import P3_RED, SRGB_RED, p3_profile
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -101,6 +102,27 @@ def test_large_files_are_made_smaller() -> None:
     assert picture_files(small) == [small]
     with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be a picture; got '500000 bytes'"):
         picture_files(bytes(500_000))
+
+
+def test_a_large_photograph_of_a_telephone_keeps_its_colours(client: Client) -> None:
+    """What is too large to be sent loses its profile, so its colours are converted before."""
+    noise = np.random.default_rng(0).integers(0, 4, (1400, 1400, 3), np.uint8)
+    photo = file(Image.fromarray(np.array(P3_RED, np.uint8) - noise), icc_profile=p3_profile())
+    assert len(photo) > 480 * 2**10
+    (content,) = picture_files(photo)
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.info.get("icc_profile") is None
+        assert np.asarray(image).mean((0, 1)).tolist() == pytest.approx(SRGB_RED, abs=4)
+
+
+def test_inks_and_16_bits_become_rgb() -> None:
+    for image, colour in (
+        (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
+        (Image.fromarray(np.full((8, 8), 0x8080, np.uint16)), (128, 128, 128)),
+    ):
+        (content,) = picture_files(image)
+        with Image.open(io.BytesIO(content)) as sent:
+            assert sent.convert("RGB").getpixel((0, 0)) == colour
 
 
 # Commands

@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars
-from progan_service.data.making.square import Background, Channels, Fit, Small
+from progan_service.data.making.conversion import Channels, Fit, Small
+from progan_service.decoding.square import Background
 from progan_service.names import escaped
 from progan_service.settings.manual import add_path
 

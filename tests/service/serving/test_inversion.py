@@ -186,7 +186,6 @@ def test_a_version_of_an_earlier_release_is_refused(stub: Stub) -> None:
 
 SMALL = file(np.zeros((8, 8, 3), np.uint8))
 HUGE = file(np.zeros((1, 4097), np.uint8))
-NOT_READ = "is no PNG, JPEG or WebP file that can be read"
 
 
 @pytest.mark.parametrize(
@@ -194,8 +193,8 @@ NOT_READ = "is no PNG, JPEG or WebP file that can be read"
     [
         (pb.InvertRequest(), "pictures", "has 0; must have 1 to 8"),
         (pb.InvertRequest(pictures=[SMALL] * 9), "pictures", "has 9; must have 1 to 8"),
-        (pb.InvertRequest(pictures=[SMALL, b"GIF89a"]), "pictures[1]", NOT_READ),
-        (pb.InvertRequest(pictures=[SMALL[:-30]]), "pictures[0]", NOT_READ),
+        (pb.InvertRequest(pictures=[SMALL, b"GIF89a"]), "pictures[1]", "is GIF; must be a PNG, JPEG or WebP file"),
+        (pb.InvertRequest(pictures=[SMALL[:-30]]), "pictures[0]", "is a damaged PNG"),
         (pb.InvertRequest(pictures=[HUGE]), "pictures[0]", "has 4097 x 1 pixels; must have at most 4096 x 4096"),
         (pb.InvertRequest(pictures=[SMALL], fit=9), "fit", "is 9, which is no Fit"),
         (pb.InvertRequest(pictures=[SMALL], max_evaluations=2001), "max_evaluations", "is 2001; must be at most 2000"),

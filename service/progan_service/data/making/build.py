@@ -12,21 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from progan_service.data.errors import DatasetError, PictureError
+from progan_service.data.errors import DatasetError
 from progan_service.data.making.collection.files import LeftOut, SourceFile, UnreadableFileError
 from progan_service.data.making.collection.foreign import foreign_kind
 from progan_service.data.making.collection.opening import open_collection
 from progan_service.data.making.collection.unpacking import Scratch
-from progan_service.data.making.conversion import Conversion
+from progan_service.data.making.conversion import Channels, Conversion, Fit, Small
 from progan_service.data.making.image_names import write_image_names
-from progan_service.data.making.kinds import is_picture, refusal
 from progan_service.data.making.labels.labels import NO_LABELS
 from progan_service.data.making.labels.read import OpenLabels, labels_in_sight, open_labels
 from progan_service.data.making.records import write_labels, write_levels
 from progan_service.data.making.remainder import Remainder
-from progan_service.data.making.square import Background, Channels, Fit, Small
 from progan_service.data.making.workers import Workers
 from progan_service.data.manifest import Manifest
+from progan_service.decoding.errors import PictureError
+from progan_service.decoding.kinds import is_picture, refusal
+from progan_service.decoding.square import Background
 from progan_service.host.cpus import available_cpus
 from progan_service.host.files import new_directory
 from progan_service.license import is_license_name, text_of

@@ -1,12 +1,19 @@
 """What is done to each picture of a dataset: a pure function of its bytes, which the workers call."""
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
+
+from PIL import Image
 
 from progan_service.data.errors import DatasetError
-from progan_service.data.making.picture import decode_rgb
 from progan_service.data.making.records import check_resolution, level_records
-from progan_service.data.making.square import Background, Channels, Fit, Small, check_size, to_square
+from progan_service.decoding.errors import PictureError
+from progan_service.decoding.picture import decode_rgb
+from progan_service.decoding.square import Background, to_square
+
+Fit = Literal["crop", "pad"]
+Small = Literal["refuse", "pad", "enlarge"]
+Channels = Literal[3, 1]
 
 _CHOICES = {"fit": Fit, "small": Small, "background": Background, "channels": Channels}
 
@@ -41,7 +48,7 @@ class Conversion:
         """Return nothing for a picture that can be used. Raises PictureError for others."""
         image = decode_rgb(content, self.background, self.resolution)
         if self.small == "refuse":
-            check_size(image, self.resolution, self.fit)
+            _check_size(image, self.resolution, self.fit)
         return b""
 
     def records(self, content: bytes) -> bytes:
@@ -49,4 +56,12 @@ class Conversion:
         image = decode_rgb(content, self.background, self.resolution)
         if self.channels == 1:
             image = image.convert("L")
-        return level_records(to_square(image, self.resolution, self.fit, self.small, self.background))
+        enlarge = self.small != "pad"
+        return level_records(to_square(image, self.resolution, self.fit, enlarge=enlarge, background=self.background))
+
+
+def _check_size(image: Image.Image, resolution: int, fit: Fit) -> None:
+    """Raise PictureError if the picture would have to be scaled up."""
+    side, name = (min(image.size), "shorter") if fit == "crop" else (max(image.size), "longer")
+    if side < resolution:
+        raise PictureError(f"{image.width}x{image.height} pixels: the {name} side must be at least {resolution}")

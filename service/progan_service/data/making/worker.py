@@ -15,8 +15,8 @@ import struct
 import sys
 from typing import IO
 
-from progan_service.data.errors import PictureError
 from progan_service.data.making.conversion import Conversion
+from progan_service.decoding.errors import PictureError
 
 CHECK, RECORDS = 0, 1
 DONE, REFUSED = 0, 1

@@ -13,9 +13,9 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self, TypeVar
 
-from progan_service.data.errors import PictureError
 from progan_service.data.making import worker
 from progan_service.data.making.conversion import Conversion
+from progan_service.decoding.errors import PictureError
 from progan_service.errors import MendableError
 
 Item = TypeVar("Item")

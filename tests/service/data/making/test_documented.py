@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from display_p3 import P3_RED, SRGB_RED, p3_profile
+from PIL import Image
 from pillow_heif import register_heif_opener
 
 from progan_service.data.dataset import Dataset
@@ -20,10 +21,8 @@ from progan_service.data.making.build import build_dataset
 DOCS = Path(__file__).parents[4] / "docs" / "datasets.md"
 Colour = tuple[int, int, int]
 
-RED, GREY = (200, 40, 30), (90, 90, 90)
-P3_RED = (218, 0, 4)  # RED in Display P3, by its matrix to sRGB: red is 1.2249 * 0.578 - 0.2247 * 0.021 in linear light
+RED, GREY = P3_RED, (90, 90, 90)
 SIDE = 16
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def _image(colour: Colour = RED, mode: str = "RGB") -> Image.Image:
@@ -77,19 +76,6 @@ def _inks(**options: object) -> bytes:
     return _jpeg(**options, image=Image.new("CMYK", (SIDE, SIDE), (0, 255, 255, 0)))
 
 
-def _p3_profile() -> bytes:
-    """Display P3 as sRGB's profile with the primaries of P3: XYZ under D50, in sixteenths of 4096."""
-    profile = SRGB
-    for name, xyz in {
-        b"rXYZ": (33760, 15807, -69),
-        b"gXYZ": (19135, 45367, 2745),
-        b"bXYZ": (10296, 4363, 51385),
-    }.items():
-        start = struct.unpack_from(">I", profile, profile.index(name) + 4)[0] + 8
-        profile = profile[:start] + struct.pack(">3i", *xyz) + profile[start + 12 :]
-    return profile
-
-
 def _grey_press() -> bytes:
     """Return a press on white paper whose inks are all L*a*b* (53.7, 0, 0), the grey 128, and black ink black."""
     ramp = bytes(range(256))
@@ -111,7 +97,7 @@ def _pages() -> bytes:
 TRIED: dict[str, tuple[Callable[[], bytes], Colour | None]] = {
     "JPEG": (_jpeg, RED),
     "JPEG, progressive": (lambda: _jpeg(progressive=True), RED),
-    "JPEG with a Display P3 profile, as of an iPhone": (lambda: _jpeg(icc_profile=_p3_profile()), P3_RED),
+    "JPEG with a Display P3 profile, as of an iPhone": (lambda: _jpeg(icc_profile=p3_profile()), SRGB_RED),
     "JPEG of CMYK with a profile": (lambda: _inks(icc_profile=_grey_press()), (128, 128, 128)),
     "JPEG of CMYK without a profile": (_inks, (255, 0, 0)),
     "JPEG without its last two bytes": (lambda: _jpeg()[:-2], RED),
@@ -127,7 +113,7 @@ TRIED: dict[str, tuple[Callable[[], bytes], Colour | None]] = {
             gAMA=struct.pack(">I", 45_455),
             cHRM=struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
         ),
-        P3_RED,
+        SRGB_RED,
     ),
     "PNG with alpha": (lambda: _file("PNG", Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 51))), (204, 204, 204)),
     "PNG that moves (APNG)": (lambda: _film("PNG"), RED),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from progan_service.data.errors import PictureError
 from progan_service.data.making.conversion import Conversion
 from progan_service.data.making.workers import Workers
+from progan_service.decoding.errors import PictureError
 from progan_service.errors import MendableError
 
 PICTURES = 200

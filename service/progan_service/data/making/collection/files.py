@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from progan_service.data.making.kinds import HEAD_BYTES
+from progan_service.decoding.kinds import HEAD_BYTES
 
 MAX_FILE_BYTES = 256 * 2**20
 LISTED_AT_ONCE = 10_000  # files between two calls of progress

@@ -22,7 +22,7 @@ from progan_service.data.making.collection.foreign import foreign_kind
 from progan_service.data.making.collection.tars import tar_files
 from progan_service.data.making.collection.unpacking import Bound, Scratch, spooled
 from progan_service.data.making.collection.zips import is_part_of_a_split_zip, zip_files
-from progan_service.data.making.kinds import HEAD_BYTES, picture_kind
+from progan_service.decoding.kinds import HEAD_BYTES, picture_kind
 from progan_service.errors import ProganError
 from progan_service.host.faults import named
 from progan_service.progress import Progress

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from progan_service.data.errors import DatasetError
-from progan_service.data.making.kinds import is_picture
 from progan_service.data.making.labels.labels import Faults, Labels, classes_of, empty_values, of_attributes, tidy
 from progan_service.data.making.labels.pictures import Pictures
+from progan_service.decoding.kinds import is_picture
 from progan_service.names import shown
 
 _HOLDS, _HOLDS_NOT, _MINUS = ("1", "1.0", "true"), ("0", "0.0", "false"), ("-1", "-1.0")

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from progan_protos.v1 import image_generator_pb2 as pb
+from progan_service.decoding.square import Fit
 from progan_service.latents.walks import WalkPath
 from progan_service.serving.batching.work import Priority
 from progan_service.serving.errors import FailedPrecondition, InvalidArgument, naming
-from progan_service.serving.files.decoding import Fit, decoded
+from progan_service.serving.files.decoding import decoded
 from progan_service.serving.files.encoding import Encoding
 from progan_service.serving.jobs.edits import MAX_EDITS, Edits, edited, of_edit, of_edits
 from progan_service.serving.jobs.format import Format, of_quality
@@ -40,6 +41,13 @@ _PATHS: Mapping[int, WalkPath] = {
     pb.INTERPOLATION_PATH_LINEAR: "linear",
     pb.INTERPOLATION_PATH_SPHERICAL: "spherical",
     pb.INTERPOLATION_PATH_SMOOTH: "smooth",
+}
+
+_FITS: Mapping[int, Fit] = {
+    pb.FIT_UNSPECIFIED: "crop",
+    pb.FIT_CROP: "crop",
+    pb.FIT_PAD: "pad",
+    pb.FIT_STRETCH: "stretch",
 }
 
 MAX_SEEDS = 1_000_000  # they are read one by one; more would block the event loop
@@ -115,9 +123,9 @@ def inverting(version: LoadedVersion) -> Inverting:
 def pictures(request: pb.InvertRequest, metadata: ModelMetadata) -> NDArray[np.uint8]:
     """Return the pictures of a request [P, R, R, C]. Raises InvalidArgument. It takes long: call it in a thread."""
     check_pictures(len(request.pictures))
-    if request.fit not in pb.Fit.values():
+    if request.fit not in _FITS:
         raise InvalidArgument("fit", f"is {request.fit}, which is no Fit")
-    fit = Fit(pb.Fit.Name(request.fit or pb.FIT_CROP).removeprefix("FIT_"))
+    fit = _FITS[request.fit]
     targets = []
     for place, content in enumerate(request.pictures):
         with naming(picture=f"pictures[{place}]"):

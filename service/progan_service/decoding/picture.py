@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from progan_service.data.errors import PictureError
-from progan_service.data.making import coded_colour, jpeg2000, tiff
-from progan_service.data.making.colour import to_srgb
-from progan_service.data.making.kinds import is_decoded, may_be_tga, picture_kind, refusal
-from progan_service.data.making.square import Background
+from progan_service.decoding import coded_colour, jpeg2000, tiff
+from progan_service.decoding.colour import to_srgb
+from progan_service.decoding.errors import DamagedPictureError, PictureError
+from progan_service.decoding.kinds import is_decoded, may_be_tga, picture_kind, refusal
+from progan_service.decoding.square import Background
 
 _AMPLE = 3  # a picture keeps so many times the detail that is needed, until its colours are converted
 _JPEG_END = b"\xff\xd9"
@@ -46,7 +46,8 @@ def decode_rgb(content: bytes, background: Background = "white", enough: int | N
         enough: a side in pixels. A picture whose shorter side is many times as long may be scaled down, for speed.
 
     Raises:
-        PictureError: the content is no picture, broken, of a kind that is not decoded, or far too large.
+        PictureError: the content is no picture, of a kind that is not decoded, or far too large; a
+            DamagedPictureError if it is broken.
     """
     kind = picture_kind(content) or ("TGA" if may_be_tga(content) else None)
     if kind != "TGA" and not is_decoded(kind):
@@ -146,9 +147,9 @@ def _faults_named(kind: str) -> Iterator[None]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise PictureError(f"more than {Image.MAX_IMAGE_PIXELS} pixels: scale it down first") from None
     except UnidentifiedImageError:
-        raise PictureError(f"cannot be decoded: a damaged {kind}, or one of an unknown layout") from None
+        raise DamagedPictureError(f"cannot be decoded: a damaged {kind}, or one of an unknown layout") from None
     except Exception as error:
-        raise PictureError(f"cannot be decoded: {error}") from None
+        raise DamagedPictureError(f"cannot be decoded: {error}") from None
 
 
 def _to_8_bits(image: Image.Image, depth: int) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from progan_service.data.errors import PictureError
+from progan_service.decoding.errors import PictureError
 
 # libtiff decodes uncompressed pictures too: Pillow's own decoder errs where colours are subsampled, or 16 bits deep in
 # planes.

@@ -1,6 +1,6 @@
 """Finds the colours that a JPEG 2000 file says it has (ISO 15444-1, I.5.3.3), which Pillow passes over."""
 
-from progan_service.data.errors import PictureError
+from progan_service.decoding.errors import PictureError
 
 _ENUMERATED, _RESTRICTED_ICC, _ANY_ICC = 1, 2, 3
 _DECODED = (0, 12, 15, 16, 17, 18)  # black and white, CMYK, black and white, sRGB, grey, sYCC

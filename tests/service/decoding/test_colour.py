@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from progan_service.data.errors import PictureError
-from progan_service.data.making.picture import decode_rgb
+from progan_service.decoding.errors import PictureError
+from progan_service.decoding.picture import decode_rgb
 
 Floats = NDArray[np.float64]
 

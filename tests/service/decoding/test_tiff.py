@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_service.data.errors import PictureError
-from progan_service.data.making.picture import decode_rgb
+from progan_service.decoding.errors import PictureError
+from progan_service.decoding.picture import decode_rgb
 
 Tags = dict[int, int | Sequence[int]]
 Pixels = list[list[int]]

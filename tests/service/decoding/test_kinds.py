@@ -5,7 +5,7 @@ import struct
 import pytest
 from PIL import Image
 
-from progan_service.data.making.kinds import is_decoded, is_picture, may_be_tga, picture_kind, refusal
+from progan_service.decoding.kinds import is_decoded, is_picture, may_be_tga, picture_kind, refusal
 
 
 def _encoded(file_format: str, **options: object) -> bytes:

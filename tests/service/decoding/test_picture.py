@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan_service.data.errors import PictureError
-from progan_service.data.making.picture import decode_rgb
+from progan_service.decoding.errors import PictureError
+from progan_service.decoding.picture import decode_rgb
 
 
 def _encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from progan_service.data.errors import PictureError
+from progan_service.decoding.errors import PictureError
 
 _D65, _D50 = (0.3127, 0.3290), (0.3457, 0.3585)
 _SRGB_PRIMARIES = (*_D65, 0.640, 0.330, 0.300, 0.600, 0.150, 0.060)  # x, y of white, red, green and blue

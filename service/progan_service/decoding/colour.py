@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms
 
-from progan_service.data.errors import PictureError
+from progan_service.decoding.errors import PictureError
 
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "LAB"}  # the ICC's names of Pillow's modes
 _DEVICE_CLASSES = ("scnr", "mntr", "prtr", "spac")
-_KEPT_PROFILES = 64
+_KEPT_PROFILES = 8  # of up to megabytes each, and a server gets them from callers
 _COARSE = 2  # levels
 
 

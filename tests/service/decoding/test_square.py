@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 from PIL import Image
 
-from progan_service.data.errors import PictureError
-from progan_service.data.making.square import check_size, to_square
+from progan_service.decoding.square import to_square
 
 
 def test_crop_takes_the_centre() -> None:
@@ -33,18 +31,9 @@ def test_scaling_down_keeps_the_mean() -> None:
     assert abs(to_square(Image.fromarray(pixels), 8, "crop").mean() - pixels.mean()) < 1.0
 
 
-def test_a_small_picture_is_told_which_side_is_too_short() -> None:
-    image = Image.new("RGB", (40, 30))
-    check_size(image, 32, "pad")
-    with pytest.raises(PictureError, match="40x30 pixels: the shorter side must be at least 32"):
-        check_size(image, 32, "crop")
-    with pytest.raises(PictureError, match="40x30 pixels: the longer side must be at least 64"):
-        check_size(image, 64, "pad")
-
-
 def test_a_small_picture_gets_borders_on_all_sides() -> None:
     """As MNIST's digits of 28 pixels at 32: two rows and columns on each side."""
-    square = to_square(Image.new("L", (28, 28), 200), 32, "crop", "pad", "black")
+    square = to_square(Image.new("L", (28, 28), 200), 32, "crop", enlarge=False, background="black")
     assert square.shape == (32, 32, 1)
     assert (square[2:-2, 2:-2] == 200).all()
     assert square.sum() == 28 * 28 * 200
@@ -52,18 +41,25 @@ def test_a_small_picture_gets_borders_on_all_sides() -> None:
 
 def test_only_what_is_smaller_gets_them() -> None:
     image = Image.new("RGB", (12, 4), (200, 100, 50))
-    whole = to_square(image, 16, "pad", "pad", "black")
+    whole = to_square(image, 16, "pad", enlarge=False, background="black")
     assert (whole[6:10, 2:14] == [200, 100, 50]).all()
     assert whole.sum() == 12 * 4 * 350
-    centre = to_square(image, 8, "crop", "pad", "black")
+    centre = to_square(image, 8, "crop", enlarge=False, background="black")
     assert (centre[2:6, 2:6] == [200, 100, 50]).all()
     assert centre.sum() == 4 * 4 * 350
-    larger = to_square(Image.new("RGB", (64, 64), (200, 100, 50)), 16, "crop", "pad", "black")
+    larger = to_square(Image.new("RGB", (64, 64), (200, 100, 50)), 16, "crop", enlarge=False, background="black")
     assert (larger == [200, 100, 50]).all()
 
 
 def test_a_small_picture_is_enlarged() -> None:
     image = Image.new("L", (4, 2), 90)
-    assert (to_square(image, 16, "crop", "enlarge") == 90).all()
-    whole = to_square(image, 16, "pad", "enlarge", "black")
+    assert (to_square(image, 16, "crop") == 90).all()
+    whole = to_square(image, 16, "pad", background="black")
     assert whole[:, 0, 0].tolist() == [0] * 4 + [90] * 8 + [0] * 4
+
+
+def test_or_it_is_stretched_without_borders() -> None:
+    image = Image.new("RGB", (8, 4), "black")
+    image.paste("white", (4, 0, 8, 4))
+    stretched = to_square(image, 8, "stretch")
+    assert (stretched[:, 0].max(), stretched[:, 7].min()) == (0, 255)
