@@ -47,7 +47,8 @@ def _file(argument: str, picture: Picture) -> bytes:
 
 
 def _png(image: Image.Image) -> bytes:
-    return _written(image if image.mode in ("L", "RGB", "RGBA") else _shown(image), "PNG")
+    upright = ImageOps.exif_transpose(image)  # what Pillow has opened is turned as the camera was
+    return _written(upright if upright.mode in ("L", "RGB", "RGBA") else _shown(upright), "PNG")
 
 
 def _small(argument: str, content: bytes) -> bytes:
@@ -58,7 +59,7 @@ def _small(argument: str, content: bytes) -> bytes:
         with Image.open(io.BytesIO(content)) as image:
             shown = _shown(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow has no class for broken files
-        raise ArgumentError(argument, "must be a picture", f"{len(content)} bytes") from error
+        raise ArgumentError(argument, "must be a PNG, JPEG or WebP picture", f"{len(content)} bytes") from error
     for side in _SIDES:
         shown.thumbnail((side, side), Image.Resampling.LANCZOS)
         small = _written(shown, "JPEG", quality=_QUALITY)

@@ -100,7 +100,7 @@ def test_large_files_are_made_smaller() -> None:
         assert (image.format, image.size) == ("JPEG", (512, 512))
     small = file(Image.new("RGB", (8, 8)))
     assert picture_files(small) == [small]
-    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be a picture; got '500000 bytes'"):
+    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be a PNG, JPEG or WebP picture; got '500000 bytes'"):
         picture_files(bytes(500_000))
 
 
@@ -113,6 +113,17 @@ def test_a_large_photograph_of_a_telephone_keeps_its_colours(client: Client) -> 
     with Image.open(io.BytesIO(content)) as image:
         assert image.info.get("icc_profile") is None
         assert np.asarray(image).mean((0, 1)).tolist() == pytest.approx(SRGB_RED, abs=4)
+
+
+def test_a_photograph_that_pillow_has_opened_is_sent_upright() -> None:
+    halves, upside_down = Image.new("RGB", (64, 64), "red"), Image.Exif()
+    halves.paste("blue", (32, 0, 64, 64))
+    upside_down[0x0112] = 3
+    with Image.open(io.BytesIO(file(halves, exif=upside_down))) as opened:
+        (content,) = picture_files(opened)
+    with Image.open(io.BytesIO(content)) as sent:
+        assert (sent.getpixel((0, 0)), sent.getpixel((63, 0))) == ((0, 0, 255), (255, 0, 0))
+        assert sent.getexif().get(0x0112, 1) == 1
 
 
 def test_inks_and_16_bits_become_rgb() -> None:
