@@ -25,8 +25,9 @@ help:
 serve: .venv/ready
 	@$(BIN)/progan serve --lame-duck-s 0 --log-format text
 
+# Two at a time, each a whole file: tests of a file share what takes long to make.
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .
