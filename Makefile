@@ -58,12 +58,13 @@ rehearse: .venv/ready
 
 bench: export TF_CPP_MIN_LOG_LEVEL = 2
 bench: .venv/ready
-	-@$(MAKE) .venv-peers/ready
+	-@$(MAKE) --keep-going .venv-peers/ready .venv-mosec/ready .venv-litserve/ready
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/generator.py
 	$(BIN)/python tests/bench/layers.py
 	$(BIN)/python tests/bench/serving.py
 	$(BIN)/python tests/bench/serving_small.py
+	$(BIN)/python tests/bench/serving_peers.py
 	$(BIN)/python tests/bench/serving_full_size.py
 	$(BIN)/python tests/bench/lone_call.py
 	$(BIN)/python tests/bench/swaps.py
@@ -184,6 +185,15 @@ TORCH := torch==2.13.0
 	  || echo "PyTorch is left out: no build of it for GPUs can be had here"
 	@touch $@
 
+# Servers of other libraries, each with the model of this one: their pins clash with each other.
+.venv-mosec/ready .venv-litserve/ready: export UV_COMPILE_BYTECODE = 1
+.venv-mosec/ready .venv-litserve/ready: .venv-%/ready: tests/bench/contenders/%.in locks/service-cpu.txt | $(UV)
+	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-$*
+	VIRTUAL_ENV=.venv-$* $(UV) pip sync -q locks/service-cpu.txt
+	VIRTUAL_ENV=.venv-$* $(UV) pip install -q -r tests/bench/contenders/$*.in
+	VIRTUAL_ENV=.venv-$* $(UV) pip install -q --no-deps -e protos -e client -e service
+	@touch $@
+
 # What other clients need clashes with what the server needs. TensorFlow Serving's stubs are for the server's TensorFlow.
 .venv-compat/ready: locks/compat.txt | $(UV)
 	$(UV) venv -q --allow-existing --python $(PYTHON) .venv-compat
@@ -209,4 +219,4 @@ $(UV):
 	.uv/bin/pip install -q --disable-pip-version-check uv==0.13.9
 
 clean:
-	rm -rf .venv .venv-gpu .venv-peers .venv-peers-gpu .venv-compat .uv .prometheus build
+	rm -rf .venv .venv-gpu .venv-peers .venv-peers-gpu .venv-mosec .venv-litserve .venv-compat .uv .prometheus build

@@ -3,10 +3,13 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 import grpc
+import numpy as np
 import uvloop
 from servers import Server
 
@@ -57,6 +60,67 @@ async def _client_loop(server: Server, request: bytes, clients: int, seconds: fl
             (time.process_time() - cpu_s) / count,
             (server.cpu_s() - server_cpu_s) / count,
         )
+
+
+class Answers(NamedTuple):
+    """Calls per second of some clients, and how long a call takes: the median, and the 99th percentile."""
+
+    per_s: float
+    median_s: float
+    p99_s: float
+
+
+Ask = Callable[[], Awaitable[object]]
+Callers = AbstractAsyncContextManager[list[Ask]]
+
+
+def answers(callers: Callers, seconds: float) -> Answers:
+    """Let each caller call again as soon as it has its reply."""
+    return uvloop.run(_answers(callers, seconds))
+
+
+async def _answers(callers: Callers, seconds: float) -> Answers:
+    async with callers as asks:
+        started = time.perf_counter()
+
+        async def repeat(ask: Ask) -> list[float]:
+            times = [time.perf_counter()]
+            while times[-1] - started < seconds:
+                await ask()
+                times.append(time.perf_counter())
+            return list(np.diff(times))
+
+        took = np.concatenate(await asyncio.gather(*map(repeat, asks)))
+        per_s = len(took) / (time.perf_counter() - started)
+    return Answers(per_s, float(np.median(took)), float(np.quantile(took, 0.99)))
+
+
+@asynccontextmanager
+async def over_grpc(target: str, method: str, request: bytes, count: int) -> AsyncIterator[list[Ask]]:
+    """Callers that share a connection."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        await channel.channel_ready()
+        yield [partial(channel.unary_unary(method), request)] * count
+
+
+@asynccontextmanager
+async def over_http(target: str, request: bytes, count: int) -> AsyncIterator[list[Ask]]:
+    """Callers with a connection each. `request` is all of it, head and body."""
+    host, port = target.split(":")
+    connections = [await asyncio.open_connection(host, int(port)) for _ in range(count)]
+    yield [partial(_exchange, *connection, request) for connection in connections]
+    for _, writer in connections:
+        writer.close()
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
+    writer.write(request)
+    status, *headers = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+    length = next(int(header[16:]) for header in headers if header.startswith(b"content-length: "))
+    body = await reader.readexactly(length)
+    if b" 200 " not in status:
+        raise RuntimeError(f"{status!r}: {body[:200]!r}")
+    return body
 
 
 def lone_call_s(call: Callable[[], object], pause_s: float = 0.0) -> float:

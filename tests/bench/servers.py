@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from results import ROOT
 
 from progan_client import Client
 from progan_client.errors import DeadlineExceededError
@@ -48,6 +52,42 @@ def progan(store: Path = BUNDLED_STORE, *options: str, environment: Mapping[str,
         with Client(server.target) as client:
             wait_until_served(client)
         yield server
+
+
+@contextmanager
+def peer(name: str, store: Path, *options: str) -> Iterator[str]:
+    """Start the batcher of another library, in the environment `.venv-NAME`, and return where it listens.
+
+    Its options follow its script, with PORT in the place of a free port. Raises RuntimeError if it does not start.
+    """
+    port = free_port()
+    script = Path(__file__).parent / "contenders" / f"{name}_batcher.py"
+    arguments = (option.replace("PORT", str(port)) for option in options)
+    command = (ROOT / f".venv-{name}" / "bin" / "python", script, *arguments)
+    variables = {**os.environ, "STORE": str(store)}
+    with (
+        tempfile.NamedTemporaryFile() as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=variables, process_group=0) as process,
+    ):
+        try:
+            wait_until_listening(process, port, Path(log.name))
+            yield f"127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)  # its workers, too
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    started = time.monotonic()
+    while process.poll() is None and time.monotonic() - started < PATIENCE_S:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(POLL_S)
+    raise RuntimeError(f"{process.args[1]} does not listen: {log.read_text()[-2000:]}")
 
 
 def wait_until_served(client: Client) -> None:
