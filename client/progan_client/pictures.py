@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
+from progan_client.arguments import Fit
 from progan_client.errors import ArgumentError
 from progan_client.images import Pixels, to_image
 
@@ -30,6 +31,22 @@ def picture_files(pictures: Picture | Iterable[Picture]) -> list[bytes]:
     if not 1 <= len(given) <= MAX_PICTURES:
         raise ArgumentError("pictures", f"must be 1 to {MAX_PICTURES}", len(given))
     return [_file(f"pictures[{place}]", picture) for place, picture in enumerate(given)]
+
+
+def shown_square(picture: Path, fit: Fit, side: int, channels: int) -> Pixels:
+    """Return a file as the service compares it with images, up to rounding: uint8 [side, side, channels].
+
+    Raise OSError if it cannot be read.
+    """
+    with Image.open(picture) as image:
+        shown, size = _shown(ImageOps.exif_transpose(image)), (side, side)
+    if fit == "pad":
+        square = ImageOps.pad(shown, size, Image.Resampling.LANCZOS, color="white")
+    elif fit == "crop":
+        square = ImageOps.fit(shown, size, Image.Resampling.LANCZOS)
+    else:
+        square = shown.resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(square.convert("RGB" if channels == 3 else "L")).reshape(side, side, channels)
 
 
 def _file(argument: str, picture: Picture) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
 from progan_client import ArgumentError, AsyncClient, Client, Direction, InvalidArgumentError, requests
 from progan_client.command import main
@@ -195,17 +195,30 @@ def test_a_sheet_has_a_row_for_each_seed_and_a_column_for_each_amount(run: Run, 
 
 
 def test_a_photograph_is_found_and_edited_in_one_command(run: Run, client: Client) -> None:
-    client.generate(seed=5).save("photo.png")
+    photo = client.generate(seed=5)
+    photo.save("photo.png")
     options = ("--edit", "size=+1", "--hold", "red", "--max-evaluations", "20", "--beside")
     code, out, _ = run("edit", "photo.png", *options, "-o", "edited.png")
     assert code == 0
     assert out.splitlines()[0].startswith("photo.png: found at ")
-    assert out.splitlines()[1] == "edited.png: 2 images, edited, 16x8 pixels, tiny version 2"
+    assert out.splitlines()[1] == ("edited.png: photograph, image found, image edited, 24x8 pixels, tiny version 2")
     found = client.invert("photo.png", max_evaluations=20)
     edited = client.generate(latents=found.latents, edits={"size": 1}, hold=["red"])
     with Image.open("edited.png") as written:
-        expected = np.concatenate([found.images.pixels[0], edited.pixels[0]], axis=1)
+        expected = np.concatenate([photo.pixels[0], found.images.pixels[0], edited.pixels[0]], axis=1)
         np.testing.assert_array_equal(np.asarray(written), expected)
+
+
+@pytest.mark.parametrize(("fit", "corner"), [("crop", "lime"), ("pad", "white"), ("stretch", "red")])
+def test_the_photograph_is_shown_as_it_is_made_square(run: Run, fit: str, corner: str) -> None:
+    photo = Image.new("RGB", (64, 32), "lime")
+    photo.paste("red", (0, 0, 16, 32))
+    photo.paste("red", (48, 0, 64, 32))
+    photo.save("photo.png")
+    options = ("--edit", "size=+1", "--max-evaluations", "1", "--beside", "--fit", fit)
+    assert run("edit", "photo.png", *options, "-o", "edited.png")[0] == 0
+    with Image.open("edited.png") as written:
+        assert written.getpixel((0, 0)) == pytest.approx(ImageColor.getrgb(corner), abs=30)
 
 
 def test_a_sheet_may_begin_with_latents(run: Run, client: Client) -> None:

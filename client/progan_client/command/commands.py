@@ -41,7 +41,7 @@ from progan_client.load.drive import run_load
 from progan_client.load.picture import latency_picture
 from progan_client.load.plan import Load
 from progan_client.load.report import as_json
-from progan_client.pictures import MAX_PICTURES
+from progan_client.pictures import MAX_PICTURES, shown_square
 from progan_client.requests import generate_request, latents_message, row_count
 
 MAX_IN_ONE_PICTURE = 10_000
@@ -121,7 +121,12 @@ def edit(client: Client, options: EditPhotoOptions) -> int:
     if found.labels is not None:
         arguments["labels"] = found.labels
     edited = client.generate(latents=found.latents, **arguments)
-    output.write_grid([found.images, edited] if options.beside else [edited], columns=2 if options.beside else 1)
+    if options.beside:
+        _, side, _, channels = edited.shape
+        photo = shown_square(options.picture, options.fit, side, channels)
+        output.write_beside(photo, found.images, edited)
+    else:
+        output.write_grid([edited], columns=1)
     return SUCCESS
 
 

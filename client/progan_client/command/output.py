@@ -18,6 +18,7 @@ from progan_client.images import (
     Encoding,
     Frame,
     GeneratedImages,
+    Pixels,
     encoded,
     encoding_of,
     enlarged,
@@ -78,6 +79,13 @@ class Output:
         seeds = [seed for part in parts for seed in part.seeds or ()]
         size = f"{picture.width}x{picture.height}"
         _report(self.path, f"{_count(len(pixels))}{self._of(seeds)}, {size} pixels", parts[0].model)
+
+    def write_beside(self, photograph: Pixels, found: GeneratedImages, edited: GeneratedImages) -> None:
+        """Write a photograph [H, W, C] of the size of the images, the image that was found, and the edited one."""
+        picture = image_grid(np.stack([photograph, found.pixels[0], edited.pixels[0]]), 3, self.scale)
+        write(self.path, encoded(picture, self.path.suffix, self.quality))
+        size = f"{picture.width}x{picture.height}"
+        _report(self.path, f"photograph, image found, image edited, {size} pixels", edited.model)
 
     def write_animation(self, frames: Sequence[Frame], fps: float) -> None:
         """Write all frames to one animation."""

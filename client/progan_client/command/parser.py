@@ -206,7 +206,9 @@ def _add_edit(subparsers: Any) -> None:
     add_model_options(source)
     output = command.add_argument_group("output")
     add_file(output, "-o", "--output", metavar="PATH", required=True, help="edited.png (or .jpg, .webp)")
-    output.add_argument("--beside", action="store_true", help="draw the image that was found beside the edited one")
+    output.add_argument(
+        "--beside", action="store_true", help="draw the photograph, the image found and the edited one side by side"
+    )
     add_picture_options(output)
     command.set_defaults(each=False, format=None)
 
