@@ -100,10 +100,11 @@ class Report:
 
 @dataclass
 class Spent:
-    """Time of a search in batches of gradients: the longest wait, and all computing, in seconds."""
+    """Time of a search in batches of gradients: the longest wait, all computing, and the longest batch, in seconds."""
 
     queue_s: float = 0.0
     inference_s: float = 0.0
+    longest_s: float = 0.0
 
 
 class Inverter:
@@ -148,8 +149,11 @@ class Inverter:
         search, spent = _search(inversion, picture), Spent()
         end, reported = "", 0
         with self._counted(search):
-            until = _until(inversion.image.deadline)
+            deadline = inversion.image.deadline
+            latest_end = _latest_end(deadline)
             while search.points and not end:
+                # Then a batch of gradients may still be in the way of the image, which takes about as long.
+                until = min(latest_end, deadline - 2 * spent.longest_s)
                 try:
                     async with asyncio.timeout(until - time.monotonic() if until < math.inf else None):
                         values = await self._valued(inversion, search, target, spent)
@@ -175,6 +179,7 @@ class Inverter:
         assert points is not None
         rows = len(points.latents)
         async with self._quotas.taken_in_turn(image.caller, image.quota, rows, first=not search.evaluations):
+            begun = time.monotonic()
             generated = await inversion.inverting.batcher.submit(
                 _inputs(points, target),
                 flow=image.flow,
@@ -182,6 +187,7 @@ class Inverter:
                 priority=Priority.BULK,
                 patient=True,
             )
+        spent.longest_s = max(spent.longest_s, time.monotonic() - begun)
         spent.queue_s = max(spent.queue_s, generated.queue_s)
         spent.inference_s += generated.inference_s
         self._metrics.inversion_evaluations.inc(rows)
@@ -230,7 +236,7 @@ def _job(inversion: Inversion, best: Best) -> Job:
     )
 
 
-def _until(deadline: float) -> float:
+def _latest_end(deadline: float) -> float:
     """Return when a search has to end, so that its image reaches the caller in time."""
     now = time.monotonic()
     return deadline - max(_RESERVE_S, _RESERVE_SHARE * (deadline - now)) if deadline < math.inf else math.inf

@@ -38,10 +38,10 @@ Done = Callable[[Batch | Exception], None]
 
 
 class Device:
-    """Finds each point better than the last one, and hangs after some batches of gradients."""
+    """Finds each point better than the last one, and hangs after some batches of gradients. The first takes no time."""
 
-    def __init__(self, answers: int) -> None:
-        self.answers = answers
+    def __init__(self, answers: int, takes_s: float = 0.0) -> None:
+        self.answers, self.takes_s = answers, takes_s
         self.rows: list[int] = []
 
     def images(self, inputs: tuple[NDArray[np.float32], ...], done: Done) -> None:
@@ -54,7 +54,8 @@ class Device:
         if len(self.rows) <= self.answers:
             losses = 1.0 / (1 + len(self.rows)) * np.ones((len(latents), 1))
             values = np.concatenate([losses, np.eye(4)[: len(latents)]], axis=1).astype(np.float32)
-            asyncio.get_running_loop().call_soon(done, Batch(values, seconds=0.5))
+            takes_s = self.takes_s if len(self.rows) > 1 else 0
+            asyncio.get_running_loop().call_later(takes_s, done, Batch(values, seconds=0.5))
 
 
 @asynccontextmanager
@@ -85,6 +86,12 @@ async def test_the_deadline_ends_it_with_the_best_so_far() -> None:
     assert report.psnr_db == 99  # of a black picture and a black image
     assert report.piece is not None
     assert report.spent.inference_s == 1.5
+
+
+async def test_a_slow_network_has_time_for_a_batch_on_its_way_and_for_the_image() -> None:
+    async with reporting(Device(answers=9, takes_s=0.6), within_s=2) as reports:
+        (report,) = [report async for report in reports]
+    assert (report.end, report.evaluations) == ("deadline", 2)  # a third one would end after 1.2 s, an image at 2.4
 
 
 async def test_a_deadline_before_anything_was_found_is_an_error() -> None:
