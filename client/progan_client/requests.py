@@ -130,6 +130,8 @@ def health_request(model: str) -> health_pb2.HealthCheckRequest:
 def model_selector(arguments: ModelArguments) -> pb.ModelSelector:
     """Select the model (default "": the default model) and version (default None: the serving version)."""
     name, version = arguments.get("model", ""), arguments.get("version")
+    if not isinstance(name, str | None):
+        raise ArgumentError("model", "must be the name of a model", name)
     if version is None:
         return pb.ModelSelector(name=name)
     if not isinstance(version, str):
@@ -166,12 +168,17 @@ def latents_message(arguments: GenerateArguments) -> pb.Latents:
 
 def edit_messages(arguments: ImageArguments) -> list[pb.Edit]:
     """Encode `edits` (move by) and `sets` (move to), which all hold what `hold` names. The default is no edit."""
-    edits, sets, hold = arguments.get("edits") or {}, arguments.get("sets") or {}, arguments.get("hold", ())
+    edits, sets, held = arguments.get("edits") or {}, arguments.get("sets") or {}, arguments.get("hold", ())
     for name, argument in (("edits", edits), ("sets", sets)):
         if not isinstance(argument, Mapping):
             raise ArgumentError(name, 'must be amounts by the names of directions, such as {"size": 1.5}', argument)
-    if isinstance(hold, str):
-        raise ArgumentError("hold", "must be a list of names", hold)
+    if isinstance(held, str) or not isinstance(held, Iterable):
+        raise ArgumentError("hold", "must be a list of names", held)
+    hold = list(held)  # an iterator would be empty at the second look
+    for argument, names in (("edits", edits), ("sets", sets), ("hold", hold)):
+        for name in names:
+            if not isinstance(name, str):
+                raise ArgumentError(argument, "must have names of directions", name)
     for name in edits:
         if name in sets:
             raise ArgumentError("edits, sets", "give each direction in one of them", name)
@@ -179,7 +186,7 @@ def edit_messages(arguments: ImageArguments) -> list[pb.Edit]:
         if name in edits or name in sets:
             raise ArgumentError("hold", "must be other directions than those that move", name)
     if hold and not (edits or sets):
-        raise ArgumentError("hold", "needs edits or sets", list(hold))
+        raise ArgumentError("hold", "needs edits or sets", hold)
     return [
         *(pb.Edit(direction=name, offset=_amount("edits", name, by), hold=hold) for name, by in edits.items()),
         *(pb.Edit(direction=name, set=_amount("sets", name, to), hold=hold) for name, to in sets.items()),
@@ -282,7 +289,10 @@ def _vectors(latents: ArrayLike) -> pb.FloatMatrix:
 
 def _floats(argument: str, values: ArrayLike) -> Latents:
     """Return `values` as float32; raise ArgumentError that names the first element which is not finite."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # of lists that are no array
+        raise ArgumentError(argument, "must have rows of one length", values) from None
     if array.dtype.kind not in "iuf":
         raise ArgumentError(argument, "must be real numbers", array.dtype.name)
     with np.errstate(over="ignore"):  # the check below reports an overflow

@@ -132,12 +132,20 @@ def test_what_the_service_refuses_is_said_in_words_of_the_arguments(client: Clie
         ),
         ({"edits": {"size": 1}, "hold": "red"}, "hold: must be a list of names; got 'red'"),
         ({"hold": ["red"]}, "hold: needs edits or sets; got ['red']"),
+        ({"edits": {"size": 1}, "hold": None}, "hold: must be a list of names; got None"),
+        ({"edits": {"size": 1}, "hold": [1]}, "hold: must have names of directions; got 1"),
+        ({"edits": {1: 1}}, "edits: must have names of directions; got 1"),
     ],
 )
 def test_wrong_edits_are_named_before_anything_is_sent(arguments: Any, sentence: str) -> None:
     with pytest.raises(ArgumentError) as error:
         requests.generate_request(seeds=[5], **arguments)
     assert str(error.value) == sentence
+
+
+def test_an_iterator_holds_what_it_names() -> None:
+    (edit,) = requests.generate_request(seeds=[5], edits={"size": 1}, hold=iter(["red", "tall"])).edits  # type: ignore[arg-type]
+    assert list(edit.hold) == ["red", "tall"]
 
 
 def test_images_and_frames_show_themselves_in_a_notebook(client: Client) -> None:

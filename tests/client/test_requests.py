@@ -116,6 +116,8 @@ def test_interpolate_request() -> None:
         ({"latents": [[1e300]]}, "latents[0, 0]: must be finite as float32; got inf"),
         ({"latents": [[1.0], [0.0]]}, "latents[1]: must have a length above zero; got 0.0"),
         ({"latents": [["a"]]}, "latents: must be real numbers; got 'str32'"),
+        ({"latents": [[1.0, 2.0], [3.0]]}, "latents: must have rows of one length; got [[1.0, 2.0], [3.0]]"),
+        ({"seed": 1, "model": 5}, "model: must be the name of a model; got 5"),
         ({"latents": [[1j]]}, "latents: must be real numbers; got 'complex128'"),
         (
             {"seeds": [1, 2, 3], "labels": np.ones((2, 4))},
