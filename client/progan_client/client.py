@@ -152,8 +152,9 @@ class Client:
             found = client.invert("photo.jpg")
             client.generate(latents=found.latents, edits={"size": 1.5}).save("edited.png")
 
-        A picture is a path, the bytes of a PNG, JPEG or WebP, a PIL image, or uint8 [H, W, 3]. Files above 480 KiB are
-        made smaller before they are sent. The service scales all to its resolution, and neither logs nor stores them.
+        A picture is a path, the bytes of a PNG, JPEG or WebP, a PIL image, or uint8 [H, W, 3]. Files above 480 KiB or
+        4096 pixels a side are made smaller before they are sent. The service scales all to its resolution, and neither
+        logs nor stores them.
 
         argument           type     default   meaning
         `fit`              str      "crop"    how a picture becomes square: its centre, "pad" (all of it, with white

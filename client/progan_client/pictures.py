@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from progan_client.arguments import Fit
 from progan_client.errors import ArgumentError
@@ -15,18 +16,23 @@ Picture = str | Path | bytes | Image.Image | Pixels
 
 MAX_PICTURES = 8  # of one call
 _MAX_FILE_BYTES = 480 * 2**10  # eight fit into the service's limit of a request, 4 MiB
+_MAX_SIDE = 4096  # pixels, of the service
+_KINDS = ("PNG", "JPEG", "WEBP")  # of the service, so that the size of a file does not decide
 _SIDES = (1024, 768, 512, 256)  # pixels, of a larger file that is written anew
 _QUALITY = 95
+_RULE = "must be a path, the bytes of a file, a PIL image of whole numbers, or uint8 [H, W, 3]"
 
 
 def picture_files(pictures: Picture | Iterable[Picture]) -> list[bytes]:
     """Return one to eight pictures as files.
 
-    Files of up to 480 KiB, given by their path or their bytes, are sent as they are. Larger ones are made smaller: 1024
-    pixels a side at most, as JPEG. A PIL image, or uint8 [H, W] or [H, W, 3], becomes a PNG. Raise ArgumentError for
+    Files of up to 480 KiB and 4096 pixels a side, given by their path or their bytes, are sent as they are. Larger ones
+    are made smaller: 1024 pixels a side at most, as JPEG. A PIL image, or uint8 [H, W] or [H, W, 3], becomes a PNG. Raise ArgumentError for
     what is no picture, OSError for a file that cannot be read.
     """
     one = isinstance(pictures, str | Path | bytes | Image.Image | np.ndarray)
+    if not one and (isinstance(pictures, bytearray | memoryview | io.IOBase) or not isinstance(pictures, Iterable)):
+        raise ArgumentError("pictures", _RULE, type(pictures).__name__)
     given: list[Picture] = [pictures] if one else list(pictures)  # type: ignore[list-item, arg-type]
     if not 1 <= len(given) <= MAX_PICTURES:
         raise ArgumentError("pictures", f"must be 1 to {MAX_PICTURES}", len(given))
@@ -55,12 +61,20 @@ def _file(argument: str, picture: Picture) -> bytes:
             return _small(argument, Path(picture).read_bytes())
         case bytes():
             return _small(argument, picture)
-        case Image.Image():
+        case Image.Image() if picture.mode != "F" and 0 not in picture.size:  # the range of floats is unknown
             return _small(argument, _png(picture))
-        case np.ndarray() if picture.dtype == np.uint8 and (picture.ndim == 2 or picture.shape[2:] in ((1,), (3,))):
+        case np.ndarray() if _is_image(picture):
             return _small(argument, _png(to_image(picture if picture.ndim == 3 else picture[..., None])))
-    rule = "must be a path, the bytes of a file, a PIL image, or uint8 [H, W, 3]"
-    raise ArgumentError(argument, rule, type(picture).__name__)
+        case np.ndarray():
+            raise ArgumentError(argument, _RULE, f"{picture.dtype} {list(picture.shape)}")
+        case Image.Image():
+            raise ArgumentError(argument, _RULE, f"mode {picture.mode}, {picture.width}x{picture.height} pixels")
+    raise ArgumentError(argument, _RULE, type(picture).__name__)
+
+
+def _is_image(array: NDArray[np.generic]) -> bool:
+    is_grey_or_rgb = array.ndim == 2 or array.shape[2:] in ((1,), (3,))
+    return array.dtype == np.uint8 and array.size > 0 and is_grey_or_rgb
 
 
 def _png(image: Image.Image) -> bytes:
@@ -69,20 +83,31 @@ def _png(image: Image.Image) -> bytes:
 
 
 def _small(argument: str, content: bytes) -> bytes:
-    """Return a file of at most 480 KiB: the same, or a smaller picture."""
-    if len(content) <= _MAX_FILE_BYTES:
-        return content
+    """Return a file that the service takes: the same, or a smaller picture."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=_KINDS) as image:
+            if len(content) <= _MAX_FILE_BYTES and max(image.size) <= _MAX_SIDE:
+                return content
             shown = _shown(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow has no class for broken files
-        raise ArgumentError(argument, "must be a PNG, JPEG or WebP picture", f"{len(content)} bytes") from error
+        if len(content) <= _MAX_FILE_BYTES and not isinstance(error, Image.DecompressionBombError):
+            return content  # the service says what it is
+        raise ArgumentError(argument, _rule_of(error), f"{len(content)} bytes") from error
     for side in _SIDES:
         shown.thumbnail((side, side), Image.Resampling.LANCZOS)
         small = _written(shown, "JPEG", quality=_QUALITY)
         if len(small) <= _MAX_FILE_BYTES:
             break
     return small
+
+
+def _rule_of(error: Exception) -> str:
+    match error:
+        case Image.DecompressionBombError():
+            return f"must have at most {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
+        case UnidentifiedImageError():
+            return "must be a PNG, JPEG or WebP picture"
+    return "must be an undamaged PNG, JPEG or WebP picture"
 
 
 def _shown(image: Image.Image) -> Image.Image:

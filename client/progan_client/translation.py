@@ -44,7 +44,7 @@ _ARGUMENTS = {
     "edits.set": "sets",
     "edits.hold": "hold",
 }
-_PLACE = re.compile(r"\[\d+\]")  # of an edit: those of the client have names
+_PLACE = re.compile(r"(?<=^edits)\[\d+\]")  # of an edit: those of the client have names
 _WORDS = {"StreamGenerate": "client.stream", "a seed_range": "a count"}
 
 

@@ -10,7 +10,7 @@ from display_p3 import P3_RED, SRGB_RED, p3_profile
 from numpy.typing import NDArray
 from PIL import Image
 
-from progan_client import ArgumentError, AsyncClient, Client, InversionReport
+from progan_client import ArgumentError, AsyncClient, Client, InvalidArgumentError, InversionReport
 from progan_client.command.main import main
 from progan_client.pictures import picture_files
 
@@ -76,8 +76,14 @@ def test_a_model_says_whether_it_can_be_inverted(client: Client) -> None:
     [
         ({"pictures": []}, "pictures: must be 1 to 8; got 0"),
         ({"pictures": [b""] * 9}, "pictures: must be 1 to 8; got 9"),
-        ({"pictures": [3]}, r"pictures\[0\]: must be a path, the bytes of a file, a PIL image, or uint8 .* got 'int'"),
-        ({"pictures": np.zeros((8, 8, 3))}, r"pictures\[0\]: must be a path, .* got 'ndarray'"),
+        ({"pictures": [3]}, r"pictures\[0\]: must be a path, the bytes of a file, a PIL image of .* got 'int'"),
+        ({"pictures": np.zeros((8, 8, 3))}, r"pictures\[0\]: must be a path, .* got 'float64 \[8, 8, 3\]'"),
+        ({"pictures": np.zeros((0, 8, 3), np.uint8)}, r"pictures\[0\]: must be a path, .* got 'uint8 \[0, 8, 3\]'"),
+        ({"pictures": Image.new("F", (8, 9))}, r"pictures\[0\]: .* of whole numbers, .* got 'mode F, 8x9 pixels'"),
+        ({"pictures": Image.new("RGB", (0, 9))}, r"pictures\[0\]: must be a path, .* got 'mode RGB, 0x9 pixels'"),
+        ({"pictures": io.BytesIO(b"\n" * 9)}, "pictures: must be a path, .* got 'BytesIO'"),
+        ({"pictures": bytearray(9)}, "pictures: must be a path, .* got 'bytearray'"),
+        ({"pictures": None}, "pictures: must be a path, .* got 'NoneType'"),
         ({"pictures": b"", "fit": "squeeze"}, "fit: must be one of crop, pad, stretch; got 'squeeze'"),
         ({"pictures": b"", "enough_db": 0}, "enough_db: must be a number from 1 to 100; got 0"),
         ({"pictures": b"", "max_evaluations": 2001}, "max_evaluations: must be 1 to 2000; got 2001"),
@@ -102,6 +108,32 @@ def test_large_files_are_made_smaller() -> None:
     assert picture_files(small) == [small]
     with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be a PNG, JPEG or WebP picture; got '500000 bytes'"):
         picture_files(bytes(500_000))
+
+
+def test_what_a_large_file_is_does_not_depend_on_its_size() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (800, 800, 3), np.uint8))
+    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be a PNG, JPEG or WebP picture"):
+        picture_files(file(noise, "TIFF"))  # a small one is refused by the service
+    cut = file(noise)[:600_000]
+    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must be an undamaged PNG, JPEG or WebP picture"):
+        picture_files(cut)
+
+
+def test_a_picture_with_more_pixels_than_the_service_takes_is_made_smaller_too() -> None:
+    (content,) = picture_files(file(Image.new("RGB", (8000, 20), "red")))
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.size == (1024, 3)
+
+
+def test_far_too_many_pixels_are_told_from_a_foreign_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must have at most 100 pixels; got '\d+ bytes'"):
+        picture_files(file(Image.new("RGB", (11, 10))))
+
+
+def test_the_service_names_the_picture_that_it_cannot_read(client: Client) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^pictures\[1\]: is a text; must be a PNG, JPEG or WebP file$"):
+        client.invert([file(Image.new("RGB", (8, 8))), b"hello, I am a text"])
 
 
 def test_a_large_photograph_of_a_telephone_keeps_its_colours(client: Client) -> None:
