@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from progan_client.errors import ArgumentError
-from progan_client.images import DEFAULT_QUALITY, Frame, enlarged, require_directory, to_image
+from progan_client.images import DEFAULT_QUALITY, Frame, check_sides, enlarged, require_directory, to_image
 from progan_client.video import require_video, save_video
 
 ANIMATION_FORMATS = (".webp", ".gif", ".mp4")
@@ -35,6 +35,7 @@ def save_animation(
     pictures = [to_image(enlarged(frame.pixels, scale)) for frame in frames]
     if not pictures:
         raise ArgumentError("frames", "must be at least one", 0)
+    check_sides(suffix, pictures[0].size)
     if suffix == ".mp4":
         save_video(pictures, path, fps)
     else:
@@ -45,7 +46,7 @@ def save_animation(
             append_images=pictures[1:],
             duration=_durations_ms(len(pictures), fps, _UNITS_MS[suffix]),
             loop=0,
-            quality=quality,
+            quality=int(quality),
         )
     return len(pictures)
 

@@ -22,6 +22,7 @@ Latents = NDArray[np.float32]
 ENCODING_OF_SUFFIX: dict[str, Encoding] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 DEFAULT_QUALITY = 90  # as in the service
 _SHOWN = 64  # images in a notebook
+_MAX_SIDES = {".webp": 16_383, ".jpg": 65_500, ".jpeg": 65_500, ".gif": 65_535, ".mp4": 16_384}  # pixels
 MAX_PICTURE_PIXELS = 2**27  # 400 MB of RGB; a larger picture is a typing error
 
 
@@ -223,13 +224,22 @@ def encoding_of(suffix: str) -> Encoding:
         raise ArgumentError("suffix", f"must be one of {', '.join(ENCODING_OF_SUFFIX)}", suffix) from None
 
 
+def check_sides(suffix: str, size: tuple[int, int]) -> None:
+    """Raise ArgumentError for a width or height that the format of a suffix cannot have."""
+    most = _MAX_SIDES.get(suffix.lower(), math.inf)
+    if max(size) > most:
+        rule = f"must not be {suffix}, which has at most {most} pixels a side"
+        raise ArgumentError("suffix", rule, f"{size[0]}x{size[1]}")
+
+
 def encoded(image: Image.Image, suffix: str, quality: int = DEFAULT_QUALITY) -> bytes:
     """Return an image as the bytes of a file. The same pixels give the same bytes: no times or names are added."""
     encoding = encoding_of(suffix)
+    check_sides(suffix, image.size)
     if not 1 <= quality <= 100:
         raise ArgumentError("quality", "must be 1 to 100", quality)
     file = io.BytesIO()
-    image.save(file, encoding, **({} if encoding == "png" else {"quality": quality}))
+    image.save(file, encoding, **({} if encoding == "png" else {"quality": int(quality)}))
     return file.getvalue()
 
 

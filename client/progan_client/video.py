@@ -27,7 +27,7 @@ def save_video(pictures: Sequence[Image.Image], path: Path | str, fps: float) ->
 
     width, height = (side + side % 2 for side in pictures[0].size)
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", Fraction(fps).limit_denominator(1000), options={"crf": _CRF})
+        stream = container.add_stream("libx264", Fraction(float(fps)).limit_denominator(1000), options={"crf": _CRF})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         coding = stream.codec_context
         coding.color_primaries = coding.colorspace = _BT709

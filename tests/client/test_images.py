@@ -126,6 +126,24 @@ def test_quality_has_a_range(three: GeneratedImages, tmp_path: Path) -> None:
         three[:1].save(tmp_path / "image.jpg", quality=101)
 
 
+def test_numbers_of_numpy_are_numbers(three: GeneratedImages, walk: list[Frame], tmp_path: Path) -> None:
+    assert three.file(0, ".jpg", quality=np.int64(80)) == three.file(0, ".jpg", quality=80)  # type: ignore[arg-type]
+    for name in ("walk.webp", "walk.mp4"):
+        save_animation(walk, tmp_path / name, fps=np.float32(24), quality=np.int64(80))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "most"), [(".webp", 16383), (".jpg", 65500), (".JPEG", 65500), (".gif", 65535), (".mp4", 16384)]
+)
+def test_a_picture_longer_than_its_format_is_refused(tmp_path: Path, suffix: str, most: int) -> None:
+    rule = rf"suffix: must not be {suffix}, which has at most {most} pixels a side; got '{most + 1}x1'"
+    image = images_of(np.zeros((1, 1, most + 1, 1), np.uint8))
+    path = tmp_path / f"long{suffix}"
+    with pytest.raises(ArgumentError, match=rule):
+        save_animation([Frame(0, image)], path) if suffix in (".gif", ".mp4") else image.save(path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def sent_as_png(pixels: Pixels) -> GeneratedImages:
     files = tuple(encoded(to_image(each), ".png") for each in pixels)
     return replace(images_of(pixels), encoding="png", files=files, raw=None)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from progan_service.errors import ConfigError
 from progan_service.host.files import replaced
-from progan_service.pictures.grid import require_suffix
+from progan_service.pictures.grid import check_sides, require_suffix
 from progan_service.pictures.video import require_video, save_video
 
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".mp4": "MP4"}
@@ -17,12 +17,13 @@ _QUALITY = 90  # of WebP
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, *, fps: float, last_s: float = 0.0) -> None:
-    """Write frames of one size in the format of the suffix, in place of an earlier file. Raises FileError.
+    """Write frames of one size in the format of the suffix, in place of an earlier one. Raises ConfigError, FileError.
 
     fps      frames per second
     last_s   how much longer than the others the last frame is shown, in seconds
     """
     file_format = animation_format(path)
+    check_sides(path, file_format, frames[0].size)
     with replaced(path) as partial:
         if file_format == "MP4":
             save_video([*frames, *[frames[-1]] * round(last_s * fps)], partial, fps)

@@ -13,6 +13,7 @@ from progan_service.host.files import replaced
 READABLE = 64  # pixels: the side of the smallest image that is easy to see
 MAX_PIXELS = 2**27  # 400 MB of RGB; a larger picture is a typing error
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_MAX_SIDES = {"WEBP": 16_383, "JPEG": 65_500, "GIF": 65_535, "MP4": 16_384}  # pixels
 _QUALITY = 90  # of JPEG and WebP, as in the client
 
 Pixels = NDArray[np.uint8]
@@ -59,8 +60,18 @@ def require_suffix(path: Path, suffixes: dict[str, str]) -> str:
     return found
 
 
+def check_sides(path: Path, file_format: str, size: tuple[int, int]) -> None:
+    """Raise ConfigError for a width or height that a format cannot have."""
+    most = _MAX_SIDES.get(file_format, math.inf)
+    if max(size) > most:
+        raise ConfigError(
+            f"--output is {path}: {file_format} has at most {most} pixels a side, not {size[0]}x{size[1]}"
+        )
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture in the format of its suffix, in place of an earlier one. Raises FileError."""
+    """Write a picture in the format of its suffix, in place of an earlier one. Raises ConfigError or FileError."""
     file_format = require_suffix(path, FORMATS)
+    check_sides(path, file_format, picture.size)
     with replaced(path) as partial:
         picture.save(partial, file_format, **({} if file_format == "PNG" else {"quality": _QUALITY}))

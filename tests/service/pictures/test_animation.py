@@ -44,6 +44,11 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
         save_animation(FRAMES, tmp_path / "walk.avi", fps=10)
 
 
+def test_frames_longer_than_the_format_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"walk\.mp4: MP4 has at most 16384 pixels a side, not 16386x1$"):
+        save_animation([Image.new("L", (16_386, 1))], tmp_path / "walk.mp4", fps=10)
+
+
 @pytest.mark.parametrize("fps", [0, -1, 101])
 def test_a_speed_that_no_player_keeps_is_refused(fps: float) -> None:
     with pytest.raises(ConfigError, match=f"^--fps is {fps}: must be above 0, and 100 at most$"):

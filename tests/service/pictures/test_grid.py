@@ -38,3 +38,10 @@ def test_the_suffix_selects_the_format(tmp_path: Path) -> None:
             assert picture.format == found
     with pytest.raises(ConfigError, match=r"^--output is a.tiff: must end in .png, .jpg, .jpeg or .webp$"):
         save_picture(Image.new("RGB", (4, 4)), Path("a.tiff"))
+
+
+def test_a_picture_longer_than_its_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a\.webp: WEBP has at most 16383 pixels a side, not 16384x1$"):
+        save_picture(Image.new("L", (16_384, 1)), tmp_path / "a.webp")
+    with pytest.raises(ConfigError, match=r"a\.jpg: JPEG has at most 65500 pixels a side, not 65501x1$"):
+        save_picture(Image.new("L", (65_501, 1)), tmp_path / "a.jpg")
