@@ -27,8 +27,8 @@ def picture_files(pictures: Picture | Iterable[Picture]) -> list[bytes]:
     """Return one to eight pictures as files.
 
     Files of up to 480 KiB and 4096 pixels a side, given by their path or their bytes, are sent as they are. Larger ones
-    are made smaller: 1024 pixels a side at most, as JPEG. A PIL image, or uint8 [H, W] or [H, W, 3], becomes a PNG. Raise ArgumentError for
-    what is no picture, OSError for a file that cannot be read.
+    are made smaller: 1024 pixels a side at most, as JPEG. A PIL image, or uint8 [H, W] or [H, W, 3], becomes a PNG.
+    Raise ArgumentError for what is no picture, OSError for a file that cannot be read.
     """
     one = isinstance(pictures, str | Path | bytes | Image.Image | np.ndarray)
     if not one and (isinstance(pictures, bytearray | memoryview | io.IOBase) or not isinstance(pictures, Iterable)):

@@ -175,10 +175,10 @@ def edit_messages(arguments: ImageArguments) -> list[pb.Edit]:
     if isinstance(held, str) or not isinstance(held, Iterable):
         raise ArgumentError("hold", "must be a list of names", held)
     hold = list(held)  # an iterator would be empty at the second look
-    for argument, names in (("edits", edits), ("sets", sets), ("hold", hold)):
+    for given, names in (("edits", edits), ("sets", sets), ("hold", hold)):
         for name in names:
             if not isinstance(name, str):
-                raise ArgumentError(argument, "must have names of directions", name)
+                raise ArgumentError(given, "must have names of directions", name)
     for name in edits:
         if name in sets:
             raise ArgumentError("edits, sets", "give each direction in one of them", name)

@@ -229,6 +229,52 @@ def test_the_photograph_is_shown_as_it_is_made_square(run: Run, fit: str, corner
         assert written.getpixel((0, 0)) == pytest.approx(ImageColor.getrgb(corner), abs=30)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--edit", "sise=1"), "--edit: must be one of size, red; got 'sise'"),
+        (("--set", "size=1", "--hold", "Red"), "--hold: must be one of size, red; got 'Red'"),
+        (("--edit", "size=9"), "--edit: size must be a number from -4 to 4; got 9.0"),
+        (("--edit", "size=1", "--version", "1"), "--edit: needs a version with directions; got 'size'"),
+    ],
+)
+def test_an_edit_of_a_photograph_is_checked_before_the_search(
+    run: Run, client: Client, options: tuple[str, ...], sentence: str
+) -> None:
+    client.generate(seed=5).save("photo.png")
+    assert run("edit", "photo.png", *options, "-o", "edited.png") == (2, "", f"progan-client: {sentence}\n")
+
+
+def test_a_photograph_is_edited_by_the_version_that_found_its_image(run: Run, client: Client) -> None:
+    """Another version may begin to serve during the search, and a latent of one is another image of the next."""
+    client.generate(seed=5).save("photo.png")
+    generate, versions = Client.generate, []
+
+    def noted(self: Client, **arguments: Any) -> Any:
+        versions.append(arguments["version"])
+        return generate(self, **arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "generate", noted)
+        assert run("edit", "photo.png", "--edit", "size=1", "--max-evaluations", "2", "-o", "edited.png")[0] == 0
+    assert versions == [2]
+
+
+def test_a_sheet_has_any_number_of_rows(run: Run) -> None:
+    seeds = ",".join(map(str, range(300)))  # one reply has 256 images at most
+    assert run("sheet", "--seeds", seeds, "--edit", "size=-0.1:0.1:2", "-o", "size.png") == (
+        0,
+        "size.png: 600 images of seeds 0 to 299, edited, 16x2400 pixels, tiny version 2\n",
+        "",
+    )
+
+
+def test_a_sheet_of_one_number_is_refused(run: Run) -> None:
+    np.save("z.npy", np.float32(3))
+    code, _, err = run("sheet", "--latents", "z.npy", "--edit", "size=-1:1:2", "-o", "size.png")
+    assert (code, err) == (2, "progan-client: --latents: must have the shape [N, L], both above 0; got ()\n")
+
+
 def test_a_sheet_may_begin_with_latents(run: Run, client: Client) -> None:
     np.save("z.npy", client.generate(seeds=[5, 6]).latents)
     assert run("sheet", "--latents", "z.npy", "--edit", "size=-1:1:3", "-o", "size.png")[0] == 0

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +220,49 @@ def test_edit_needs_an_edit(server_target: str, photo: Path, capsys: pytest.Capt
 def test_a_missing_photo_is_named(server_target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(server_target, "invert", tmp_path / "none.jpg", "-o", tmp_path / "found.png") == 1
     assert f"PHOTO {tmp_path}/none.jpg: no such file" in capsys.readouterr().err
+
+
+def test_a_refused_photo_is_named_and_what_was_found_before_is_written(
+    server_target: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, found, latents = tmp_path / "text.jpg", tmp_path / "found.png", tmp_path / "z.npy"
+    text.write_text("hello, I am a text")
+    photos = [*[photo] * 9, text]  # more than one call takes
+    assert run(server_target, "invert", *photos, "--max-evaluations", 2, "-o", found, "--latents", latents) == 1
+    out, err = capsys.readouterr()
+    assert err == f"progan-client: PHOTO {text}: is a text; must be a PNG, JPEG or WebP file\n"
+    assert out.splitlines()[-1] == f"{found}: 8 images, 24x24 pixels, tiny version 1"
+    assert np.load(latents).shape == (8, 16)
+
+
+def test_latents_are_written_before_a_picture_that_fails(
+    server_target: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latents, output = tmp_path / "z.npy", ("-o", tmp_path / "found.webp", "--columns", 300, "--scale", 64)
+    assert run(server_target, "invert", photo, "--max-evaluations", 2, *output, "--latents", latents) == 2
+    assert "--output: must not be .webp, which has at most 16383 pixels a side; got" in capsys.readouterr().err
+    assert np.load(latents).shape == (1, 16)
+
+
+def test_latents_do_not_replace_a_photo(
+    server_target: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever takes `--latents` for an input would lose one."""
+    before = photo.read_bytes()
+    assert run(server_target, "invert", photo, "-o", tmp_path / "found.png", "--latents", photo) == 2
+    assert capsys.readouterr().err == f"progan-client: --latents: must end in .npy; got '{photo}'\n"
+    assert photo.read_bytes() == before
+
+
+def test_an_error_does_not_stand_behind_the_progress(
+    server_target: str, photo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(_: Client, __: object, progress: Callable[[InversionReport], None], **___: object) -> None:
+        progress(InversionReport(0, 10, 12.8, np.zeros(16, np.float32)))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "invert", interrupted)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(server_target, "invert", photo, "-o", photo.with_name("found.png")) == 130
+    line = f"\r\x1b[K{photo}: 12.8 dB after 10 evaluations"
+    assert capsys.readouterr().err == f"{line}\r\x1b[Kprogan-client: interrupted\n"

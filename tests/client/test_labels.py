@@ -112,3 +112,19 @@ def test_the_command_takes_the_name_or_the_vector(
     assert main([*attributes, "--label", "smile", "--label", "glasses", "-o", "names.png"]) == 0
     assert main([*attributes, "--labels", "1,1", "-o", "both.png"]) == 0
     np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("names.png", "both.png")))
+
+
+def test_labels_that_are_found_are_printed_as_they_are_given(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Latents make the image that was found only with its labels."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PROGAN_TARGET", target)
+    assert main(["generate", "--seed", "1", "--label", "glasses", "-o", "photo.png"]) == 0
+    invert = ["invert", "photo.png", "--max-evaluations", "40", "-o", "found.png", "--latents", "z.npy"]
+    assert main([*invert, "--label", "glasses"]) == 0
+    assert "--labels" not in capsys.readouterr().out
+    assert main(invert) == 0
+    labels = capsys.readouterr().out.splitlines()[0].partition(", --labels ")[2]
+    assert main(["generate", "--latents", "z.npy", "--labels", labels, "-o", "again.png"]) == 0
+    np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("found.png", "again.png")))

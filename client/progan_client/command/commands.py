@@ -32,8 +32,8 @@ from progan_client.command.options import (
     SheetOptions,
 )
 from progan_client.command.output import Output, check_writable, checked_output, checked_suffix, write
-from progan_client.command.terminal import say
-from progan_client.command.usage import UsageError, input_of, only_one
+from progan_client.command.terminal import progress_cleared, say, show_progress
+from progan_client.command.usage import UsageError, input_of, only_one, photos_named
 from progan_client.errors import ArgumentError
 from progan_client.images import ENCODING_OF_SUFFIX, Encoding, encoded
 from progan_client.inversion import Inversion, InversionReport
@@ -42,7 +42,7 @@ from progan_client.load.picture import latency_picture
 from progan_client.load.plan import Load
 from progan_client.load.report import as_json
 from progan_client.pictures import MAX_PICTURES, shown_square
-from progan_client.requests import generate_request, latents_message, row_count
+from progan_client.requests import edit_messages, generate_request, latents_message, row_count
 
 MAX_IN_ONE_PICTURE = 10_000
 MAX_IN_FLIGHT = 1_000  # default of an open loop
@@ -97,14 +97,14 @@ def sheet(client: Client, options: SheetOptions) -> int:
     name, amounts = options.edit
     latents = _latents(options.latents)
     seeds = (options.seeds or [0, 1, 2, 3]) if latents is None else None
-    count = len(seeds or latents)  # type: ignore[arg-type]
     source: GenerateArguments = {"seeds": seeds, "latents": latents, "hold": options.hold or ()}
-
-    def moved_by(amount: float) -> GenerateArguments:
-        return {**source, **_model_arguments(options, "raw", quality=0), "edits": {name: amount}}
-
-    columns = [client.generate(**moved_by(amount)) for amount in amounts]
-    rows = [column[row : row + 1] for row in range(count) for column in columns]
+    arguments: GenerateArguments = {**source, **_model_arguments(options, "raw", quality=0)}
+    columns = []
+    for amount in amounts:
+        arguments["edits"] = {name: amount}
+        columns.append([part[i : i + 1] for part in client.stream(**arguments) for i in range(len(part))])
+        arguments["version"] = columns[0][0].model.version  # of all columns, whatever is published meanwhile
+    rows = [image for row in zip(*columns, strict=True) for image in row]
     replace(output, edited=True).write_grid(rows, len(amounts))
     return SUCCESS
 
@@ -116,8 +116,10 @@ def edit(client: Client, options: EditPhotoOptions) -> int:
         raise ArgumentError("--output", "must be a file: the edited image is one picture", options.output)
     if not options.edit and not options.sets:
         raise UsageError("give --edit or --set; to find the image alone, use `progan-client invert`")
-    (found,) = _found(client, [options.picture], options)
     arguments = _edited(options, "raw", quality=0)
+    _check_directions(client, options, arguments)
+    (found,) = _found(client, [options.picture], options)
+    arguments["version"] = found.images.model.version  # whatever is published meanwhile
     if found.labels is not None:
         arguments["labels"] = found.labels
     edited = client.generate(latents=found.latents, **arguments)
@@ -130,21 +132,41 @@ def edit(client: Client, options: EditPhotoOptions) -> int:
     return SUCCESS
 
 
+def _check_directions(client: Client, options: EditPhotoOptions, arguments: ImageArguments) -> None:
+    """Raise ArgumentError for edits that would be refused after the search."""
+    edit_messages(arguments)
+    known = client.model(options.model).version(options.version).directions
+    for option, names in (("--edit", arguments["edits"]), ("--set", arguments["sets"]), ("--hold", arguments["hold"])):
+        for name in names or ():
+            if name not in known:
+                rule = f"must be one of {', '.join(known)}" if known else "needs a version with directions"
+                raise ArgumentError(option, rule, name)
+
+
 def invert(client: Client, options: InvertOptions) -> int:
-    """Write the images whose latents are nearest to pictures, and the latents."""
+    """Write the images whose latents are nearest to pictures, and the latents. An error loses none that were found."""
     output = _output(options, "found")
     if options.save_latents:
+        checked_suffix(options.save_latents, [".npy"], option="--latents")
         check_writable(options.save_latents)
-    found = list(_found(client, options.pictures, options))
-    if output.each:
-        output.write_each(each.images for each in found)
-    else:
-        output.write_grid([each.images for each in found], options.columns)
+    found: list[Inversion] = []
+    try:
+        found.extend(_found(client, options.pictures, options))
+    finally:
+        if found:
+            _write_found(found, output, options)
+    return SUCCESS
+
+
+def _write_found(found: list[Inversion], output: Output, options: InvertOptions) -> None:
     if options.save_latents:
         file = io.BytesIO()
         np.save(file, np.concatenate([each.latents for each in found]))
         write(options.save_latents, file.getvalue())
-    return SUCCESS
+    if output.each:
+        output.write_each(each.images for each in found)
+    else:
+        output.write_grid([each.images for each in found], options.columns)
 
 
 def _found(client: Client, pictures: list[Path], options: SearchOptions) -> Iterator[Inversion]:
@@ -155,23 +177,29 @@ def _found(client: Client, pictures: list[Path], options: SearchOptions) -> Iter
         for path in paths:
             with input_of("PHOTO", path):
                 files.append(path.read_bytes())
-        found = client.invert(
-            files,
-            progress=partial(_show_search, paths) if sys.stderr.isatty() else None,
-            fit=options.fit,
-            max_evaluations=options.max_evaluations,
-            enough_db=options.enough,
-            **_model_arguments(options, "raw", quality=0),
-        )
-        if sys.stderr.isatty():
-            _show_progress("")
-        for path, psnr_db, evaluations in zip(paths, found.psnr_db, found.evaluations, strict=True):
-            say(f"{path}: found at {psnr_db:.1f} dB after {evaluations} evaluations")
+        with photos_named(paths), progress_cleared():
+            found = client.invert(
+                files,
+                progress=partial(_show_search, paths) if sys.stderr.isatty() else None,
+                fit=options.fit,
+                max_evaluations=options.max_evaluations,
+                enough_db=options.enough,
+                **_model_arguments(options, "raw", quality=0),
+            )
+        for place, path in enumerate(paths):
+            say(f"{path}: {_search_line(found, place, options)}")
         yield found
 
 
+def _search_line(found: Inversion, place: int, options: SearchOptions) -> str:
+    line = f"found at {found.psnr_db[place]:.1f} dB after {found.evaluations[place]} evaluations"
+    if found.labels is None or options.label or options.labels:
+        return line
+    return f"{line}, --labels {','.join(f'{value:.4g}' for value in found.labels[place])}"
+
+
 def _show_search(paths: list[Path], report: InversionReport) -> None:
-    _show_progress(f"{paths[report.picture]}: {report.psnr_db:.1f} dB after {report.evaluations} evaluations")
+    show_progress(f"{paths[report.picture]}: {report.psnr_db:.1f} dB after {report.evaluations} evaluations")
 
 
 def models(client: Client, options: Connection) -> int:
@@ -202,7 +230,7 @@ def load(client: Client, options: LoadOptions) -> int:
     settings = Settings(
         options.target, Load.timeout_s, Load.timeout_s, options.tls, options.token, options.allow_plain_token
     )
-    show = _show_progress if sys.stderr.isatty() else None
+    show = show_progress if sys.stderr.isatty() else None
     report = run_load(plan, request, settings, show)
     say(*report_lines(report))
     if options.json:
@@ -231,11 +259,6 @@ def _plan(options: LoadOptions) -> Load:
         timeout_s=Load.timeout_s if options.timeout is None else options.timeout,
         retries=options.retries,
     )
-
-
-def _show_progress(line: str) -> None:
-    """Overwrite the previous line; an empty line only clears it."""
-    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def _output(options: OutputOptions, stem: str, *, animated: bool = False) -> Output:

@@ -133,11 +133,12 @@ def checked_output(
     return Output(file, each, _checked_quality(quality, file), scale)
 
 
-def checked_suffix(path: Path, suffixes: Collection[str], otherwise: str = "") -> None:
+def checked_suffix(path: Path, suffixes: Collection[str], otherwise: str = "", option: str = "--output") -> None:
     """Raise ArgumentError unless the name of the file ends in one of the suffixes, in small or large letters."""
     if path.suffix.lower() not in suffixes:
         *first, last = suffixes
-        raise ArgumentError("--output", f"must end in {', '.join(first)} or {last}{otherwise}", str(path))
+        known = f"{', '.join(first)} or {last}" if first else last
+        raise ArgumentError(option, f"must end in {known}{otherwise}", str(path))
 
 
 def check_writable(path: Path) -> None:

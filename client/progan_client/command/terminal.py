@@ -3,6 +3,8 @@
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
@@ -18,6 +20,21 @@ def say(*lines: str) -> None:
 def complain(sentence: str) -> None:
     """Print a sentence to standard error, after the name of the program."""
     print(f"progan-client: {printable(sentence)}", file=sys.stderr)
+
+
+def show_progress(line: str) -> None:
+    """Overwrite the previous line on standard error; an empty line only clears it."""
+    print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_cleared() -> Iterator[None]:
+    """Clear the line of `show_progress` at the end of the block, before anything else is printed."""
+    try:
+        yield
+    finally:
+        if sys.stderr.isatty():
+            show_progress("")
 
 
 def print_any_text() -> None:

@@ -2,12 +2,15 @@
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+from progan_client.errors import ArgumentError, InvalidArgumentError, ProganError
 
 
 class UsageError(Exception):
@@ -59,3 +62,15 @@ def input_of(option: str, path: Path | str) -> Iterator[None]:
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
         raise OSError(error.errno, reason, f"{option} {path}") from error
+
+
+@contextmanager
+def photos_named(paths: Sequence[Path]) -> Iterator[None]:
+    """Name the photo that a call refuses instead of its place in the call."""
+    try:
+        yield
+    except (ArgumentError, InvalidArgumentError) as error:
+        place = re.match(r"pictures\[(\d+)\]", str(error))
+        if place is None:
+            raise
+        raise ProganError(f"PHOTO {paths[int(place[1])]}{str(error)[place.end() :]}") from error
