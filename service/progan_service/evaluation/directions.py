@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from progan_service.errors import ConfigError
 from progan_service.evaluation.scorer import Scorer, scored
 from progan_service.evaluation.scores import Scores
 from progan_service.evaluation.thumbnails import thumbnails
@@ -66,6 +67,9 @@ def score_seeds(pictures: Pictures, seeds: NDArray[np.uint64], scorer: Scorer, p
     done = 0
     for images in pictures.images(seeds):
         parts.append(scored(images, scorer))
+        if parts[-1].keys() != parts[0].keys():
+            several = " and then ".join(", ".join(part) for part in (parts[0], parts[-1]))
+            raise ConfigError(f"the scorer returns {several}: must return scores of the same names for all images")
         done += len(images)
         progress("images scored", done, len(seeds))
     names = tuple(parts[0])

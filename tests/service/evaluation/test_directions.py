@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from progan_service.errors import ConfigError
 from progan_service.evaluation.directions import AMOUNTS, MEASURED_SEEDS, Pictures, discover, fit, score_seeds
 from progan_service.evaluation.thumbnails import thumbnails
 from progan_service.latents.edits import without
@@ -52,6 +53,20 @@ def test_the_direction_that_decides_is_found_and_measured() -> None:
     assert direction.shift_sd == pytest.approx(1, abs=0.1)
     (axis,) = discover(pictures, 2000, 1, silent)
     assert abs(axis.array[3]) > 0.97
+
+
+def test_a_scorer_with_other_names_for_other_images_is_refused() -> None:
+    pictures = Pictures(ModelMetadata(64, 4, 1), painter(lambda latents, labels: 128 + 20 * latents[:, 3]))
+    names = iter((["round", "red"], ["round"]))
+
+    def moody(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+        return dict.fromkeys(next(names), images.mean(axis=(1, 2, 3)))
+
+    with pytest.raises(ConfigError) as refused:
+        score_seeds(pictures, seed_range(0, 32), moody, silent)
+    assert str(refused.value) == (
+        "the scorer returns round, red and then round: must return scores of the same names for all images"
+    )
 
 
 def test_the_class_of_an_image_is_no_matter_of_its_latent() -> None:
