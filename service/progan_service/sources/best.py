@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import tensorflow as tf
-
 from progan_service.errors import BadInputError
 from progan_service.evaluation.table import LEVEL
-from progan_service.host.faults import named
 from progan_service.training.run.directory import CONFIG_FILE
+from progan_service.training.run.history import read_scalars
 from progan_service.training.run.snapshot import snapshots
 
 _SWD = f"metrics/{LEVEL}avg"
@@ -36,37 +34,19 @@ def best_snapshot(run: Path) -> Best:
     """
     if not (run / CONFIG_FILE).is_file():
         raise NoBestError(f"{run}: not a training run (no {CONFIG_FILE}); --best chooses among the snapshots of one")
-    ticks = _ticks(run / "tensorboard")
-    measured = {shown: tick for shown, tick in ticks.items() if tick.keys() >= {_SWD, _RESOLUTION}}
+    scalars = read_scalars(run, (_SWD, _RESOLUTION))
+    swd, sizes = scalars[_SWD], scalars[_RESOLUTION]
+    measured = swd.keys() & sizes.keys()
     if not measured:
         raise NoBestError(
-            f"{run}: has no SWD at any tick, as it was not trained with --metric-images; measure its snapshots by "
-            f"`progan evaluate {run}/snapshots/*.safetensors --data DIR`, and export one of them"
+            f"{run}: has no SWD at any tick: only ticks with --metric-images and images of 8x8 or more have it; "
+            f"measure its snapshots by `progan evaluate {run}/snapshots/*.safetensors --data DIR`, and "
+            "export one of them"
         )
     found = {shown: path for shown, path in snapshots(run / "snapshots").items() if shown in measured}
     if not found:
         raise NoBestError(f"{run}: has no snapshot of a tick with SWD; export the run, or another source")
-    resolution = max(measured[shown][_RESOLUTION] for shown in found)
-    scores = {shown: measured[shown][_SWD] for shown in found if measured[shown][_RESOLUTION] == resolution}
+    resolution = max(sizes[shown] for shown in found)
+    scores = {shown: swd[shown] for shown in found if sizes[shown] == resolution}
     best = min(scores, key=lambda shown: (scores[shown], shown))
     return Best(found[best], scores[best], int(resolution), len(scores))
-
-
-def _ticks(directory: Path) -> dict[int, dict[str, float]]:
-    """Return the scalars of each tick by its images shown; of a tick that was repeated, the last ones."""
-    ticks: dict[int, dict[str, float]] = {}
-    with named(directory):
-        for file in sorted(directory.glob("events.out.tfevents.*")):
-            _read(file, ticks)
-    return ticks
-
-
-def _read(file: Path, ticks: dict[int, dict[str, float]]) -> None:
-    """Read a file of events. One that a killed process has left ends in the middle of a record."""
-    try:
-        for event in tf.compat.v1.train.summary_iterator(str(file)):
-            for value in event.summary.value:
-                if value.tag in (_SWD, _RESOLUTION):
-                    ticks.setdefault(event.step, {})[value.tag] = float(tf.make_ndarray(value.tensor))
-    except tf.errors.DataLossError:
-        pass

@@ -1,5 +1,7 @@
 """The best snapshot of a run is that with the lowest SWD at its tick."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,9 @@ def test_a_run_without_metrics_says_so(finished_run: Path, progan: Progan, tmp_p
     assert ended == (
         78,
         "",
-        f"progan: {finished_run}: has no SWD at any tick, as it was not trained with --metric-images; measure its "
-        f"snapshots by `progan evaluate {finished_run}/snapshots/*.safetensors --data DIR`, and export one of them\n",
+        f"progan: {finished_run}: has no SWD at any tick: only ticks with --metric-images and images of 8x8 or more "
+        f"have it; measure its snapshots by `progan evaluate {finished_run}/snapshots/*.safetensors --data DIR`, and "
+        "export one of them\n",
     )
     assert not (tmp_path / "store").exists()
 
@@ -86,3 +89,13 @@ def test_export_takes_the_best_snapshot(copied_run: Path, progan: Progan, tmp_pa
     best = copied_run / "snapshots" / "images-000000160.safetensors"
     assert ended.out.splitlines()[0] == f"{best}: the best SWD, 9.50, of the snapshots of 8x8 with SWD: 3"
     assert ModelStore(tmp_path / "store").metadata("faces", 1).provenance["images_shown"] == 160
+
+
+def test_the_best_snapshot_is_found_without_a_warning(run: Path) -> None:
+    record(run, {192: 12.5, 224: 13.0})
+    find = (
+        "from pathlib import Path; from progan_service.host.tensorflow import import_tensorflow; import_tensorflow(); "
+        f"from progan_service.sources.best import best_snapshot; print(best_snapshot(Path({str(run)!r})).swd)"
+    )
+    ended = subprocess.run([sys.executable, "-c", find], capture_output=True, text=True, check=True)
+    assert (ended.stdout, ended.stderr) == ("12.5\n", "")
