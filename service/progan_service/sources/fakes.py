@@ -67,8 +67,11 @@ class Fakes:
             return _of_trained(trained, checkpoint_path(path / "checkpoints", trained.provenance["images_shown"]))
         if path.suffix in FILES and not path.is_dir():
             return _of_trained(open_generator_file(path), path)
+        problem = "no such file or directory"
+        if path.exists():
+            problem = f"neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE})"
         raise FakesError(
-            f"{path}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); "
+            f"{path}: {problem}; "
             "give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, NVIDIA's .pkl, PyTorch's .pth"
         )
 

@@ -86,7 +86,7 @@ OUTCOMES = {
     "evaluate run --data unreadable/faces": (1, f"unreadable/faces: {DENIED}"),
     "evaluate none --data faces": (
         78,
-        "none: neither a training run (no config.json) nor a version of a model (no progan.json); "
+        "none: no such file or directory; "
         "give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, NVIDIA's .pkl, PyTorch's .pth",
     ),
     "export run --store full/store --name faces": (1, f"full/store/faces: {FULL}"),

@@ -102,14 +102,18 @@ def test_a_version_can_be_named_by_a_link_or_from_within(
 
 
 def test_a_directory_of_something_else_is_neither(tmp_path: Path) -> None:
-    for directory in (tmp_path, tmp_path / "none"):
-        with pytest.raises(
-            FakesError,
-            match=rf"^{directory}: neither a training run \(no config.json\) nor a version of a model "
-            r"\(no progan.json\); give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, "
-            r"NVIDIA's .pkl, PyTorch's .pth$",
-        ):
-            Fakes.open(directory)
+    with pytest.raises(
+        FakesError,
+        match=rf"^{tmp_path}: neither a training run \(no config.json\) nor a version of a model "
+        r"\(no progan.json\); give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, "
+        r"NVIDIA's .pkl, PyTorch's .pth$",
+    ):
+        Fakes.open(tmp_path)
+
+
+def test_a_path_where_nothing_is_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FakesError, match=f"^{tmp_path}/none: no such file or directory; give a run, STORE/MODEL/"):
+        Fakes.open(tmp_path / "none")
 
 
 def test_a_version_that_was_moved_out_of_its_store_is_none(version: Path, tmp_path: Path) -> None:
