@@ -121,7 +121,7 @@ def _shown(image: Image.Image) -> Image.Image:
 def _8_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    return Image.fromarray(np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -164,6 +164,7 @@ def test_inks_and_16_bits_become_rgb() -> None:
     for image, colour in (
         (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
         (Image.fromarray(np.full((8, 8), 0x8080, np.uint16)), (128, 128, 128)),
+        (Image.fromarray(np.full((8, 8), 0x00FF, np.uint16)), (1, 1, 1)),
     ):
         (content,) = picture_files(image)
         with Image.open(io.BytesIO(content)) as sent:

@@ -152,7 +152,7 @@ class Inverter:
             deadline = inversion.image.deadline
             latest_end = _latest_end(deadline)
             while search.points and not end:
-                # Then a batch of gradients may still be in the way of the image, which takes about as long.
+                # The image may have to wait for a batch of gradients, and takes about as long as one itself.
                 until = min(latest_end, deadline - 2 * spent.longest_s)
                 try:
                     async with asyncio.timeout(until - time.monotonic() if until < math.inf else None):
