@@ -2,7 +2,8 @@
 
 - With a usable encoder it begins at the encoder's estimate. Without one, or with labels, it begins at several places,
   and goes on from where it gets lowest.
-- Without a usable encoder it compares coarse images first: means of 4 x 4 squares, of 16 x 16, ..., at last pixels.
+- It compares coarse images first, so that it does not end in the nearest valley. Where it begins at one place, they are
+  means of 8 x 8 squares, for a short while; without a usable encoder of 4 x 4 squares, of 16 x 16, ..., at last pixels.
 - Labels that are not given are free at first. Then the class that fits best, or the attributes as found within 0..1,
   are held, and the latent is found for them. Where that leads nowhere, the next two classes are tried.
 
@@ -31,7 +32,7 @@ USABLE_COSINE = 0.1  # of an encoder; below, its estimate is no better than anot
 _DAMPING = 0.2  # beside the metric, whose mean eigenvalue is 1
 _STARTS = 4
 _TRIED = 4, 20  # evaluations of each start before half of them are given up, at least and at most
-_COARSE_SHARE = 1 / 8  # of the budget, for each coarse stage
+_SHORT_SHARE, _COARSE_SHARE = 1 / 20, 1 / 8  # of the budget, for a coarse stage with a usable encoder and without
 _FREE_LABELS_SHARE = 1 / 3  # likewise, for labels that are free
 _AT_RIGHT_ANGLES = 1e-4  # cosine of a latent and a gradient that is zero but for rounding
 _CLASSES = 3  # that are tried, the strongest first, while nothing is gained with them
@@ -81,6 +82,18 @@ class Space:
         inverse = np.asarray(np.linalg.inv(guide.metric + _DAMPING * np.eye(size)), np.float64)
         coarsest = resolution.bit_length() - COARSEST_SIDE.bit_length()
         return cls(size, label_size, are_classes, guide.cosine >= USABLE_COSINE, coarsest, inverse)
+
+    @property
+    def starts(self) -> int:
+        """At how many places a search begins."""
+        return 1 if self.has_encoder and not self.label_size else _STARTS
+
+    @property
+    def coarse_stages(self) -> list[tuple[int, float]]:
+        """How coarse the images are that are compared before pixels are, and for which share of the budget."""
+        if not self.has_encoder:
+            return [(coarseness, _COARSE_SHARE) for coarseness in range(self.coarsest, 0, -2)]
+        return [(self.coarsest - 1, _SHORT_SHARE)] if self.starts == 1 and self.coarsest > 1 else []
 
     def conditioned(self, gradient: Vector) -> Vector:
         """Return a gradient [L] or [L + K] times the inverse metric. Along labels nothing is measured."""
@@ -149,9 +162,8 @@ class Search:
     def _stages(self, encoded: Rows, labels: Rows | None) -> Stage[Why]:
         space, size = self._space, self._space.latent_size
         places = self._starts(encoded, labels)
-        if not space.has_encoder:
-            for coarseness in range(space.coarsest, 0, -2):
-                places, _ = yield from self._descend(places, labels, coarseness, _COARSE_SHARE)
+        for coarseness, share in space.coarse_stages:
+            places, _ = yield from self._descend(places, labels, coarseness, share)
         if labels is not None:
             _, why = yield from self._descend(places, labels, 0, 1.0)
             return why
@@ -167,8 +179,7 @@ class Search:
     def _starts(self, encoded: Rows, labels: Rows | None) -> list[Vector]:
         """Return the places to begin at [L], or [L + K] where labels are free: none of them is preferred."""
         space = self._space
-        others = 0 if space.has_encoder and not space.label_size else _STARTS - 1
-        seeds = seed_range(START_SEED, others)
+        seeds = seed_range(START_SEED, space.starts - 1)
         latents = np.concatenate([encoded[None], latents_from_seeds(seeds, space.latent_size)]).astype(np.float64)
         free = [] if labels is not None else [1.0 / space.label_size if space.are_classes else 0.5] * space.label_size
         return [np.concatenate([latent, free]) for latent in latents]

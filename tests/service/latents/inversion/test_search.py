@@ -116,6 +116,17 @@ def test_attributes_are_found_in_degrees() -> None:
     assert search.best.psnr_db > 35
 
 
+def test_from_the_estimate_of_an_encoder_coarse_images_are_compared_for_a_short_while() -> None:
+    search = Search(Space.of(GUIDE, 128), START, None, budget=160, enough_db=50)
+    seen: list[tuple[int, int]] = []
+    while search.points:
+        seen.append((search.points.coarseness, len(search.points.latents)))
+        search.tell(valued(search.points, picture() + 1))
+    assert seen[:9] == [(4, 1)] * 8 + [(0, 1)]  # 8 x 8 for a twentieth of the budget, then pixels
+    assert {level for level, _ in seen[8:]} == {0}
+    assert Search(Space.of(GUIDE, 8), START, None, budget=160, enough_db=50).points.coarseness == 0  # type: ignore[union-attr]
+
+
 def test_without_a_usable_encoder_coarse_images_are_compared_first() -> None:
     space = replace(Space.of(GUIDE, 128), has_encoder=False)
     search = Search(space, START, None, budget=160, enough_db=50)
