@@ -175,10 +175,10 @@ def export(
 
 def _discriminator(run: Path) -> "Mapping[str, NDArray[np.generic]]":
     from progan_service.sources.run import networks_of_run
-    from progan_service.training.run.directory import CONFIG_FILE
+    from progan_service.training.run.directory import CONFIG_FILE, why_no_run
 
     if not (run / CONFIG_FILE).is_file():
-        raise ConfigError(f"--discriminator: {run} is no training run (no {CONFIG_FILE}), and only runs have one")
+        raise ConfigError(f"{run}: {why_no_run(run)}; --discriminator takes that of a run")
     return networks_of_run(run)
 
 

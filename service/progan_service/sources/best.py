@@ -5,7 +5,7 @@ from pathlib import Path
 
 from progan_service.errors import BadInputError
 from progan_service.evaluation.table import LEVEL
-from progan_service.training.run.directory import CONFIG_FILE
+from progan_service.training.run.directory import CONFIG_FILE, why_no_run
 from progan_service.training.run.history import read_scalars
 from progan_service.training.run.snapshot import snapshots
 
@@ -33,7 +33,7 @@ def best_snapshot(run: Path) -> Best:
     Raises NoBestError for what is no run, and for one without snapshots at ticks with metrics; FileError.
     """
     if not (run / CONFIG_FILE).is_file():
-        raise NoBestError(f"{run}: not a training run (no {CONFIG_FILE}); --best chooses among the snapshots of one")
+        raise NoBestError(f"{run}: {why_no_run(run)}; --best chooses among the snapshots of a run")
     scalars = read_scalars(run, (_SWD, _RESOLUTION))
     swd, sizes = scalars[_SWD], scalars[_RESOLUTION]
     measured = swd.keys() & sizes.keys()

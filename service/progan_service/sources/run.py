@@ -15,7 +15,7 @@ from progan_service.training.run.checkpoint import (
     latest_checkpoint,
     read_checkpoint,
 )
-from progan_service.training.run.directory import CONFIG_FILE, read_run_config
+from progan_service.training.run.directory import CONFIG_FILE, read_run_config, why_no_run
 from progan_service.training.run.snapshot import trained_generator
 
 
@@ -25,9 +25,7 @@ def load_run(run: Path) -> TrainedGenerator:
     Raises CheckpointError or ConfigError when the run, its configuration or its checkpoint is missing or damaged.
     """
     if not (run / CONFIG_FILE).is_file():
-        raise CheckpointError(
-            f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`"
-        )
+        raise CheckpointError(f"{run}: {why_no_run(run)}; give the directory of `progan train --run`")
     config, checkpoint, arrays = _newest(run)
     generator = Generator(config.network, name="generator_ema")
     assign_variables(checkpoint, arrays, {weight.path: weight.value for weight in generator.weights})

@@ -71,14 +71,16 @@ OUTCOMES = {
     "runs unreadable/faces": (1, f"unreadable/faces/config.json: {DENIED}"),
     "plot run -o full/curves.png": (1, f"full/curves.png: {FULL}"),
     "plot run -o closed/curves.png": (1, f"closed/curves.png: {DENIED}"),
-    "plot none -o curves.png": (
+    "plot none -o curves.png": (78, "none: no such file or directory; give the directory of `progan train --run`"),
+    "plot photos -o curves.png": (
         78,
-        "none: not a training run (no config.json); give the directory of `progan train --run`",
+        "photos: not a training run (no config.json); give the directory of `progan train --run`",
     ),
     "timelapse run -o readonly/t.webp": (1, f"readonly/t.webp: {READ_ONLY}"),
-    "timelapse none -o t.webp": (
+    "timelapse none -o t.webp": (78, "none: no such file or directory; give the directory of `progan train --run`"),
+    "timelapse photos -o t.webp": (
         78,
-        "none: not a training run (no config.json); give the directory of `progan train --run`",
+        "photos: not a training run (no config.json); give the directory of `progan train --run`",
     ),
     f"{EVALUATE} --json full/figures.json": (1, f"full/figures.json: {FULL}"),
     f"{EVALUATE} --json readonly/figures.json": (1, f"readonly/figures.json: {READ_ONLY}"),
@@ -102,6 +104,14 @@ OUTCOMES = {
     "export unreadable/faces.pkl --store store --name faces": (1, f"unreadable/faces.pkl: {DENIED}"),
     "export unreadable/module.tar.gz --store store --name faces": (1, f"unreadable/module.tar.gz: {DENIED}"),
     "export none.npz --store store --name faces": (78, "none.npz: no such file"),
+    "export none --best --store store --name faces": (
+        78,
+        "none: no such file or directory; --best chooses among the snapshots of a run",
+    ),
+    "export none --discriminator --store store --name faces": (
+        78,
+        "none: no such file or directory; --discriminator takes that of a run",
+    ),
     "weights run full/faces.npz": (1, f"full/faces.npz: {FULL}"),
     "weights run full/faces.safetensors": (1, f"full/faces.safetensors: {FULL}"),
     "weights run readonly/faces.npz": (1, f"readonly/faces.npz: {READ_ONLY}"),

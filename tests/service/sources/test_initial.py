@@ -61,7 +61,7 @@ def test_only_a_run_has_a_discriminator_to_export(progan, finished_run: Path, tm
     refused = progan("export", weights, *to)
     assert (refused.code, refused.err) == (
         78,
-        f"progan: --discriminator: {weights} is no training run (no config.json), and only runs have one\n",
+        f"progan: {weights}: not a training run (no config.json); --discriminator takes that of a run\n",
     )
     refused = progan("export", finished_run, *to, "--best")
     assert (refused.code, "a snapshot has none: leave out --best" in refused.err) == (78, True)

@@ -112,8 +112,13 @@ def config_of_begun(run: Path) -> RunConfig:
     """Return the configuration of a run. Raises ConfigError if none was begun there, and as `read_run_config`."""
     config = begun_config(run)
     if config is None:
-        raise ConfigError(f"{run}: not a training run (no {CONFIG_FILE}); give the directory of `progan train --run`")
+        raise ConfigError(f"{run}: {why_no_run(run)}; give the directory of `progan train --run`")
     return config
+
+
+def why_no_run(path: Path) -> str:
+    """Return why a path without a configuration is no training run, as the end of a sentence."""
+    return f"not a training run (no {CONFIG_FILE})" if path.exists() else "no such file or directory"
 
 
 def read_run_config(run: Path) -> RunConfig:
