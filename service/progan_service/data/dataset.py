@@ -115,6 +115,11 @@ class Dataset:
         return level.images(indices)
 
 
+def is_dataset(directory: Path) -> bool:
+    """Return whether a directory has the files of a dataset, by their names."""
+    return directory.is_dir() and any(_LEVEL_NAME.fullmatch(path.name) for path in directory.iterdir())
+
+
 def _find_levels(directory: Path) -> tuple[str, dict[int, Path]]:
     """Return the name of the dataset and its level files by log2 of their resolution."""
     if not directory.is_dir():

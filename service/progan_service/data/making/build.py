@@ -17,7 +17,7 @@ from progan_service.data.making.collection.files import LeftOut, SourceFile, Unr
 from progan_service.data.making.collection.foreign import foreign_kind
 from progan_service.data.making.collection.opening import open_collection
 from progan_service.data.making.collection.unpacking import Scratch
-from progan_service.data.making.conversion import Channels, Conversion, Fit, Small
+from progan_service.data.making.conversion import Channels, Conversion, Fit, Small, TooSmallError
 from progan_service.data.making.image_names import write_image_names
 from progan_service.data.making.labels.labels import NO_LABELS
 from progan_service.data.making.labels.read import OpenLabels, labels_in_sight, open_labels
@@ -147,6 +147,8 @@ def _usable(files: list[SourceFile], workers: Workers, remainder: Remainder, pro
                 reason = foreign_kind(head) or refusal(head)
                 return lambda: remainder.left_out.append(LeftOut(file.name, reason))
             workers.check(file.read())
+        except TooSmallError as error:
+            return partial(remainder.refuse_small, file.name, error)
         except (UnreadableFileError, PictureError) as error:
             unusable = LeftOut(file.name, str(error))
             return lambda: remainder.unusable.append(unusable)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from PIL import Image
-
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.records import check_resolution, level_records
 from progan_service.decoding.errors import PictureError
@@ -16,6 +14,15 @@ Small = Literal["refuse", "pad", "enlarge"]
 Channels = Literal[3, 1]
 
 _CHOICES = {"fit": Fit, "small": Small, "background": Background, "channels": Channels}
+
+
+class TooSmallError(PictureError):
+    """A picture would have to be scaled up. `size` is its width and height, `side` the one that counts."""
+
+    def __init__(self, size: tuple[int, int], resolution: int, fit: Fit) -> None:
+        name, self.side = ("shorter", min(size)) if fit == "crop" else ("longer", max(size))
+        self.size = size
+        super().__init__(f"{size[0]}x{size[1]} pixels: the {name} side must be at least {resolution}")
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,15 @@ class Conversion:
                 raise DatasetError(f"{name} is {value!r}: it must be one of {', '.join(map(str, get_args(kind)))}")
 
     def check(self, content: bytes) -> bytes:
-        """Return nothing for a picture that can be used. Raises PictureError for others."""
+        """Return nothing for a picture that can be used. Raises PictureError, TooSmallError for a small one."""
         image = decode_rgb(content, self.background, self.resolution)
-        if self.small == "refuse":
-            _check_size(image, self.resolution, self.fit)
+        if self.small == "refuse" and (error := self.too_small(image.size)).side < self.resolution:
+            raise error
         return b""
+
+    def too_small(self, size: tuple[int, int]) -> TooSmallError:
+        """Return the error of a picture of this width and height."""
+        return TooSmallError(size, self.resolution, self.fit)
 
     def records(self, content: bytes) -> bytes:
         """Return a TFRecord for each level of the picture, the largest one first. Raises PictureError."""
@@ -58,10 +69,3 @@ class Conversion:
             image = image.convert("L")
         enlarge = self.small != "pad"
         return level_records(to_square(image, self.resolution, self.fit, enlarge=enlarge, background=self.background))
-
-
-def _check_size(image: Image.Image, resolution: int, fit: Fit) -> None:
-    """Raise PictureError if the picture would have to be scaled up."""
-    side, name = (min(image.size), "shorter") if fit == "crop" else (max(image.size), "longer")
-    if side < resolution:
-        raise PictureError(f"{image.width}x{image.height} pixels: the {name} side must be at least {resolution}")

@@ -5,8 +5,10 @@ from collections import Counter
 from operator import attrgetter
 from pathlib import Path
 
+from progan_service.data.dataset import is_dataset
 from progan_service.data.errors import DatasetError
 from progan_service.data.making.collection.files import LeftOut
+from progan_service.data.making.conversion import TooSmallError
 from progan_service.host.files import replaced
 from progan_service.names import escaped, shown
 
@@ -24,8 +26,14 @@ class Remainder:
         """Also begin the report, so that a place where none can be written is known before the work."""
         self.left_out: list[LeftOut] = []
         self.unusable: list[LeftOut] = []
+        self._small: list[TooSmallError] = []
         self._source, self._report = source, report
         self._write_report()
+
+    def refuse_small(self, name: str, error: TooSmallError) -> None:
+        """Note a picture that is too small."""
+        self.unusable.append(LeftOut(name, str(error)))
+        self._small.append(error)
 
     def close(self, picture_count: int, skip_unusable: bool) -> None:
         """Write the report, and raise DatasetError unless pictures were found and all may be used."""
@@ -33,11 +41,30 @@ class Remainder:
         if self.unusable and not skip_unusable:
             count = f"{len(self.unusable)} of {picture_count + len(self.unusable)} pictures cannot be used"
             advice = "mend or remove them, or leave them out (--skip-unusable)"
+            if self._small:
+                are_all = self._are_all_small(picture_count)
+                about_small = self._about_small(are_all=are_all)
+                advice = about_small if are_all else f"{advice}; {about_small}"
             raise DatasetError("\n  ".join([f"{self._source}: {count}: {advice}", *self.named()]))
         if not picture_count:
             kind = "no usable pictures" if self.unusable else "no pictures"
+            if self._are_all_small(picture_count):
+                kind += f": {self._about_small(are_all=True)}"
+            elif not self.unusable and is_dataset(self._source):
+                kind += f", but a dataset: train on it as it is (`progan train --data {self._source}`)"
             found = self.summary() or ["it is empty"]
             raise DatasetError("\n  ".join([f"{self._source}: holds {kind}", *found]))
+
+    def _are_all_small(self, picture_count: int) -> bool:
+        return not picture_count and 0 < len(self._small) == len(self.unusable)
+
+    def _about_small(self, *, are_all: bool) -> str:
+        width, height = max(self._small, key=attrgetter("side")).size
+        who = "all are" if are_all else "1 of them is" if len(self._small) == 1 else f"{len(self._small)} of them are"
+        return (
+            f"{who} too small, the largest {width}x{height}: take small ones by a lower --resolution, "
+            "--small enlarge or --small pad"
+        )
 
     def named(self) -> list[str]:
         """Return a line for each unusable picture, up to 20, and one that says how many more there are."""

@@ -6,7 +6,7 @@ CONVERSION is the fields of a `Conversion` as JSON. The process reads requests f
 standard output, until its input ends. Each is a number of one byte, a length of four bytes, and that many bytes.
 
     request   CHECK or RECORDS, and the content of a picture
-    reply     DONE and what a `Conversion` returns, or REFUSED and the reason in UTF-8
+    reply     DONE and what a `Conversion` returns, REFUSED and the reason in UTF-8, or TOO_SMALL and the size as SIZE
 """
 
 import json
@@ -15,11 +15,12 @@ import struct
 import sys
 from typing import IO
 
-from progan_service.data.making.conversion import Conversion
+from progan_service.data.making.conversion import Conversion, TooSmallError
 from progan_service.decoding.errors import PictureError
 
 CHECK, RECORDS = 0, 1
-DONE, REFUSED = 0, 1
+DONE, REFUSED, TOO_SMALL = 0, 1, 2
+SIZE = struct.Struct("<II")  # width and height
 
 _HEAD = struct.Struct("<BI")
 
@@ -35,6 +36,8 @@ def main(fields: str) -> None:
         task, content = request
         try:
             send(replies, DONE, tasks[task](content))
+        except TooSmallError as error:
+            send(replies, TOO_SMALL, SIZE.pack(*error.size))
         except PictureError as error:
             send(replies, REFUSED, str(error).encode("utf-8", "backslashreplace"))
 

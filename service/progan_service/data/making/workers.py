@@ -85,6 +85,8 @@ class Workers:
             raise _reason(code)
         self._idle.put(process)
         number, answer = reply
+        if number == worker.TOO_SMALL:
+            raise self._conversion.too_small(worker.SIZE.unpack(answer))
         if number == worker.REFUSED:
             raise PictureError(answer.decode())
         return answer

@@ -156,12 +156,42 @@ def test_all_problems_are_collected_and_named(tmp_path: Path, save_pictures: Sav
         build_dataset(source, tmp_path / "out", 8, "crop", _silent)
     lines = str(caught.value).splitlines()
     assert lines[0].endswith(
-        "photos: 3 of 4 pictures cannot be used: mend or remove them, or leave them out (--skip-unusable)"
+        "photos: 3 of 4 pictures cannot be used: mend or remove them, or leave them out (--skip-unusable); "
+        "1 of them is too small, the largest 20x7: take small ones by a lower --resolution, --small enlarge or "
+        "--small pad"
     )
     assert lines[1].startswith("  broken.png: cannot be decoded: ")
     assert lines[2:] == [
         "  empty.jpg: is empty",
         "  small.png: 20x7 pixels: the shorter side must be at least 8",
+    ]
+
+
+def test_of_pictures_that_are_all_too_small_the_largest_is_named(tmp_path: Path) -> None:
+    small = {f"{side}.png": _png(size=(side, side + 2)) for side in (8, 12, 9)}
+    advice = "too small, the largest 12x14: take small ones by a lower --resolution, --small enlarge or --small pad"
+    with pytest.raises(DatasetError) as caught:
+        build_dataset(_zip(tmp_path / "a.zip", small), tmp_path / "out", 64, "crop", _silent)
+    assert str(caught.value).splitlines()[:2] == [
+        f"{tmp_path}/a.zip: 3 of 3 pictures cannot be used: all are {advice}",
+        "  12.png: 12x14 pixels: the shorter side must be at least 64",
+    ]
+    with pytest.raises(DatasetError, match=f"a.zip: holds no usable pictures: all are {advice}\n"):
+        build_dataset(tmp_path / "a.zip", tmp_path / "out", 64, "crop", _silent, skip_unusable=True)
+    with pytest.raises(DatasetError, match=f"4 of 4 pictures cannot be used: mend .*; 3 of them are {advice}\n"):
+        build_dataset(_zip(tmp_path / "b.zip", {**small, "none.png": b""}), tmp_path / "out", 64, "crop", _silent)
+
+
+def test_a_dataset_is_trained_on_as_it_is(tmp_path: Path, save_pictures: SavePictures) -> None:
+    build_dataset(save_pictures(tmp_path / "photos", 2), tmp_path / "set", 8, "crop", _silent)
+    with pytest.raises(DatasetError) as caught:
+        build_dataset(tmp_path / "set", tmp_path / "out", 4, "crop", _silent)
+    assert str(caught.value).splitlines() == [
+        f"{tmp_path}/set: holds no pictures, but a dataset: "
+        f"train on it as it is (`progan train --data {tmp_path}/set`)",
+        "  2 left out: is a text",
+        "  2 left out: holds TFRecords: if they are of `progan dataset` or NVIDIA's tools, "
+        "train on the folder as it is",
     ]
 
 

@@ -20,7 +20,8 @@ _KINDS = {
     rb"ARROW1": f"is an Arrow file: {_AS_ARRAY}",
     rb".{16}\xde\xc0\xef\xbe": "is an LMDB database: save its images as files, as LSUN's `data.py export` does",
     rb"\x80[\x02-\x05]": f"is a Python pickle, which could run anything: {_AS_ARRAY}",
-    rb".{4}\0{4}.{4}\n": "holds TFRecords: if they are of NVIDIA's tools, train on the folder as it is",
+    rb".{4}\0{4}.{4}\n": "holds TFRecords: if they are of `progan dataset` or NVIDIA's tools, train on the folder "
+    "as it is",
 }
 
 

@@ -96,7 +96,7 @@ def test_what_is_not_read_is_named_with_the_way_round(tmp_path: Path, opened: Op
 
 
 def test_tfrecords_are_named(tmp_path: Path, opened: Opened, dataset_directory: Path) -> None:
-    with pytest.raises(DatasetError, match="holds TFRecords: if they are of NVIDIA's tools, train on the folder as it"):
+    with pytest.raises(DatasetError, match="holds TFRecords: if they are of `progan dataset` or NVIDIA's"):
         opened(dataset_directory / "things-r02.tfrecords")
 
 
