@@ -81,7 +81,7 @@ def test_train_refuses_labels_that_are_not_there(progan: Progan, faces: Dataset,
     manifest = json.loads((data / "dataset.json").read_text())
     (data / "dataset.json").write_text(json.dumps(manifest | {"label_names": []}))
     ended = progan("train", "--data", data, "--run", tmp_path / "run", "--labels")
-    assert ended == refusal(f"{data}: has no labels: train it without --labels")
+    assert ended == refusal(f"{data}: has no labels: add some with `progan dataset label`, or train without --labels")
 
 
 @pytest.mark.parametrize(("row", "shown"), [([1, 1], "[1. 1.]"), ([0, 0], "[0. 0.]"), ([0.5, 0.5], "[0.5 0.5]")])

@@ -149,7 +149,9 @@ def _label_names(dataset: Dataset) -> tuple[str, ...]:
     """Return the names of the labels, one per column. Raises ConfigError for labels that are not of their kind."""
     labels, rule = dataset.labels, "--labels needs attributes that are 0 or 1"
     if labels is None or not labels.shape[1]:
-        raise ConfigError(f"{dataset.directory}: has no labels: train it without --labels")
+        raise ConfigError(
+            f"{dataset.directory}: has no labels: add some with `progan dataset label`, or train without --labels"
+        )
     fits = ((labels == 0) | (labels == 1)).all(axis=1)
     if dataset.label_kind == "classes":
         fits &= labels.sum(axis=1) == 1
