@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from progan_service.errors import ConfigError
 from progan_service.evaluation.scorer import Scorer, scored
-from progan_service.evaluation.scores import Scores
+from progan_service.evaluation.scores import Scores, check_names
 from progan_service.evaluation.thumbnails import thumbnails
 from progan_service.latents.directions import discovered, fitted, held_out_r
 from progan_service.latents.edits import moved_within
@@ -67,6 +67,8 @@ def score_seeds(pictures: Pictures, seeds: NDArray[np.uint64], scorer: Scorer, p
     done = 0
     for images in pictures.images(seeds):
         parts.append(scored(images, scorer))
+        if not done:
+            check_names(tuple(parts[0]))
         if parts[-1].keys() != parts[0].keys():
             several = " and then ".join(", ".join(part) for part in (parts[0], parts[-1]))
             raise ConfigError(f"the scorer returns {several}: must return scores of the same names for all images")

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,7 @@ class Scores:
     values: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        for name in self.names:
-            if not NAME.fullmatch(name):
-                raise ConfigError(f"a score is named {shown(name)!r}: the name of a direction must be {NAME_RULE}")
-        if len(set(self.names)) < len(self.names) or not 1 <= len(self.names) <= MAX_DIRECTIONS:
-            raise ConfigError(
-                f"there are {len(self.names)} scores: must be 1 to {MAX_DIRECTIONS}, with different names"
-            )
+        check_names(self.names)
         if len(self.seeds) < LEAST_ROWS:
             raise ConfigError(f"there are scores of {len(self.seeds)} seeds: must be {LEAST_ROWS} or more, better 2000")
         for name, values in zip(self.names, self.values.T, strict=True):
@@ -43,6 +38,15 @@ class Scores:
         rows = zip(self.seeds, self.values, strict=True)
         lines = [",".join([str(seed), *(f"{value:.9g}" for value in values)]) for seed, values in rows]
         return "\n".join([",".join(["seed", *self.names]), *lines]) + "\n"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ConfigError unless scores of these names can become directions."""
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"a score is named {shown(name)!r}: the name of a direction must be {NAME_RULE}")
+    if len(set(names)) < len(names) or not 1 <= len(names) <= MAX_DIRECTIONS:
+        raise ConfigError(f"there are {len(names)} scores: must be 1 to {MAX_DIRECTIONS}, with different names")
 
 
 def read_scores(path: Path, content: bytes) -> Scores:

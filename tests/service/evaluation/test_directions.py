@@ -69,6 +69,20 @@ def test_a_scorer_with_other_names_for_other_images_is_refused() -> None:
     )
 
 
+def test_names_that_no_direction_can_have_are_refused_at_the_first_images() -> None:
+    """The painter gives batches, and only the first one is judged."""
+    pictures = Pictures(ModelMetadata(64, 4, 1), painter(lambda latents, labels: 128 + 20 * latents[:, 3]))
+    judged: list[int] = []
+
+    def loud(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+        judged.append(len(images))
+        return {"Loud!": images.mean(axis=(1, 2, 3))}
+
+    with pytest.raises(ConfigError, match=r"^a score is named 'Loud!': the name of a direction must be 1 to 63 small"):
+        score_seeds(pictures, seed_range(0, 500), loud, silent)
+    assert len(judged) == 1
+
+
 def test_the_class_of_an_image_is_no_matter_of_its_latent() -> None:
     """Seeds take turns with the classes, and the second one is brighter by 100."""
     metadata = ModelMetadata(8, 4, 1, 2, ("dark", "light"))
