@@ -1,6 +1,8 @@
 """Pictures of callers, as the service takes them: files of a bounded size."""
 
 import io
+import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ _MAX_SIDE = 4096  # pixels, of the service
 _KINDS = ("PNG", "JPEG", "WEBP")  # of the service, so that the size of a file does not decide
 _SIDES = (1024, 768, 512, 256)  # pixels, of a larger file that is written anew
 _QUALITY = 95
+_OPENING = threading.Lock()  # the filters of warnings belong to all threads
 _RULE = "must be a path, the bytes of a file, a PIL image of whole numbers, or uint8 [H, W, 3]"
 
 
@@ -44,7 +47,7 @@ def shown_square(picture: Path, fit: Fit, side: int, channels: int) -> Pixels:
 
     Raise OSError if it cannot be read.
     """
-    with Image.open(picture) as image:
+    with _opened(picture) as image:
         shown, size = _shown(ImageOps.exif_transpose(image)), (side, side)
     if fit == "pad":
         square = ImageOps.pad(shown, size, Image.Resampling.LANCZOS, color="white")
@@ -85,7 +88,7 @@ def _png(image: Image.Image) -> bytes:
 def _small(argument: str, content: bytes) -> bytes:
     """Return a file that the service takes: the same, or a smaller picture."""
     try:
-        with Image.open(io.BytesIO(content), formats=_KINDS) as image:
+        with _opened(io.BytesIO(content), _KINDS) as image:
             if len(content) <= _MAX_FILE_BYTES and max(image.size) <= _MAX_SIDE:
                 return content
             shown = _shown(ImageOps.exif_transpose(image))
@@ -99,6 +102,12 @@ def _small(argument: str, content: bytes) -> bytes:
         if len(small) <= _MAX_FILE_BYTES:
             break
     return small
+
+
+def _opened(source: Path | io.BytesIO, kinds: tuple[str, ...] | None = None) -> Image.Image:
+    """Open a picture. Pillow refuses some twice the pixels of which it warns; a photograph may lie between."""
+    with _OPENING, warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        return Image.open(source, formats=kinds)
 
 
 def _rule_of(error: Exception) -> str:
@@ -125,6 +134,8 @@ def _8_bits(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow has one way out of it
+        image = image.convert("LA")
     if not image.has_transparency_data:
         return image if image.mode in ("L", "CMYK", "LAB") else image.convert("RGB")
     with_alpha = image.convert("RGBA")

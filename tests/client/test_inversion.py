@@ -14,7 +14,7 @@ from PIL import Image
 
 from progan_client import ArgumentError, AsyncClient, Client, InvalidArgumentError, InversionReport
 from progan_client.command.main import main
-from progan_client.pictures import picture_files
+from progan_client.pictures import picture_files, shown_square
 
 
 def file(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -88,6 +88,9 @@ def test_a_model_says_whether_it_can_be_inverted(client: Client) -> None:
         ({"pictures": None}, "pictures: must be a path, .* got 'NoneType'"),
         ({"pictures": b"", "fit": "squeeze"}, "fit: must be one of crop, pad, stretch; got 'squeeze'"),
         ({"pictures": b"", "enough_db": 0}, "enough_db: must be a number from 1 to 100; got 0"),
+        ({"pictures": b"", "enough_db": "40"}, "enough_db: must be a number from 1 to 100; got '40'"),
+        ({"pictures": b"", "enough_db": 10**400}, "enough_db: must be a number from 1 to 100; got 10000"),
+        ({"pictures": b"", "max_evaluations": True}, "max_evaluations: must be an integer; got True"),
         ({"pictures": b"", "max_evaluations": 2001}, "max_evaluations: must be 1 to 2000; got 2001"),
     ],
 )
@@ -133,6 +136,18 @@ def test_far_too_many_pixels_are_told_from_a_foreign_file(monkeypatch: pytest.Mo
         picture_files(file(Image.new("RGB", (11, 10))))
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_pillow_only_warns_of_is_taken_in_silence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    photo = file(Image.new("RGB", (10, 10), "red"))
+    assert picture_files(photo) == [photo]
+    assert picture_files(Image.new("RGB", (10, 10), "red"))
+    (tmp_path / "photo.png").write_bytes(photo)
+    assert shown_square(tmp_path / "photo.png", "crop", 8, 3).tolist()[0][0] == [255, 0, 0]
+    with pytest.raises(ArgumentError, match=r"pictures\[0\]: must have at most 100 pixels"):
+        picture_files(Image.new("RGB", (11, 10)))
+
+
 def test_the_service_names_the_picture_that_it_cannot_read(client: Client) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^pictures\[1\]: is a text; must be a PNG, JPEG or WebP file$"):
         client.invert([file(Image.new("RGB", (8, 8))), b"hello, I am a text"])
@@ -160,11 +175,13 @@ def test_a_photograph_that_pillow_has_opened_is_sent_upright() -> None:
         assert sent.getexif().get(0x0112, 1) == 1
 
 
-def test_inks_and_16_bits_become_rgb() -> None:
+def test_inks_16_bits_and_premultiplied_alpha_become_rgb() -> None:
     for image, colour in (
         (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), (255, 0, 0)),
         (Image.fromarray(np.full((8, 8), 0x8080, np.uint16)), (128, 128, 128)),
         (Image.fromarray(np.full((8, 8), 0x00FF, np.uint16)), (1, 1, 1)),
+        (Image.new("LA", (8, 8), (100, 51)).convert("La"), (224, 224, 224)),
+        (Image.new("RGBA", (8, 8), (255, 0, 0, 51)).convert("RGBa"), (255, 204, 204)),
     ):
         (content,) = picture_files(image)
         with Image.open(io.BytesIO(content)) as sent:
