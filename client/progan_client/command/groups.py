@@ -1,11 +1,12 @@
 """The options that several commands have: which model, which edits, how far to search, what to write."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import shtab
 
-from progan_client.command.values import amount, floats, number, version
+from progan_client.command.values import amount, floats, number, path, version
 from progan_client.images import DEFAULT_QUALITY
 
 
@@ -93,6 +94,8 @@ def add_picture_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_file(container: argparse._ActionsContainer, *flags: str, **settings: Any) -> None:
+def add_file(
+    container: argparse._ActionsContainer, *flags: str, type: type[str] | type[Path] = str, **settings: Any
+) -> None:
     """Add an option for a path; shells complete it with file names."""
-    container.add_argument(*flags, **settings).complete = shtab.FILE  # type: ignore[attr-defined]
+    container.add_argument(*flags, type=path(type), **settings).complete = shtab.FILE  # type: ignore[attr-defined]

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 MAX_COLUMNS = 100  # of a sheet
 
@@ -19,6 +20,17 @@ def number(kind: type[int] | type[float], low: float, high: float = math.inf) ->
         limit = "" if high == math.inf else f" and at most {high}"
         noun = "an integer" if kind is int else "a number"
         raise argparse.ArgumentTypeError(f"must be {noun}, at least {low}{limit}; got {text!r}")
+
+    return read
+
+
+def path(kind: type[str] | type[Path]) -> Callable[[str], str | Path]:
+    """Return a function that reads a path. It refuses empty text, which Path takes for the current directory."""
+
+    def read(text: str) -> str | Path:
+        if not text:
+            raise argparse.ArgumentTypeError(f"must be a path; got {text!r}")
+        return kind(text)
 
     return read
 

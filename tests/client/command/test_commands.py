@@ -253,6 +253,26 @@ def test_a_command_that_cannot_be_read_shows_its_usage(run: Run, command: str, s
 
 
 @pytest.mark.parametrize(
+    ("command", "argument"),
+    [
+        ("generate --seed 1 -o", "-o/--output"),
+        ("walk --seeds 1,2 -o", "-o/--output"),
+        ("generate -o a.png --latents", "--latents"),
+        ("invert -o a.png", "PHOTO"),
+        ("edit -o a.png", "PHOTO"),
+        ("load --json", "--json"),
+        ("health --tls-root", "--tls-root"),
+    ],
+)
+def test_an_empty_path_is_none(run: Run, command: str, argument: str) -> None:
+    """A variable of a shell that is not set: Python would take it for the working directory."""
+    code, out, err = run(*command.split(), "")
+    assert (code, out) == (2, "")
+    assert err.endswith(f": error: argument {argument}: must be a path; got ''\n")
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("command", "sentence"),
     [
         ("generate --seed 1 -o nowhere/a.png", "nowhere: no such directory"),
