@@ -20,8 +20,8 @@ from progan_client.channel import (
     Options,
     Settings,
     Tls,
-    checked_timeout_s,
 )
+from progan_client.checks import checked_timeout_s
 from progan_client.errors import NotFoundError, ProganError
 from progan_client.images import Frame, GeneratedImages
 from progan_client.inversion import Inversion, InversionReport
@@ -124,7 +124,7 @@ class AsyncClient:
 
     async def model(self, name: str = "", *, timeout_s: float | None = None) -> Model:
         """Return one model, the default model if the name is empty. Raise NotFoundError for an unknown name."""
-        reply: pb.GetModelResponse = await self._call(self._models.GetModel, pb.GetModelRequest(name=name), timeout_s)
+        reply: pb.GetModelResponse = await self._call(self._models.GetModel, requests.model_request(name), timeout_s)
         return replies.model_of_message(reply.model)
 
     async def health(self, model: str = "", *, timeout_s: float | None = None) -> str:

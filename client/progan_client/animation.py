@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+from progan_client.checks import checked_integer, checked_number
 from progan_client.errors import ArgumentError
 from progan_client.images import DEFAULT_QUALITY, Frame, check_sides, enlarged, require_directory, to_image
 from progan_client.video import require_video, save_video
@@ -27,10 +28,11 @@ def save_animation(
     written.
     """
     suffix = animation_suffix(path)
-    if not 0 < fps <= 100:
-        raise ArgumentError("fps", "must be above 0 and at most 100", fps)
-    if not 1 <= quality <= 100:
-        raise ArgumentError("quality", "must be 1 to 100", quality)
+    rule = "must be a number above 0 and at most 100"
+    if not 0 < checked_number("fps", rule, fps) <= 100:
+        raise ArgumentError("fps", rule, fps)
+    quality = checked_integer("quality", quality, 1, 100)
+    scale = checked_integer("scale", scale, 1)
     require_directory(path)
     pictures = [to_image(enlarged(frame.pixels, scale)) for frame in frames]
     if not pictures:
@@ -46,7 +48,7 @@ def save_animation(
             append_images=pictures[1:],
             duration=_durations_ms(len(pictures), fps, _UNITS_MS[suffix]),
             loop=0,
-            quality=int(quality),
+            quality=quality,
         )
     return len(pictures)
 

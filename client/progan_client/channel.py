@@ -1,7 +1,6 @@
 """Connect to the service: address, credentials, retries, load balancing, health checks, limits."""
 
 import json
-import math
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import grpc
 
+from progan_client.checks import checked_timeout_s
 from progan_client.errors import ArgumentError
 from progan_client.target import check_target, is_this_machine
 
@@ -137,10 +137,3 @@ class Settings:
     def stream_deadline_s(self, timeout_s: float | None) -> float:
         """Return the deadline of a stream, in seconds."""
         return self.stream_timeout_s if timeout_s is None else checked_timeout_s("timeout_s", timeout_s)
-
-
-def checked_timeout_s(argument: str, value: float) -> float:
-    """Return `value`; raise ArgumentError unless it is finite and above 0."""
-    if not 0 < value < math.inf:
-        raise ArgumentError(argument, "must be a number of seconds above 0", value)
-    return value

@@ -18,8 +18,8 @@ from progan_client.channel import (
     Options,
     Settings,
     Tls,
-    checked_timeout_s,
 )
+from progan_client.checks import checked_timeout_s
 from progan_client.errors import NotFoundError, ProganError
 from progan_client.images import Frame, GeneratedImages
 from progan_client.inversion import Inversion, InversionReport
@@ -188,7 +188,7 @@ class Client:
 
     def model(self, name: str = "", *, timeout_s: float | None = None) -> Model:
         """Return one model, the default model if the name is empty. Raise NotFoundError for an unknown name."""
-        reply: pb.GetModelResponse = self._call(self._models.GetModel, pb.GetModelRequest(name=name), timeout_s)
+        reply: pb.GetModelResponse = self._call(self._models.GetModel, requests.model_request(name), timeout_s)
         return replies.model_of_message(reply.model)
 
     def health(self, model: str = "", *, timeout_s: float | None = None) -> str:
@@ -207,9 +207,10 @@ class Client:
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Return as soon as the service can make images. Raise DeadlineExceededError after `timeout_s` seconds."""
+        deadline_s = checked_timeout_s("timeout_s", timeout_s)  # before a thread of gRPC watches the channel
         ready = grpc.channel_ready_future(self._image_channel)  # READY only while the service's health is SERVING
         try:
-            ready.result(checked_timeout_s("timeout_s", timeout_s))
+            ready.result(deadline_s)
         except grpc.FutureTimeoutError:
             target = self._settings.target
             raise not_ready_in_time(target, timeout_s, obstacle(target, self._settings.tls)) from None

@@ -2,6 +2,7 @@
 
 import io
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from progan_client.checks import checked_integer
 from progan_client.errors import ArgumentError, ReplyError
 from progan_client.models import ServedModel
 
@@ -71,9 +73,9 @@ class GeneratedImages:
             f"<GeneratedImages: {count} of {height}x{width}x{channels}, {self.model.name} version {self.model.version}>"
         )
 
-    def _repr_png_(self) -> bytes:
-        """Show the images as one picture, at most the first 64, where a notebook asks for it."""
-        return encoded(self[:_SHOWN].grid(), ".png")
+    def _repr_png_(self) -> bytes | None:
+        """Show the images as one picture, at most the first 64, where a notebook asks for it; no picture of none."""
+        return encoded(self[:_SHOWN].grid(), ".png") if len(self) else None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -87,7 +89,7 @@ class GeneratedImages:
     def __getitem__(self, index: slice) -> "GeneratedImages": ...
     def __getitem__(self, index: int | slice) -> "Image.Image | GeneratedImages":
         if not isinstance(index, slice):
-            return to_image(self.pixels[index])
+            return to_image(self.pixels[_place(index)])
         return replace(
             self,
             shape=(len(range(*index.indices(len(self)))), *self.shape[1:]),
@@ -119,6 +121,7 @@ class GeneratedImages:
         unchanged. `quality` is 1 to 100, for JPEG and WebP. Raise ArgumentError for another suffix or quality,
         FileNotFoundError if the directory does not exist, another OSError if a file cannot be written.
         """
+        encoding_of(Path(path).suffix)
         require_directory(path)
         paths = [Path(path)] if len(self) == 1 else [numbered(path, index) for index in range(len(self))]
         for index, each in enumerate(paths):
@@ -169,6 +172,14 @@ class Frame:
         return self.images.save(path, quality=quality)[0]
 
 
+def _place(index: object) -> int:
+    """Return the index of one image. Raise TypeError for what selects several in NumPy, or none."""
+    if isinstance(index, bool) or not hasattr(index, "__index__") or isinstance(index, np.ndarray):
+        rule = "an integer or a slice; `pixels` and `latents` are arrays, and take what NumPy takes"
+        raise TypeError(f"the index of images must be {rule}; got {index!r}")
+    return operator.index(index)
+
+
 def to_image(pixels: Pixels) -> Image.Image:
     """Return uint8 [H, W, C] as a PIL image, grey (L) or RGB."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -176,8 +187,7 @@ def to_image(pixels: Pixels) -> Image.Image:
 
 def enlarged(pixels: Pixels, scale: int) -> Pixels:
     """Repeat each pixel as a square: uint8 [..., H, W, C] -> [..., H * scale, W * scale, C]."""
-    if scale < 1:
-        raise ArgumentError("scale", "must be at least 1", scale)
+    scale = checked_integer("scale", scale, 1)
     return pixels if scale == 1 else pixels.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
@@ -190,9 +200,8 @@ def image_grid(pixels: Pixels, columns: int | None = None, scale: int = 1) -> Im
     count, height, width, channels = pixels.shape
     if count < 1:
         raise ArgumentError("images", "must be at least one", count)
-    columns = math.isqrt(count - 1) + 1 if columns is None else columns
-    if columns < 1:
-        raise ArgumentError("columns", "must be at least 1", columns)
+    columns = math.isqrt(count - 1) + 1 if columns is None else checked_integer("columns", columns, 1)
+    scale = checked_integer("scale", scale, 1)
     rows = -(-count // columns)
     size = (columns * width * scale, rows * height * scale)
     if math.prod(size) > MAX_PICTURE_PIXELS:
@@ -236,10 +245,9 @@ def encoded(image: Image.Image, suffix: str, quality: int = DEFAULT_QUALITY) -> 
     """Return an image as the bytes of a file. The same pixels give the same bytes: no times or names are added."""
     encoding = encoding_of(suffix)
     check_sides(suffix, image.size)
-    if not 1 <= quality <= 100:
-        raise ArgumentError("quality", "must be 1 to 100", quality)
+    quality = checked_integer("quality", quality, 1, 100)
     file = io.BytesIO()
-    image.save(file, encoding, **({} if encoding == "png" else {"quality": int(quality)}))
+    image.save(file, encoding, **({} if encoding == "png" else {"quality": quality}))
     return file.getvalue()
 
 

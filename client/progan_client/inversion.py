@@ -47,6 +47,6 @@ class Inversion:
         found = ", ".join(f"{psnr:.1f} dB" for psnr in self.psnr_db)
         return f"<Inversion: {found}, {self.images.model.name} version {self.images.model.version}>"
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self) -> bytes | None:
         """Show the images where a notebook asks for it."""
         return self.images._repr_png_()

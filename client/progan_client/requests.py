@@ -1,7 +1,5 @@
 """Check the arguments of a call and build its request. No network here."""
 
-import numbers
-import operator
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +20,7 @@ from progan_client.arguments import (
     Pace,
 )
 from progan_client.channel import SERVICE
+from progan_client.checks import checked_integer, checked_number
 from progan_client.errors import ArgumentError
 from progan_client.images import Encoding, Latents
 from progan_client.pictures import Picture, picture_files
@@ -86,10 +85,10 @@ def interpolate_request(**arguments: Unpack[InterpolateArguments]) -> pb.Interpo
     return pb.InterpolateRequest(
         model=model_selector(arguments),
         key_frames=key_frames,
-        frames_between=_integer("frames_between", arguments.get("frames_between", 30), 0, 2**32 - 1),
+        frames_between=checked_integer("frames_between", arguments.get("frames_between", 30), 0, 2**32 - 1),
         path=_PATHS[path],
         pace=_PACES[pace],
-        loop=arguments.get("loop", False),
+        loop=_flag("loop", arguments.get("loop", False)),
         **labels_fields(arguments, row_count(key_frames)),
         edits=edit_messages(arguments),
         format=output_format(arguments),
@@ -105,9 +104,7 @@ def invert_request(
     fit = arguments.get("fit", "crop")
     if fit not in _FITS:
         raise ArgumentError("fit", f"must be one of {', '.join(_FITS)}", fit)
-    enough_db = arguments.get("enough_db", 50.0)
-    if not isinstance(enough_db, numbers.Real) or not 1 <= float(enough_db) <= 100:
-        raise ArgumentError("enough_db", "must be a number from 1 to 100", enough_db)
+    enough_db = _number("enough_db", "must be a number from 1 to 100", arguments.get("enough_db", 50.0), 1, 100)
     files = picture_files(pictures)
     return pb.InvertRequest(
         model=model_selector(arguments),
@@ -116,10 +113,15 @@ def invert_request(
         **labels_fields(arguments, len(files)),
         format=output_format(arguments),
         priority=priority(arguments),
-        max_evaluations=_integer("max_evaluations", arguments.get("max_evaluations", 300), 1, 2000),
-        enough_db=float(enough_db),
+        max_evaluations=checked_integer("max_evaluations", arguments.get("max_evaluations", 300), 1, 2000),
+        enough_db=enough_db,
         report_every=report_every,
     )
+
+
+def model_request(name: str) -> pb.GetModelRequest:
+    """Return the request for one model, the default model if the name is empty."""
+    return pb.GetModelRequest(name=_model_name("name", name))
 
 
 def health_request(model: str) -> health_pb2.HealthCheckRequest:
@@ -129,17 +131,21 @@ def health_request(model: str) -> health_pb2.HealthCheckRequest:
 
 def model_selector(arguments: ModelArguments) -> pb.ModelSelector:
     """Select the model (default "": the default model) and version (default None: the serving version)."""
-    name, version = arguments.get("model", ""), arguments.get("version")
-    if not isinstance(name, str | None):
-        raise ArgumentError("model", "must be the name of a model", name)
+    name, version = _model_name("model", arguments.get("model", "")), arguments.get("version")
     if version is None:
         return pb.ModelSelector(name=name)
     if not isinstance(version, str):
-        return pb.ModelSelector(name=name, version=_integer("version", version, 1, 2**64 - 1))
+        return pb.ModelSelector(name=name, version=checked_integer("version", version, 1, 2**64 - 1))
     if not _VERSION_LABEL.fullmatch(version):
         rule = "must be a number or a label: a small letter, then small letters, digits, - or _, at most 63 in all"
         raise ArgumentError("version", rule, version)
     return pb.ModelSelector(name=name, version_label=version)
+
+
+def _model_name(argument: str, name: object) -> str | None:
+    if not isinstance(name, str | None):
+        raise ArgumentError(argument, "must be the name of a model", name)
+    return name
 
 
 def latents_message(arguments: GenerateArguments) -> pb.Latents:
@@ -161,7 +167,8 @@ def latents_message(arguments: GenerateArguments) -> pb.Latents:
     first_seed = secrets.randbits(53) if seed is None else seed  # 53 bits stay exact in JSON and JavaScript
     return pb.Latents(
         seed_range=pb.SeedRange(
-            first_seed=_integer("seed", first_seed, 0, _SEEDS - 1), count=_integer("count", count, 1, 2**32 - 1)
+            first_seed=checked_integer("seed", first_seed, 0, _SEEDS - 1),
+            count=checked_integer("count", count, 1, 2**32 - 1),
         )
     )
 
@@ -194,9 +201,15 @@ def edit_messages(arguments: ImageArguments) -> list[pb.Edit]:
 
 
 def _amount(argument: str, name: str, value: object) -> float:
-    if not isinstance(value, numbers.Real) or not abs(float(value)) <= MAX_AMOUNT:
-        raise ArgumentError(argument, f"{name} must be a number from -{MAX_AMOUNT} to {MAX_AMOUNT}", value)
-    return float(value)
+    rule = f"{name} must be a number from -{MAX_AMOUNT} to {MAX_AMOUNT}"
+    return _number(argument, rule, value, -MAX_AMOUNT, MAX_AMOUNT)
+
+
+def _number(argument: str, rule: str, value: object, low: float, high: float) -> float:
+    number = checked_number(argument, rule, value)
+    if not low <= number <= high:
+        raise ArgumentError(argument, rule, value)
+    return number
 
 
 def labels_fields(arguments: ModelArguments, rows: int) -> dict[str, Any]:
@@ -242,12 +255,18 @@ def output_format(arguments: ModelArguments) -> pb.OutputFormat:
         raise ArgumentError("encoding", f"must be one of {', '.join(WIRE_ENCODINGS)}", encoding)
     if encoding in ("raw", "png") and quality != 0:
         raise ArgumentError("quality", f"must be 0 with {encoding}, which is lossless", quality)
-    return pb.OutputFormat(encoding=WIRE_ENCODINGS[encoding], quality=_integer("quality", quality, 0, 100))
+    return pb.OutputFormat(encoding=WIRE_ENCODINGS[encoding], quality=checked_integer("quality", quality, 0, 100))
 
 
 def priority(arguments: ModelArguments) -> pb.Priority:
     """Encode `bulk` (default False)."""
-    return pb.PRIORITY_BULK if arguments.get("bulk", False) else pb.PRIORITY_INTERACTIVE
+    return pb.PRIORITY_BULK if _flag("bulk", arguments.get("bulk", False)) else pb.PRIORITY_INTERACTIVE
+
+
+def _flag(argument: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(argument, "must be True or False", value)
+    return bool(value)
 
 
 def row_count(source: pb.Latents) -> int:
@@ -317,14 +336,4 @@ def _seeds(seeds: Iterable[int]) -> Sequence[int]:
         raise ArgumentError("seeds", "must be a sequence of integers", seeds) from None
     if not values:
         raise ArgumentError("seeds", "must be at least one", values)
-    return [_integer(f"seeds[{i}]", value, 0, _SEEDS - 1) for i, value in enumerate(values)]
-
-
-def _integer(argument: str, value: object, low: int, high: int) -> int:
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]  # this is the check
-    except TypeError:
-        raise ArgumentError(argument, "must be an integer", value) from None
-    if not low <= number <= high:
-        raise ArgumentError(argument, f"must be {low} to {high}", value)
-    return number
+    return [checked_integer(f"seeds[{i}]", value, 0, _SEEDS - 1) for i, value in enumerate(values)]

@@ -2,11 +2,14 @@
 
 import json
 import math
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from progan_client import ArgumentError, Client, Tls
+from progan_client import ArgumentError, AsyncClient, Client, Tls
 from progan_client.channel import IMAGE_OPTIONS, STATE_OPTIONS, Settings
 
 
@@ -32,13 +35,38 @@ def test_a_token_goes_along_as_a_bearer_token() -> None:
     assert Settings("there:1", 1.0, 1.0, None, "").metadata == ()
 
 
-@pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan])
-def test_there_is_always_a_deadline(timeout_s: float) -> None:
-    for name in ("timeout_s", "stream_timeout_s"):
-        with pytest.raises(ArgumentError, match=f"{name}: must be a number of seconds above 0; got {timeout_s}"):
-            Client(**{name: timeout_s})  # type: ignore[arg-type]
-    with Client() as client, pytest.raises(ArgumentError, match="timeout_s: must be a number of seconds above 0"):
-        client.stream(count=1, timeout_s=timeout_s)
+@pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan, "5", True, [5], 10**400])
+async def test_there_is_always_a_deadline(timeout_s: Any) -> None:
+    rule = f"timeout_s: must be a number of seconds above 0; got {re.escape(repr(timeout_s))}$"
+    for kind in (Client, AsyncClient):
+        for name in ("timeout_s", "stream_timeout_s"):
+            with pytest.raises(ArgumentError, match=f"^(stream_)?{rule}"):
+                kind(**{name: timeout_s})
+    with Client() as client:
+        for call in (
+            lambda: client.stream(count=1, timeout_s=timeout_s),
+            lambda: client.generate(count=1, timeout_s=timeout_s),
+            lambda: client.models(timeout_s=timeout_s),
+            lambda: client.wait_until_ready(timeout_s),
+        ):
+            with pytest.raises(ArgumentError, match=f"^{rule}"):
+                call()
+    async with AsyncClient() as aio:
+        with pytest.raises(ArgumentError, match=f"^{rule}"):
+            aio.stream(count=1, timeout_s=timeout_s)
+        with pytest.raises(ArgumentError, match=f"^{rule}"):
+            await aio.generate(count=1, timeout_s=timeout_s)
+        with pytest.raises(ArgumentError, match=f"^{rule}"):
+            await aio.wait_until_ready(timeout_s)
+
+
+def test_a_client_without_deadlines_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="^timeout_s: must be a number of seconds above 0; got None$"):
+        Client(timeout_s=None)  # type: ignore[arg-type]
+
+
+def test_a_deadline_of_numpy_is_a_number() -> None:
+    Client(timeout_s=np.float32(2.5), stream_timeout_s=np.int64(60)).close()  # type: ignore[arg-type]
 
 
 def test_an_error_does_not_show_the_token() -> None:

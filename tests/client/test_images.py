@@ -1,10 +1,13 @@
 """Images in memory, as files, as grids, as animations."""
 
 import io
+import math
+import re
 import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -87,6 +90,38 @@ def test_images_columns_and_scale_begin_at_one(three: GeneratedImages) -> None:
         three[:0].grid()
     with pytest.raises(ArgumentError, match="scale: must be at least 1; got 0"):
         three.grid(scale=0)
+
+
+@pytest.mark.parametrize("value", ["2", True, 1.5, math.nan, [2]])
+def test_numbers_of_images_are_integers(three: GeneratedImages, walk: list[Frame], tmp_path: Path, value: Any) -> None:
+    rule = f"must be an integer; got {re.escape(repr(value))}$"
+    for argument, call in (
+        ("columns", lambda: three.grid(value)),
+        ("scale", lambda: three.grid(scale=value)),
+        ("quality", lambda: three.save(tmp_path / "image.jpg", quality=value)),
+        ("scale", lambda: save_animation(walk, tmp_path / "walk.webp", scale=value)),
+        ("quality", lambda: save_animation(walk, tmp_path / "walk.webp", quality=value)),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{argument}: {rule}"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("index", [[0, 2], np.array([0, 2]), np.array([1]), (0, 2), None, True, 1.5, "1"])
+def test_an_index_names_one_image_or_is_a_slice(three: GeneratedImages, index: Any) -> None:
+    with pytest.raises(TypeError, match="^the index of images must be an integer or a slice; `pixels` and `latents`"):
+        three[index]
+    assert three[np.int64(2)].tobytes() == three[2].tobytes() == three[-1].tobytes()  # type: ignore[call-overload]
+
+
+def test_a_notebook_shows_no_picture_of_no_images(three: GeneratedImages) -> None:
+    assert three[3:]._repr_png_() is None
+
+
+def test_a_path_without_a_name_is_refused(three: GeneratedImages) -> None:
+    for images in (three, three[:1]):
+        with pytest.raises(ArgumentError, match=r"suffix: must be one of \.png, \.jpg, \.jpeg, \.webp; got ''"):
+            images.save("")
 
 
 def test_one_image_is_saved_under_the_name_given(three: GeneratedImages, tmp_path: Path) -> None:
@@ -295,7 +330,9 @@ def test_a_directory_that_is_not_there_is_named(
 def test_a_wrong_animation_is_refused(walk: list[Frame], tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"suffix: must be \.webp, \.gif or \.mp4; got '\.avi'"):
         save_animation(walk, tmp_path / "walk.avi")
-    with pytest.raises(ArgumentError, match="fps: must be above 0 and at most 100; got 0"):
+    with pytest.raises(ArgumentError, match="fps: must be a number above 0 and at most 100; got 0"):
         save_animation(walk, tmp_path / "walk.gif", fps=0)
+    with pytest.raises(ArgumentError, match="fps: must be a number above 0 and at most 100; got '24'"):
+        save_animation(walk, tmp_path / "walk.gif", fps="24")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="frames: must be at least one; got 0"):
         save_animation([], tmp_path / "walk.gif")

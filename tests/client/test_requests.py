@@ -140,6 +140,12 @@ def test_interpolate_request() -> None:
         ({"seeds": [1], "encoding": "bmp"}, "encoding: must be one of raw, png, jpeg, webp; got 'bmp'"),
         ({"seeds": [1], "encoding": "png", "quality": 90}, "quality: must be 0 with png, which is lossless; got 90"),
         ({"seeds": [1], "encoding": "webp", "quality": 101}, "quality: must be 0 to 100; got 101"),
+        ({"seeds": [1], "encoding": "webp", "quality": "90"}, "quality: must be an integer; got '90'"),
+        ({"seeds": [True]}, "seeds[0]: must be an integer; got True"),
+        ({"count": True}, "count: must be an integer; got True"),
+        ({"seeds": [1], "version": True}, "version: must be an integer; got True"),
+        ({"seeds": [1], "edits": {"size": True}}, "edits: size must be a number from -4 to 4; got True"),
+        ({"seeds": [1], "bulk": "no"}, "bulk: must be True or False; got 'no'"),
     ],
 )
 def test_a_wrong_argument_is_named_with_its_value_and_the_rule(arguments: dict[str, Any], message: str) -> None:
@@ -156,6 +162,8 @@ def test_a_wrong_argument_is_named_with_its_value_and_the_rule(arguments: dict[s
         ({"seeds": [1]}, "seeds: must be two or more; got 1"),
         ({"latents": [[1.0]]}, "latents: must be two or more; got 1"),
         ({"seeds": [1, 2], "frames_between": -1}, "frames_between: must be 0 to 4294967295; got -1"),
+        ({"seeds": [1, 2], "frames_between": "30"}, "frames_between: must be an integer; got '30'"),
+        ({"seeds": [1, 2], "loop": "yes"}, "loop: must be True or False; got 'yes'"),
         ({"seeds": [1, 2], "path": "round"}, "path: must be one of spherical, linear, smooth; got 'round'"),
     ],
 )
@@ -163,6 +171,12 @@ def test_a_wrong_walk_is_refused(arguments: dict[str, Any], message: str) -> Non
     with pytest.raises(ArgumentError) as caught:
         interpolate(**arguments)
     assert str(caught.value) == message
+
+
+def test_the_name_of_a_model_is_a_text() -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(ArgumentError) as caught:
+        client.model(5)  # type: ignore[arg-type]
+    assert str(caught.value) == "name: must be the name of a model; got 5"
 
 
 def test_the_arguments_are_these() -> None:

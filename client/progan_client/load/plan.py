@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from progan_client.channel import checked_timeout_s
+from progan_client.checks import checked_integer, checked_number, checked_timeout_s
 from progan_client.errors import ArgumentError
 from progan_client.images import Encoding
 
@@ -45,21 +45,23 @@ class Load:
     retries: bool = False
 
     def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ArgumentError("images", "must be at least 1", self.images)
+        checked_integer("images", self.images, 1)
         for name in ("clients", "connections"):
-            if not 1 <= getattr(self, name) <= MAX_CLIENTS:
-                raise ArgumentError(name, f"must be 1 to {MAX_CLIENTS}", getattr(self, name))
-        if self.rate is not None and not 0 < self.rate < math.inf:
-            raise ArgumentError("rate", "must be a number of calls per second above 0", self.rate)
+            checked_integer(name, getattr(self, name), 1, MAX_CLIENTS)
+        rule = "must be a number of calls per second above 0"
+        if self.rate is not None and not 0 < checked_number("rate", rule, self.rate) < math.inf:
+            raise ArgumentError("rate", rule, self.rate)
         if self.even and self.rate is None:
             raise ArgumentError("even", "needs a rate", self.even)
-        if not 0 <= self.warmup_s < math.inf:
-            raise ArgumentError("warmup_s", "must be a number of seconds, 0 or more", self.warmup_s)
-        if not self.duration_s > 0 or (self.duration_s == math.inf and self.calls is None):
-            raise ArgumentError("duration_s", "must be a number of seconds above 0", self.duration_s)
-        if self.calls is not None and self.calls < 1:
-            raise ArgumentError("calls", "must be at least 1", self.calls)
+        rule = "must be a number of seconds, 0 or more"
+        if not 0 <= checked_number("warmup_s", rule, self.warmup_s) < math.inf:
+            raise ArgumentError("warmup_s", rule, self.warmup_s)
+        rule = "must be a number of seconds above 0"
+        duration_s = checked_number("duration_s", rule, self.duration_s)
+        if not duration_s > 0 or (duration_s == math.inf and self.calls is None):
+            raise ArgumentError("duration_s", rule, self.duration_s)
+        if self.calls is not None:
+            checked_integer("calls", self.calls, 1)
         checked_timeout_s("timeout_s", self.timeout_s)
 
     @property

@@ -3,6 +3,7 @@
 import json
 import math
 from itertools import islice, pairwise
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -29,6 +30,26 @@ def report() -> Report:
     report.failed(10, 11, "RESOURCE_EXHAUSTED", "the queue is full again")
     report.failed(10, 11, "UNAVAILABLE", "draining")
     return report
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"images": "2"}, "images: must be an integer; got '2'"),
+        ({"clients": True}, "clients: must be an integer; got True"),
+        ({"connections": 0}, "connections: must be 1 to 10000; got 0"),
+        ({"calls": 0}, "calls: must be at least 1; got 0"),
+        ({"rate": "9"}, "rate: must be a number of calls per second above 0; got '9'"),
+        ({"warmup_s": "1"}, "warmup_s: must be a number of seconds, 0 or more; got '1'"),
+        ({"duration_s": "1"}, "duration_s: must be a number of seconds above 0; got '1'"),
+        ({"duration_s": math.nan}, "duration_s: must be a number of seconds above 0; got nan"),
+        ({"timeout_s": "1"}, "timeout_s: must be a number of seconds above 0; got '1'"),
+    ],
+)
+def test_a_load_of_no_numbers_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        Load(**settings)
+    assert str(caught.value) == message
 
 
 def test_calls_fall_due_evenly_until_the_end() -> None:
