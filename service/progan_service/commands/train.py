@@ -4,13 +4,14 @@ import argparse
 import os
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import progress_bars, say
-from progan_service.errors import ConfigError
+from progan_service.errors import ConfigError, FileError
 from progan_service.host.functions import load_function
 from progan_service.host.signals import take_over
 from progan_service.host.tensorflow import import_tensorflow
@@ -259,7 +260,7 @@ def train(
     if dry_run:
         trainer.dry_run(config, dataset, report=say, **shared)
         return exit_codes.PREEMPTED if stopped else exit_codes.DONE
-    with progress_bars(transient=True) as progress, devices.lost_workers():
+    with progress_bars(transient=True) as progress, devices.lost_workers(), _what_is_saved_named(run):
         finished = trainer.train(
             run,
             config,
@@ -301,6 +302,20 @@ def _initial(run: Path, begun: RunConfig | None, init: str, tf_config: str | Non
     if begun and initial.config.digest != begun.init.digest:
         raise ConfigError(f"{source}: has other weights now than those that {run} began with; name a new run")
     return initial
+
+
+@contextmanager
+def _what_is_saved_named(run: Path) -> Iterator[None]:
+    """Say in an error of a file, such as that of a full disk, from where the run goes on."""
+    from progan_service.training.run.checkpoint import latest_checkpoint
+
+    try:
+        yield
+    except FileError as error:
+        saved = latest_checkpoint(run / "checkpoints")
+        if saved is None:
+            raise
+        raise FileError(f"{error}; progan train --run {run} then goes on from {saved.name}, which is saved") from error
 
 
 def _ended(run: Path, finished: bool) -> int:

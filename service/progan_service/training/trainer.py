@@ -72,7 +72,10 @@ def train(
         if initial:
             _begin_with(state, initial, config.init.source, report)
     if state.images_shown >= total_images:
-        report(f"nothing to do: {state.images_shown / 1000:g} kimg were shown, total_kimg is {total_images / 1000:g}")
+        shown, total = state.images_shown / 1000, total_images / 1000
+        report(
+            f"nothing to do: {shown:g} kimg were shown, --total-kimg is {total:g}; with a larger one the run goes on"
+        )
         return True
     _note_early_end(schedule, total_images, report)
     if not agreed(state.images_shown, state.strategy):

@@ -183,6 +183,23 @@ def test_train_killed_by_sigterm_saves_and_goes_on(progan: Progan, faces: Datase
     assert last == f"done: progan export {run} --store DIR --name NAME makes it servable"
 
 
+def test_a_run_whose_files_cannot_be_written_says_what_is_saved(progan: Progan, faces: Dataset, tmp_path: Path) -> None:
+    """A full disk ends a run so; here a file stands in the way of the pictures."""
+    run = tmp_path / "run"
+    assert progan("train", "--data", faces.directory, "--run", run, *SCHEDULE, "--total-kimg", 0.032).code == 0
+    shutil.rmtree(run / "grids")
+    (run / "grids").touch()
+    ended = progan("train", "--run", run, "--total-kimg", 0.064)
+    assert (ended.code, ended.err) == (
+        1,
+        f"progan: {run}/grids/reals.png: a file of this name, or of a part of it, is in the way; give another path; "
+        f"progan train --run {run} then goes on from images-000000032.npz, which is saved\n",
+    )
+    (run / "grids").unlink()
+    ended = progan("train", "--run", run)
+    assert (ended.code, ended.out.splitlines()[0]) == (0, f"going on from {run}/checkpoints/images-000000032.npz")
+
+
 def wait_until(come: Callable[[], bool], within_s: float = 600) -> None:
     give_up = time.monotonic() + within_s
     while not come():

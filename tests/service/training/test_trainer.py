@@ -185,7 +185,7 @@ def test_a_finished_run_has_nothing_left_to_do(copied_run: Path, run_config: Run
     assert finished
     assert report == [
         f"going on from {copied_run}/checkpoints/images-000000224.npz",
-        "nothing to do: 0.224 kimg were shown, total_kimg is 0.224",
+        "nothing to do: 0.224 kimg were shown, --total-kimg is 0.224; with a larger one the run goes on",
     ]
     assert names_in(copied_run / "checkpoints") == ["images-000000192.npz", "images-000000224.npz"]
 

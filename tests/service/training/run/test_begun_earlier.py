@@ -52,7 +52,7 @@ def test_it_goes_on_by_itself_once_it_is_told_where_its_data_lies(run: Path, pro
     assert ended.code == 0, ended.err
     assert progan("train", "--run", run).out.splitlines()[:2] == [
         f"going on from {run}/checkpoints/images-000000056.npz",
-        "nothing to do: 0.056 kimg were shown, total_kimg is 0.056",
+        "nothing to do: 0.056 kimg were shown, --total-kimg is 0.056; with a larger one the run goes on",
     ]
 
 
