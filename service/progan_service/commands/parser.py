@@ -15,10 +15,11 @@ from progan_service.commands.draw import add_grid, add_walk
 from progan_service.commands.evaluate import add_evaluate
 from progan_service.commands.export import add_export, add_weights
 from progan_service.commands.models import add_models
+from progan_service.commands.presets import add_presets
 from progan_service.commands.runs import add_plot, add_runs, add_timelapse
 from progan_service.commands.serve import add_serve
 from progan_service.commands.terminal import ended, print_any_text
-from progan_service.commands.train import add_presets, add_train
+from progan_service.commands.train import add_train
 from progan_service.commands.usage import Parser
 from progan_service.host.cpus import available_cpus
 from progan_service.host.signals import as_usual

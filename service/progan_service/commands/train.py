@@ -1,9 +1,7 @@
-"""`progan train` and `progan presets`."""
+"""`progan train`."""
 
 import argparse
 import os
-import shutil
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,7 @@ from progan_service.host.tensorflow import import_tensorflow
 from progan_service.model.config import NetworkConfig
 from progan_service.settings.manual import HelpPage, add_path, add_settings, given_settings
 from progan_service.training.config import InitConfig, RunConfig, TrainingConfig
-from progan_service.training.presets import DEFAULT_PRESET, load_preset, preset_names
+from progan_service.training.presets import DEFAULT_PRESET
 
 if TYPE_CHECKING:
     from progan_service.sources.initial import Initial
@@ -330,26 +328,3 @@ def _ended(run: Path, finished: bool) -> int:
 def _note_signals(noted: list[int]) -> None:
     """Only note signals that would end the command from now on."""
     take_over(lambda number, _: noted.append(number))
-
-
-def add_presets(subparsers: Any) -> None:
-    command = subparsers.add_parser(
-        "presets",
-        help="list the presets of train, or print one",
-        description="List the presets of `progan train`, or print one with all its settings, including the defaults. "
-        "Change the JSON and give it to `progan train --preset FILE.json`.",
-    )
-    add_path(command, "preset", type=str, nargs="?", metavar="PRESET", help="preset to print: a name or a FILE.json")
-    command.set_defaults(run=lambda given: presets(preset=given.preset))
-
-
-def presets(*, preset: str | None) -> int:
-    """Print all presets with their descriptions, or all settings of one."""
-    if preset:
-        print(load_preset(preset).to_json(), end="")
-        return exit_codes.DONE
-    width = min(shutil.get_terminal_size().columns, 100)
-    for name in preset_names():
-        about = textwrap.fill(load_preset(name).about, width, initial_indent="    ", subsequent_indent="    ")
-        print(f"{name}\n{about}")
-    return exit_codes.DONE

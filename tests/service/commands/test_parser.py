@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import pytest
 
 import progan_service
-from progan_service.commands import dataset, draw, evaluate, export, models, runs, serve, train
+from progan_service.commands import dataset, draw, evaluate, export, models, presets, runs, serve, train
 from progan_service.commands.parser import parser
 
 TRAIN = ["train", "--data", "d", "--run", "r"]
@@ -160,7 +160,7 @@ def test_bash_completes_commands_and_options(progan: Progan, tmp_path: Path, wor
         (dataset, "label_dataset", "dataset label a --labels folders"),
         (dataset, "draw_dataset", "dataset demo a"),
         (train, "train", "train --data d --run r"),
-        (train, "presets", "presets"),
+        (presets, "presets", "presets"),
         (runs, "list_runs", "runs"),
         (runs, "plot", "plot r -o c.png"),
         (runs, "timelapse", "timelapse r -o t.webp"),
