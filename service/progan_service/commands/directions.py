@@ -125,9 +125,9 @@ def _add_fit(kinds: Any) -> None:
     command = kinds.add_parser(
         "fit",
         help="publish directions that are fitted to scores of images",
-        description="Fit a direction to each score of a CSV, or of a scorer, and publish all of them. Print how "
-        "well each foretells scores that it has not seen (r), for how many of ten seeds the score rises with every "
-        "step from -3 to 3, and what else changes.",
+        description="Fit a direction to each score of a CSV, or of a scorer. Print how well each foretells scores "
+        "that it has not seen (r), for how many of ten seeds the score rises with every step from -3 to 3, and what "
+        f"else changes. Publish those with r of {LEAST_R} or more.",
     )
     _add_version(command, changes=True)
     source = command.add_mutually_exclusive_group(required=True)
@@ -167,14 +167,16 @@ def fit_directions(
         found = fit(pictures, read, asked)
     _print_fit(found)
     _write_sheets(pictures, found.directions, sheets)
-    if (weak := [direction for direction in found.directions if (direction.r or 0) < LEAST_R]) and not force:
+    weak = [] if force else [direction for direction in found.directions if (direction.r or 0) < LEAST_R]
+    chosen = [direction for direction in found.directions if force or (direction.r or 0) >= LEAST_R]
+    if weak:
         named = ", ".join(f"{direction.name} (r {direction.r:.3f})" for direction in weak)
-        raise ConfigError(
-            f"{named}: a direction with r below {LEAST_R} often moves something else: leave it out, score more seeds, "
-            "or publish it with --force"
-        )
-    base.publish(base.with_others(found.directions))
-    _print_nearly_one(base.with_others(found.directions))
+        reason = f"a direction with r below {LEAST_R} often moves something else"
+        if not chosen:
+            raise ConfigError(f"{named}: {reason}: score more seeds, or publish it with --force")
+        print(f"left out: {named}: {reason}; --force publishes it, too")
+    base.publish(base.with_others(chosen))
+    _print_nearly_one(base.with_others(chosen))
     return exit_codes.DONE
 
 

@@ -24,6 +24,9 @@ def colours(images):
 def chance(images):
     return {"chance": images.reshape(len(images), -1).astype(int).sum(axis=1) * 7919 % 1000}
 
+def mixed(images):
+    return {**colours(images), **chance(images)}
+
 def lists(images):
     return [1.0] * len(images)
 
@@ -102,12 +105,20 @@ def test_directions_that_foretell_too_little_are_not_published_without_force(pro
     assert ended.code == 78
     assert ended.err.startswith("progan: chance (r ")
     assert ended.err.endswith(
-        "): a direction with r below 0.7 often moves something else: leave it out, score more seeds, or publish it "
-        "with --force\n"
+        "): a direction with r below 0.7 often moves something else: score more seeds, or publish it with --force\n"
     )
     assert ModelStore(store).versions("tiny") == [1]
     assert directions(progan, "fit", "--scorer", "judges:chance", "--samples", "400", "--force").code == 0
     assert list(ModelStore(store).directions("tiny", 2)) == ["chance"]
+
+
+def test_a_direction_that_foretells_too_little_is_left_out_and_named(progan: Progan, store: Path) -> None:
+    ended = directions(progan, "fit", "--scorer", "judges:mixed", "--samples", "400")
+    assert ended.code == 0
+    *_, left_out, published = ended.out.splitlines()
+    assert left_out.startswith("left out: chance (r ")
+    assert left_out.endswith("a direction with r below 0.7 often moves something else; --force publishes it, too")
+    assert published == "store/tiny/2: tiny version 2 is version 1 with the directions corner, red"
 
 
 def test_directions_are_discovered_shown_and_named(progan: Progan, store: Path) -> None:
