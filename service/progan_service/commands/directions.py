@@ -167,9 +167,8 @@ def fit_directions(
         found = fit(pictures, read, asked)
     _print_fit(found)
     _write_sheets(pictures, found.directions, sheets)
-    weak = [] if force else [direction for direction in found.directions if (direction.r or 0) < LEAST_R]
     chosen = [direction for direction in found.directions if force or (direction.r or 0) >= LEAST_R]
-    if weak:
+    if weak := [direction for direction in found.directions if direction not in chosen]:
         named = ", ".join(f"{direction.name} (r {direction.r:.3f})" for direction in weak)
         reason = f"a direction with r below {LEAST_R} often moves something else"
         if not chosen:
