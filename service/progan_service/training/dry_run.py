@@ -81,7 +81,10 @@ def try_stages(
         trials.append(_try_stage(state, config, phase, images, feed, auto_batch))
         report(trials[-1].line())
     state.assign(before, Path("dry run"))
-    report(f"{'expected in all':<16}{timedelta(seconds=round(sum(trial.expected_s for trial in trials)))!s:>48}")
+    if len(trials) < len(stages):
+        report(f"stopped after {len(trials)} of {len(stages)} stages")
+    else:
+        report(f"{'expected in all':<16}{timedelta(seconds=round(sum(trial.expected_s for trial in trials)))!s:>48}")
     return {trial.step.stage: trial.step for trial in trials}
 
 

@@ -291,4 +291,4 @@ def test_what_does_not_fit_in_the_smallest_parts_is_refused(batches_of_16: RunCo
 def test_a_signal_ends_it_before_the_next_stage(run_config: RunConfig, faces: Dataset) -> None:
     report: list[str] = []
     trainer.dry_run(run_config, faces, report=report.append, stopping=lambda: len(report) > 1)
-    assert [line.split("  ")[0] for line in report] == ["stage", "4x4", "expected in all"]
+    assert [line.split("  ")[0] for line in report] == ["stage", "4x4", "stopped after 1 of 3 stages"]
