@@ -5,7 +5,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from progan_service.decoding.errors import PictureError
+from progan_service.decoding.picture import decode_rgb
 from progan_service.errors import ConfigError
+from progan_service.formats import FormatError
+from progan_service.host.files import content
 from progan_service.training.run.directory import config_of_begun
 from progan_service.training.schedule import GrowthSchedule
 
@@ -17,7 +21,7 @@ _NAME = re.compile(r"fakes-(\d{9,})\.png", re.ASCII)
 def frames_of(run: Path) -> list[Image.Image]:
     """Return the grids of a run by rising images shown, each with a caption, all of the size of the newest.
 
-    Raises ConfigError for a directory that is no run, and for a run without grids.
+    Raises ConfigError for a directory that is no run, and for a run without grids; FormatError for a damaged grid.
     """
     config = config_of_begun(run)
     schedule = GrowthSchedule(config.training, config.network.resolution)
@@ -34,8 +38,11 @@ def frames_of(run: Path) -> list[Image.Image]:
 
 
 def _grid(file: Path) -> Image.Image:
-    with Image.open(file) as opened:
-        picture = opened.convert("RGB")
+    """Return a grid, reduced if it is wide. Raises FormatError for a damaged one, ConfigError, FileError."""
+    try:
+        picture = decode_rgb(content(file))
+    except PictureError as error:
+        raise FormatError(f"{file}: {error}; remove it, and the animation is made without it") from error
     return picture.reduce(-(-picture.width // _WIDEST))
 
 
