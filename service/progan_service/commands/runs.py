@@ -8,7 +8,7 @@ from typing import Any
 
 from progan_service import exit_codes
 from progan_service.commands.terminal import print_table
-from progan_service.errors import BadInputError, ConfigError
+from progan_service.errors import BadInputError, ConfigError, FileError, ProganError
 from progan_service.names import printable
 from progan_service.settings.manual import HelpPage, add_path
 
@@ -53,19 +53,27 @@ def list_runs(*, directory: Path) -> int:
     from progan_service.training.run.progress import runs_in
 
     if not directory.is_dir():
-        raise ConfigError(f"{directory}: no such directory: give a directory of runs, or a run")
-    rows, problems = [], []
-    for run in runs_in(directory):
+        reason = "is a file" if directory.exists() else "no such directory"
+        raise ConfigError(f"{directory}: {reason}: give a directory of runs, or a run")
+    rows: list[tuple[str, ...]] = []
+    problems: list[ProganError] = []
+    unreadable: list[FileError] = []
+    for run in runs_in(directory, unreadable):
         try:
             rows.append(_row(run))
+        except FileError as error:
+            if run == directory:
+                raise
+            problems.append(error)
         except BadInputError as error:
-            problems.append(str(error))
+            problems.append(error)
+    problems += unreadable
     if rows:
         print_table([_HEADINGS, *rows])
     elif not problems:
         print(f"{directory}: has no runs yet")
     for problem in problems:
-        print(printable(problem))
+        print(printable(str(problem)))
     return exit_codes.DONE
 
 

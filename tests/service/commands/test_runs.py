@@ -1,5 +1,7 @@
 """`progan runs`, `plot` and `timelapse`: what is printed and drawn of real runs."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +27,22 @@ def test_runs_lists_what_is_in_a_directory(progan: Progan, copied_run: Path) -> 
     assert float(rate) > 0
     assert len(saved) == 2
     assert problem.startswith(f"{copied_run.parent}/broken/config.json: not a run configuration: ")
+
+
+def test_runs_lists_those_beside_what_cannot_be_read(copied_run: Path) -> None:
+    closed = copied_run.parent / "lost+found"  # the administrator's, on a disk of its own
+    closed.mkdir(mode=0o000)
+    second = shutil.copytree(copied_run, copied_run.parent / "second")
+    events = next((second / "tensorboard").iterdir())
+    events.chmod(0o000)
+    without_rights = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    script = "from progan_service.commands.entry import main; main()"
+    line = [*without_rights, sys.executable, "-c", script, "runs", str(copied_run.parent)]
+    ended = subprocess.run(line, capture_output=True, text=True)
+    denied = "permission denied; give this user access, or give another path"
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line.split()[0] for line in ended.stdout.splitlines()[:2]] == ["RUN", str(copied_run)]
+    assert ended.stdout.splitlines()[2:] == [f"{events}: {denied}", f"{closed}: {denied}"]
 
 
 def test_runs_says_that_there_are_none(progan: Progan, tmp_path: Path) -> None:
@@ -79,6 +97,20 @@ def test_timelapse_names_a_run_without_grids(progan: Progan, copied_run: Path, t
         grid.unlink()
     ended = progan("timelapse", copied_run, "-o", tmp_path / "t.webp")
     assert ended == (78, "", f"progan: {copied_run}/grids: has no images yet; they come with the first tick\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "is empty"), (b"no picture", "is a text"), (None, "cannot be decoded")]
+)
+def test_timelapse_names_a_damaged_grid(
+    progan: Progan, copied_run: Path, tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    grid = copied_run / "grids" / "fakes-000000064.png"
+    grid.write_bytes(grid.read_bytes()[:300] if content is None else content)
+    ended = progan("timelapse", copied_run, "-o", tmp_path / "t.webp")
+    assert (ended.code, ended.out) == (78, "")
+    assert ended.err.startswith(f"progan: {grid}: {reason}")
+    assert ended.err.endswith("; remove it, and the animation is made without it\n")
 
 
 @pytest.mark.parametrize("command", ["plot", "timelapse"])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from progan_service.errors import FileError
+from progan_service.host.faults import named
 from progan_service.training.config import RunConfig
 from progan_service.training.run.checkpoint import images_shown_at_checkpoint, latest_checkpoint
 from progan_service.training.run.directory import CONFIG_FILE, LOCK, read_run_config
@@ -32,12 +34,25 @@ class RunProgress:
     saved_s: float | None
 
 
-def runs_in(directory: Path) -> list[Path]:
-    """Return the run directories in a directory and below, in order; the directory itself if it is one."""
-    if (directory / CONFIG_FILE).is_file():
-        return [directory]
-    inside = sorted(entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink())
-    return [run for entry in inside if not entry.name.startswith(".") for run in runs_in(entry)]
+def runs_in(directory: Path, unreadable: list[FileError]) -> list[Path]:
+    """Return the run directories in a directory and below, in order; the directory itself if it is one.
+
+    unreadable   gets an error for each directory below that cannot be read, such as the lost+found of a disk
+    Raises FileError if the directory itself cannot be read.
+    """
+    with named(directory):
+        if (directory / CONFIG_FILE).is_file():
+            return [directory]
+        inside = sorted(entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink())
+    found = []
+    for entry in inside:
+        if entry.name.startswith("."):
+            continue
+        try:
+            found += runs_in(entry, unreadable)
+        except FileError as error:
+            unreadable.append(error)
+    return found
 
 
 def progress_of(run: Path) -> RunProgress:

@@ -82,5 +82,5 @@ def test_runs_are_found_below_a_directory(tmp_path: Path, name: str) -> None:
         (tmp_path / run / "config.json").touch()
     (tmp_path / "runs" / "loop").symlink_to(tmp_path / "runs")
     expected = {"runs": ["b", "more/a"], "runs/more": ["a"]}[name]
-    assert [str(run.relative_to(tmp_path / name)) for run in runs_in(tmp_path / name)] == expected
-    assert runs_in(tmp_path / "runs" / "b") == [tmp_path / "runs" / "b"]
+    assert [str(run.relative_to(tmp_path / name)) for run in runs_in(tmp_path / name, [])] == expected
+    assert runs_in(tmp_path / "runs" / "b", []) == [tmp_path / "runs" / "b"]
