@@ -12,7 +12,7 @@ from progan_service.export.discriminator import read_discriminator
 from progan_service.export.trained import TrainedGenerator
 from progan_service.host.arrays import digest_of_arrays
 from progan_service.sources.run import load_run, networks_of_run
-from progan_service.sources.source import open_generator_file
+from progan_service.sources.source import FILES, open_generator_file
 from progan_service.sources.version import load_version
 from progan_service.store.metadata import METADATA_FILE
 from progan_service.training.config import InitConfig
@@ -48,13 +48,22 @@ def load_initial(source: str) -> Initial:
         return _of_version(source, path)
     if (path / CONFIG_FILE).is_file():
         return _initial(source, load_run(path), networks_of_run(path))
-    if path.is_dir():
+    if path.is_dir() or path.suffix not in FILES:
         raise InitialError(
-            f"{path}: neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE}); give a "
-            "run, STORE/MODEL/VERSION, or a file of weights"
+            f"{source}: {_problem(source, path)}; give a run, STORE/MODEL/VERSION, or a file: a snapshot or other "
+            "weights, NVIDIA's .pkl, PyTorch's .pth"
         )
     trained = open_generator_file(path)
     return _initial(source, trained, _twice(trained))
+
+
+def _problem(source: str, path: Path) -> str:
+    """Return why a source is none, as a part of a sentence."""
+    if "://" in source:
+        return "is an address, and a TF Hub module has no weights that a run could begin with"
+    if path.is_dir():
+        return f"neither a training run (no {CONFIG_FILE}) nor a version of a model (no {METADATA_FILE})"
+    return "is no file of weights by its name" if path.exists() else "no such file or directory"
 
 
 def _of_version(source: str, version: Path) -> Initial:

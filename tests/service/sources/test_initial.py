@@ -87,6 +87,27 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
         load_initial(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("none", "no such file or directory"),
+        ("notes.txt", "is no file of weights by its name"),
+        ("https://tfhub.dev/google/progan-128/1", "is an address, and a TF Hub module has no weights that a run "),
+    ],
+)
+def test_what_a_run_cannot_begin_with_is_named_with_what_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").touch()
+    with pytest.raises(InitialError) as refused:
+        load_initial(source)
+    assert str(refused.value).startswith(f"{source}: {problem}")
+    assert str(refused.value).endswith(
+        "; give a run, STORE/MODEL/VERSION, or a file: a snapshot or other weights, NVIDIA's .pkl, PyTorch's .pth"
+    )
+
+
 # What a run makes of it
 
 
