@@ -8,7 +8,7 @@ from progan_service.host.signals import leave_at_once
 
 def main() -> None:
     """Run one command and exit with its code."""
-    leave_at_once()
+    leave_at_once(goes_on=sys.argv[1:2] == ["train"])
     _open_standard_streams()
     from progan_service.commands import parser
 

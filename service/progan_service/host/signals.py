@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from progan_service import exit_codes
+
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def leave_at_once() -> None:
+def leave_at_once(*, goes_on: bool = False) -> None:
     """End the process without a word when a signal comes: while Python imports, nothing is there to be cleaned up.
 
     The first process of a container would ignore signals that it has no handler for.
+
+    goes_on   the same command goes on later: exit with PREEMPTED, as it does for signals that come later
     """
-    take_over(_leave)
+    take_over(_leave_to_go_on if goes_on else _leave)
 
 
 def take_over(
@@ -33,7 +37,7 @@ def take_over(
 def as_usual() -> None:
     """Let Ctrl-C raise KeyboardInterrupt, and other signals end the process."""
     for number in _ENDING:
-        if signal.getsignal(number) == _leave:
+        if signal.getsignal(number) in (_leave, _leave_to_go_on):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
@@ -59,3 +63,7 @@ def _exit(number: int, _: FrameType | None) -> None:
 
 def _leave(number: int, _: FrameType | None) -> None:
     os._exit(128 + number)
+
+
+def _leave_to_go_on(number: int, _: FrameType | None) -> None:
+    os._exit(exit_codes.PREEMPTED)

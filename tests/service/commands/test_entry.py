@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,9 +31,9 @@ entry.main()
 
 
 @contextmanager
-def importing(*before: str) -> Iterator["subprocess.Popen[str]"]:
+def importing(*before: str, arguments: Sequence[str] = ("--version",)) -> Iterator["subprocess.Popen[str]"]:
     """A command that is in the middle of its imports."""
-    command = [*before, sys.executable, "-c", SLOW_IMPORT, "--version"]
+    command = [*before, sys.executable, "-c", SLOW_IMPORT, *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -55,6 +55,14 @@ def test_a_signal_while_python_imports_ends_the_command_without_a_traceback(numb
     assert (process.returncode, errors) == (code, "")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: str(one))
+def test_training_that_has_not_begun_goes_on_later_as_one_that_has(number: signal.Signals) -> None:
+    with importing(arguments=["train", "--run", "run"]) as process:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (75, "")
+
+
 def test_under_nohup_a_hangup_is_ignored() -> None:
     with importing("nohup") as process:
         process.send_signal(signal.SIGHUP)
@@ -71,6 +79,7 @@ def test_the_command_is_in_charge_before_it_imports_anything_large() -> None:
         "progan_service",
         "progan_service.commands",
         "progan_service.commands.entry",
+        "progan_service.exit_codes",
         "progan_service.host",
         "progan_service.host.signals",
     ]
