@@ -276,18 +276,22 @@ def train(
 def _initial(run: Path, begun: RunConfig | None, init: str, tf_config: str | None) -> "Initial | None":
     """Return the weights that a run begins with, None for random ones and for a run that goes on from a checkpoint.
 
+    Before the first checkpoint, `init` may name the place to which the source was moved: the weights are compared.
     Raises ConfigError where the run began with others, and for several workers.
     """
     from progan_service.training.run.checkpoint import latest_checkpoint
 
-    if begun and init and init != begun.init.source:
+    saved = latest_checkpoint(run / "checkpoints")
+    if begun and init and init != begun.init.source and (saved or not begun.init.source):
         raise ConfigError(
             f"{run}: began with {begun.init.source or 'random weights'}, --init is {init}; leave it out to go on, or "
             "name a new run"
         )
-    source = begun.init.source if begun else init
-    if not source or latest_checkpoint(run / "checkpoints"):
+    source = init or (begun.init.source if begun else "")
+    if not source or saved:
         return None
+    if begun and not init and not Path(source).exists():
+        raise ConfigError(f"{run}: began with {source}, which is not there any more: give --init with its new place")
     if tf_config:
         # TensorFlow joins the workers before it makes its first tensor, and the weights are read with it.
         raise ConfigError(
@@ -298,7 +302,8 @@ def _initial(run: Path, begun: RunConfig | None, init: str, tf_config: str | Non
 
     initial = load_initial(source)
     if begun and initial.config.digest != begun.init.digest:
-        raise ConfigError(f"{source}: has other weights now than those that {run} began with; name a new run")
+        now = " now" if source == begun.init.source else ""
+        raise ConfigError(f"{source}: has other weights{now} than those that {run} began with; name a new run")
     return initial
 
 

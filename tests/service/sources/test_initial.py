@@ -162,3 +162,25 @@ def test_a_run_begins_with_another_run_and_goes_on_without_it(
     assert load_run(run).provenance["init"]["images_shown"] == 224
     other = progan("train", "--run", run, "--init", "elsewhere", "--total-kimg", 0.024)
     assert (other.code, f"began with {source}, --init is elsewhere" in other.err) == (78, True)
+
+
+def test_before_the_first_checkpoint_the_source_may_be_moved_but_not_changed(
+    progan, finished_run: Path, faces: Dataset, tmp_path: Path
+) -> None:
+    before, run = Path(shutil.copytree(finished_run, tmp_path / "before")), tmp_path / "run"
+    options = ["--fmap-base", 32, "--fmap-max", 8, "--batch-sizes", 8, "--tick-kimg", 0.008, "--total-kimg", 0.008]
+    assert progan("train", "--data", faces.directory, "--run", run, "--init", before, *options).code == 0
+    shutil.rmtree(run / "checkpoints")  # as if it had been killed before the first one
+
+    moved = before.rename(tmp_path / "moved")
+    lost = progan("train", "--run", run)
+    assert lost == (
+        78,
+        "",
+        f"progan: {run}: began with {before}, which is not there any more: give --init with its new place\n",
+    )
+    other = progan("train", "--run", run, "--init", moved / "snapshots" / "images-000000064.safetensors")
+    assert (other.code, "has other weights than those that" in other.err) == (78, True)
+
+    assert progan("train", "--run", run, "--init", moved).code == 0
+    assert load_run(run).provenance["init"]["source"] == str(moved)

@@ -103,7 +103,7 @@ def _continued(run: Path, before: RunConfig, dataset: Dataset, given: Given) -> 
         found,
         replace(network, channels=dataset.channels, label_size=len(found.label_names)),
         replace(before.training, **_only(TrainingConfig, settings)),
-        init=before.init,
+        init=replace(before.init, source=given.init.source or before.init.source),
         unknown=before.unknown,
     )
 
