@@ -94,7 +94,7 @@ def _of_trained(trained: TrainedGenerator, file: Path) -> Fakes:
 
 def _of_version(directory: Path) -> Fakes:
     store, name, version = ModelStore.of_version(directory)
-    metadata = store.metadata(name, version)
+    metadata = store.verify(name, version)  # figures are recorded by the digest of what was published
     servable = Servable(directory, metadata)
 
     def draw(latents: NDArray[np.float32], labels: NDArray[np.float32]) -> Iterator[NDArray[np.uint8]]:

@@ -1,5 +1,6 @@
 """Images to measure come from a run or from an exported version: the same ones."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -134,8 +135,12 @@ def test_damage_is_named(copied_run: Path, version: Path, tmp_path: Path) -> Non
         Fakes.open(copied_run)
 
     copied_version = Path(shutil.copytree(version, tmp_path / "store" / "faces" / "1"))
+    variables = copied_version / "variables" / "variables.data-00000-of-00001"
+    os.truncate(variables, 100)
+    with pytest.raises(ModelStoreError, match=f"^{variables}: differs from what was published"):
+        Fakes.open(copied_version)
     (copied_version / "saved_model.pb").unlink()
-    with pytest.raises(ModelStoreError, match=f"^{copied_version}: no SavedModel with signature generate_uint8"):
+    with pytest.raises(ModelStoreError, match=f"^{copied_version}/saved_model.pb: missing, but listed in progan.json"):
         Fakes.open(copied_version)
     (copied_version / "progan.json").write_text("{}")
     with pytest.raises(ModelStoreError, match=f"^{copied_version}/progan.json: not readable as model metadata"):
