@@ -25,9 +25,9 @@ from progan_service.store.metadata import GRADIENT_SIGNATURE, UINT8_SIGNATURE, M
 from progan_service.store.store import ModelStore
 
 STORE = ModelStore(BUNDLED_STORE)
-VERSIONS = {"faces": 4, "fruits": 5}
+VERSIONS = {"faces": 5, "fruits": 6}
 DIRECTIONS = {
-    "faces": ["glasses", "dark-hair", "dark-skin", "tilt", "long-hair"],
+    "faces": ["glasses", "long-hair", "dark-skin"],
     "fruits": ["size", "brightness", "redness", "aspect"],
 }
 
@@ -48,7 +48,7 @@ def metadata(model: str) -> ModelMetadata:
 
 
 def test_each_model_has_one_version_and_fruits_is_the_default() -> None:
-    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [4], "fruits": [5]}
+    assert {model: STORE.versions(model) for model in STORE.models()} == {"faces": [5], "fruits": [6]}
     assert STORE.default().model == "fruits"
 
 
@@ -114,7 +114,7 @@ def test_a_smooth_walk_at_an_even_pace_makes_no_jolt(
 def test_pictures_of_fruits_have_the_licence_of_the_photographs(
     run_server: Callable[[ServerConfig], AbstractContextManager[Server]],
 ) -> None:
-    licence = STORE.metadata("fruits", 5).license
+    licence = STORE.metadata("fruits", 6).license
     assert licence.startswith("MIT License\n\nCopyright (c) 2017 Mihai Oltean, Horea Muresan\n")
     config = ServerConfig(BUNDLED_STORE, port=0, http_port=0, lame_duck_s=0)
     with run_server(config) as server, Client(f"127.0.0.1:{server.port}") as client:

@@ -48,7 +48,7 @@ def test_attributes_of_drawn_faces_are_recognised(
     example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     face_scores = example("face_scores")
-    monkeypatch.setattr(face_scores, "DRAWN", 800)  # of 6000; the more, the better
+    monkeypatch.setattr(face_scores, "DRAWN", 2400)  # of 6000; the more, the better
     rng = np.random.default_rng(9)
     faces = [FaceAttributes.random(rng) for _ in range(200)]
     found = face_scores.scores(np.stack([np.asarray(draw_face(face, 64)) for face in faces]))

@@ -61,6 +61,8 @@ ATTRIBUTE_VALUES: dict[str, tuple[str, ...]] = {
 }
 """The names of the values of each attribute that can be a label. A boolean indexes its two names."""
 
+WIDEST_SMILE = 0.4  # height of the mouth, in face units
+
 _SUPERSAMPLING = 4
 _MARGIN = 1.25  # width of the canvas / width of the picture, so that a tilted picture has no empty corners
 _HAIR_ENDS = {"short": 0.25, "bob": 0.8, "long": 1.35}  # y of the ends of the hair
@@ -93,7 +95,7 @@ class FaceAttributes:
     skin_shade: float = 0.0  # of the way to the next darker of SKINS, or to the next lighter one if negative
     hair_shade: float = 0.0  # share of ink in the colour of the hair, or of white if negative
     hair_length: float = 1.0  # of short hair, a bob or long hair, times the usual
-    smile_height: float = 0.3  # of the open mouth, in face units
+    smile_height: float = 0.3  # of the open mouth, in face units, up to WIDEST_SMILE
     mouth_curve: float = 0.02  # of a closed mouth: how far its middle hangs below its corners, in face units
     frame_width: float = 0.09  # of the glasses, in face units
     tint: float = 0.0  # of the lenses: 1 is black
@@ -114,6 +116,11 @@ class FaceAttributes:
         """y of the ends of the hair that hangs down, in face units: -1 is the top of the head, 1 the chin."""
         ends = _HAIR_ENDS | {"bald": -1.0, "bun": -0.3, "curly": 0.3}
         return ends[self.hair_style] * (self.hair_length if self.hair_style in _HAIR_ENDS else 1.0)
+
+    @property
+    def cheer(self) -> float:
+        """How glad the face looks: 1 with the widest smile, 0 with a straight mouth, -0.4 with the deepest frown."""
+        return self.smile_height / WIDEST_SMILE if self.smile else self.mouth_curve / 0.25
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Self:
@@ -145,7 +152,7 @@ class FaceAttributes:
             skin_shade=rng.uniform(-0.5, 0.5),
             hair_shade=rng.uniform(-0.3, 0.3),
             hair_length=rng.uniform(0.75, 1.25),
-            smile_height=rng.uniform(0.14, 0.4),
+            smile_height=rng.uniform(0.14, WIDEST_SMILE),
             mouth_curve=rng.uniform(-0.1, 0.1),
             frame_width=rng.uniform(0.05, 0.13),
             tint=rng.uniform(0.0, 0.9),
@@ -240,7 +247,8 @@ def _head(pen: _Pen, face: FaceAttributes) -> None:
         pen.ellipse(side * width, 0.08, 0.09, 0.13, _mix(skin, (200, 70, 60), 0.25))
     pen.ellipse(0.0, 0.0, width, 1.0, skin)
     for side in (-1, 1):
-        pen.ellipse(side * 0.56 * width, 0.4, 0.17, 0.12, _mix(skin, (236, 84, 84), 0.32))
+        red = _mix(skin, (236, 84, 84), 0.25 + 0.4 * max(face.cheer, 0.0))
+        pen.ellipse(side * 0.58 * width, 0.4, 0.19, 0.14, red)
 
 
 def _hair_in_front(pen: _Pen, face: FaceAttributes) -> None:
@@ -269,19 +277,20 @@ def _eyes(pen: _Pen, face: FaceAttributes) -> None:
     def seen(colour: Colour) -> Colour:
         return _mix(colour, _INK, face.tint) if face.glasses else colour
 
+    opened = 1 - 0.55 * max(face.cheer, 0.0)
     for side in (-1, 1):
         x, size = side * face.eye_distance, face.eye_size
         if face.glasses:
             pen.ellipse(x, 0.02, 0.31, 0.31, seen(_mix(face.skin_colour, _WHITE, 0.45)))
-        pen.ellipse(x, 0.02, 0.17 * size, 0.19 * size, seen(_WHITE))
-        pen.ellipse(x, 0.03, 0.12 * size, 0.14 * size, seen(EYE_COLOURS[face.eyes]))
-        pen.ellipse(x, 0.03, 0.065 * size, 0.08 * size, _INK)
-        pen.ellipse(x + 0.045, -0.03, 0.04, 0.04, seen(_WHITE))
+        pen.ellipse(x, 0.02, 0.17 * size, 0.19 * size * opened, seen(_WHITE))
+        pen.ellipse(x, 0.03, 0.12 * size, 0.14 * size * opened, seen(EYE_COLOURS[face.eyes]))
+        pen.ellipse(x, 0.03, 0.065 * size, 0.08 * size * opened, _INK)
+        pen.ellipse(x + 0.045, 0.02 - 0.05 * opened, 0.04, 0.04 * opened, seen(_WHITE))
 
 
 def _brows(pen: _Pen, face: FaceAttributes) -> None:
     colour = _mix(face.hair, _INK, 0.35)
-    y = -0.36 - face.brow_height
+    y = -0.36 - face.brow_height - 0.06 * face.cheer
     for side in (-1, 1):
         middle = side * face.eye_distance
         pen.stroke(_curve(middle - 0.17, middle + 0.17, lambda t: y + 0.06 * t * t), 0.08, colour)
@@ -296,15 +305,21 @@ def _nose(pen: _Pen, face: FaceAttributes) -> None:
 
 
 def _mouth(pen: _Pen, face: FaceAttributes) -> None:
-    width = face.mouth_width
-    if face.smile:
-        lip = _curve(-width, width, lambda t: 0.52)
-        height = face.smile_height
-        pen.polygon(lip + _curve(width, -width, lambda t: 0.52 + height * (1 - t * t)), (150, 38, 52))
-        pen.polygon(lip + _curve(0.9 * width, -0.9 * width, lambda t: 0.54 + 0.3 * height * (1 - t * t)), _WHITE)
-    else:
-        lips = _curve(-0.6 * width, 0.6 * width, lambda t: 0.6 + face.mouth_curve * (1 - t * t))
-        pen.stroke(lips, 0.08, (150, 58, 62))
+    glad = max(face.cheer, 0.0)
+    width = face.mouth_width * (0.65 + 0.4 * glad)
+    opening = face.smile_height if face.smile else 0.0
+    bend = 0.1 * glad if face.smile else face.mouth_curve
+    corners = 0.6 - 0.3 * opening - 0.5 * bend
+
+    def lip(share: float) -> list[Point]:
+        """Return the curve from corner to corner below this share of the opening."""
+        return _curve(-width, width, lambda t: corners + bend * (1 - t * t) + share * opening * math.sqrt(1 - t * t))
+
+    upper, teeth, lower = (lip(share) for share in (0.0, 0.4, 1.0))
+    pen.polygon(upper + lower[::-1], (130, 26, 42))
+    pen.polygon(upper + teeth[::-1], _WHITE)
+    for edge in (upper, lower):
+        pen.stroke(edge, 0.06, (150, 52, 58))
 
 
 def _glasses(pen: _Pen, face: FaceAttributes) -> None:

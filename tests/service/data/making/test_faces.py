@@ -72,6 +72,34 @@ def test_the_lenses_are_as_dark_as_their_tint() -> None:
     assert clear > grey + 10 > dark + 20
 
 
+def test_the_whole_face_smiles_by_degrees() -> None:
+    faces = [PLAIN] + [dataclasses.replace(PLAIN, smile=True, smile_height=height) for height in (0.14, 0.27, 0.4)]
+    assert [round(face.cheer, 3) for face in faces] == [0.08, 0.35, 0.675, 1.0]
+    pictures = [np.asarray(draw_face(face, 256)).astype(int) for face in faces]
+    eye, cheek, mouth = np.s_[110:160, 99], np.s_[168, 88], np.s_[165:225, 128]
+    skin, inside_of_mouth = (246, 199, 160), (130, 26, 42)
+    assert [int((picture[mouth] == inside_of_mouth).all(axis=1).sum()) for picture in pictures] == [0, 4, 10, 16]
+    assert [int((picture[eye] != skin).any(axis=1).sum()) for picture in pictures] == [31, 27, 21, 16]
+    assert [picture[cheek].tolist() for picture in pictures] == [
+        [243, 167, 139],
+        [242, 154, 130],
+        [241, 139, 120],
+        [240, 124, 111],
+    ]
+
+
+def test_a_closed_mouth_bends_either_way() -> None:
+    def lip(curve: float, column: int) -> int:
+        """Return the row of pixels in which the mouth begins in a column."""
+        picture = np.asarray(draw_face(dataclasses.replace(PLAIN, mouth_curve=curve), 256)).astype(int)
+        below_the_nose = slice(165, 225)
+        return 165 + int(np.argmax((picture[below_the_nose, column] == (150, 52, 58)).all(axis=1)))
+
+    middle, right = 128, 140
+    assert [lip(curve, middle) - lip(curve, right) for curve in (-0.1, 0.0, 0.1)] == [-4, 0, 2]
+    assert dataclasses.replace(PLAIN, mouth_curve=-0.1).cheer == -0.4
+
+
 def test_the_same_attributes_give_the_same_pixels() -> None:
     face = FaceAttributes.random(np.random.default_rng(1))
     assert draw_face(face, 32).tobytes() == draw_face(face, 32).tobytes()
