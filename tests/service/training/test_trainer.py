@@ -176,7 +176,7 @@ def test_told_to_stop_in_its_last_step_a_run_is_finished(tmp_path: Path, run_con
 def test_a_signal_before_the_first_step_trains_nothing(tmp_path: Path, run_config: RunConfig, faces: Dataset) -> None:
     finished, report = go(tmp_path, run_config, faces, stop_at=0)
     assert not finished
-    assert [line.split("  ")[0] for line in report[1:]] == ["stage", "expected in all"]
+    assert [line.split("  ")[0] for line in report[1:]] == ["stage", "stopped after 0 of 3 stages"]
     assert not (tmp_path / "checkpoints").exists()
 
 
