@@ -3,13 +3,14 @@
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from progan_service.errors import ConfigError
-from progan_service.evaluation.directions import AMOUNTS, MEASURED_SEEDS, Pictures, discover, fit, score_seeds
+from progan_service.evaluation.directions import AMOUNTS, MEASURED_SEEDS, Fit, Pictures, discover, fit, score_seeds
 from progan_service.evaluation.thumbnails import thumbnails
 from progan_service.latents.edits import without
 from progan_service.latents.seeds import seed_range
@@ -112,32 +113,47 @@ def test_thumbnails_are_means_of_squares_of_pixels() -> None:
 # The bundled model
 
 
-@pytest.mark.soak
-def test_directions_of_the_bundled_model_do_what_they_say_and_leave_what_is_held(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Measured of version 6: brightness r 0.88; size held by red and aspect moves by 2.08, redness by 0.07."""
-    monkeypatch.syspath_prepend(EXAMPLES)
-    of_fruits = importlib.import_module("fruit_scores").scores
+class OfFruits(NamedTuple):
+    found: Fit  # of 2000 seeds
+    left: float  # of the direction of size, with redness and aspect held
+    shifts: NDArray[np.float64]  # [scores], in deviations: what that direction changes from -2 to 2
+
+
+@pytest.fixture(scope="module")
+def of_fruits() -> OfFruits:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(EXAMPLES)
+        scorer = importlib.import_module("fruit_scores").scores
     store = ModelStore(BUNDLED_STORE)
     version = store.serving("fruits")
     pictures = Pictures(store.metadata("fruits", version), Fakes.open(store.path("fruits", version)).draw)
-    found = fit(pictures, score_seeds(pictures, seed_range(0, 2000), of_fruits, silent), of_fruits)
-    bright, size, red = (found.scores.names.index(name) for name in ("brightness", "size", "redness"))
-    assert found.r[bright] >= 0.85
-    assert found.monotone is not None
-    assert found.monotone[bright] == 1
-    published = store.directions("fruits", version)
-    alone, left = without(published["size"].array, np.stack([published[name].array for name in ("redness", "aspect")]))
-    assert left > 0.9
+    found = fit(pictures, score_seeds(pictures, seed_range(0, 2000), scorer, silent), scorer)
+    size, red, aspect = (found.scores.names.index(name) for name in ("size", "redness", "aspect"))
+    alone, left = without(found.vectors[size], found.vectors[[red, aspect]])
 
     def scores(amount: float) -> NDArray[np.float64]:
         images = np.concatenate(list(pictures.images(MEASURED_SEEDS, alone, amount)))
-        return np.stack([of_fruits(images)[name] for name in found.scores.names], axis=1)
+        return np.stack([scorer(images)[name] for name in found.scores.names], axis=1)
 
-    shifts = (scores(2) - scores(-2)).mean(axis=0) / found.scores.values.std(axis=0)
-    assert shifts[size] > 2
-    assert abs(shifts[red]) <= 0.4
+    return OfFruits(found, left, (scores(2) - scores(-2)).mean(axis=0) / found.scores.values.std(axis=0))
+
+
+@pytest.mark.soak
+def test_directions_of_the_bundled_model_do_what_they_say_and_leave_what_is_held(of_fruits: OfFruits) -> None:
+    bright, red = (of_fruits.found.scores.names.index(name) for name in ("brightness", "redness"))
+    assert of_fruits.found.r[bright] >= 0.85
+    assert of_fruits.found.monotone is not None
+    assert of_fruits.found.monotone[bright] == 1
+    assert of_fruits.left > 0.9
+    assert abs(of_fruits.shifts[red]) <= 0.4
+
+
+@pytest.mark.soak
+@pytest.mark.xfail(
+    strict=True, reason="version 6 of the fruits moves by 2.0: its fruits are round and fill the picture"
+)
+def test_size_moves_by_enough_where_redness_and_aspect_are_held(of_fruits: OfFruits) -> None:
+    assert of_fruits.shifts[of_fruits.found.scores.names.index("size")] >= 2.4
 
 
 @pytest.mark.soak
