@@ -351,6 +351,7 @@ def test_a_dataset_that_is_removed_while_it_is_in_use_can_be_read(
 
 
 def test_a_closed_dataset_leaves_no_file_open(dataset_directory: Path) -> None:
+    gc.collect()  # files that earlier tests left to the garbage collector
     before = os.listdir("/proc/self/fd")
     dataset = Dataset.open(dataset_directory)
     assert len(os.listdir("/proc/self/fd")) == len(before) + 3
